@@ -1,0 +1,102 @@
+//! The agent's settings, resolved: every field has its meaning and no field is optional by accident.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+
+use crate::NodeName;
+
+/// Settings of one agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The node this agent serves.
+    pub node: NodeName,
+    /// How pods are joined to the node.
+    pub pod_link: PodLinkMode,
+    /// How packets reach pods of other nodes.
+    pub routing: Routing,
+    /// Parameters of the overlay.
+    pub vxlan: Vxlan,
+    /// MTU of pods, in bytes; derived from the uplink when `None`.
+    pub mtu: Option<u32>,
+    /// Whether packets from pods to outside the cluster take the node's address.
+    pub masquerade: bool,
+    /// Destinations that see the pod's own address although they are outside the cluster.
+    pub non_masquerade_cidrs: Vec<IpNet>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            node: NodeName(String::new()),
+            pod_link: PodLinkMode::Routed,
+            routing: Routing::Auto,
+            vxlan: Vxlan { vni: 77, port: 8472 },
+            mtu: None,
+            masquerade: true,
+            non_masquerade_cidrs: Vec::new(),
+        }
+    }
+}
+
+/// How pods are joined to their node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PodLinkMode {
+    /// A veth with a host prefix and a link-local gateway; no shared L2.
+    Routed,
+    /// A veth into the node's bridge `seaway0`; pods of a node share one subnet.
+    Bridge,
+}
+
+/// How packets cross between nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Routing {
+    /// Direct where the peer is on the same subnet, VXLAN elsewhere.
+    Auto,
+    /// Plain routes only; a peer on another subnet is reported as unreachable.
+    Direct,
+    /// VXLAN to every peer.
+    Vxlan,
+}
+
+/// Parameters of the VXLAN overlay (RFC 7348).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vxlan {
+    /// Network identifier, 24 bits.
+    pub vni: u32,
+    /// UDP port. 8472, the Linux default, as flannel and Cilium: 4789 clashes with VMware NSX.
+    pub port: u16,
+}
+
+/// Text that names no value of a setting.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{value:?} is not one of {allowed}")]
+pub struct UnknownValue {
+    value: String,
+    allowed: &'static str,
+}
+
+macro_rules! named {
+    ($type:ident, $allowed:literal, $($name:literal => $variant:ident),+) => {
+        impl FromStr for $type {
+            type Err = UnknownValue;
+
+            fn from_str(value: &str) -> Result<Self, UnknownValue> {
+                match value {
+                    $($name => Ok($type::$variant),)+
+                    _ => Err(UnknownValue { value: value.to_owned(), allowed: $allowed }),
+                }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $($type::$variant => $name),+ })
+            }
+        }
+    };
+}
+
+named!(PodLinkMode, "routed, bridge", "routed" => Routed, "bridge" => Bridge);
+named!(Routing, "auto, direct, vxlan", "auto" => Auto, "direct" => Direct, "vxlan" => Vxlan);

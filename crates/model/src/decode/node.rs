@@ -1,0 +1,131 @@
+//! `v1/Node`.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use super::DecodeError;
+use crate::{Family, Node, NodeName};
+
+#[derive(Deserialize)]
+struct WireNode {
+    metadata: Metadata,
+    #[serde(default)]
+    spec: Spec,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    name: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    #[serde(rename = "podCIDR", default)]
+    pod_cidr: String,
+    #[serde(rename = "podCIDRs", default)]
+    pod_cidrs: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct Status {
+    #[serde(default)]
+    addresses: Vec<Address>,
+}
+
+#[derive(Deserialize)]
+struct Address {
+    #[serde(rename = "type")]
+    kind: String,
+    address: String,
+}
+
+/// Reads a Node from its JSON.
+///
+/// `spec.podCIDRs` wins over the older `spec.podCIDR`. Node addresses other than InternalIP are not
+/// used for the pod network.
+///
+/// # Errors
+/// [`DecodeError`] when the JSON is not a Node, a CIDR or address does not parse, or a family has
+/// two pod CIDRs.
+///
+/// Source: Node API, `spec.podCIDRs`, `status.addresses`.
+pub fn node(json: &[u8]) -> Result<Node, DecodeError> {
+    let wire: WireNode = serde_json::from_slice(json).map_err(|e| DecodeError {
+        object: "Node".to_owned(),
+        field: String::new(),
+        reason: e.to_string(),
+    })?;
+    let fail = |field: String, reason: String| DecodeError {
+        object: format!("Node {}", wire.metadata.name),
+        field,
+        reason,
+    };
+    let cidrs = if wire.spec.pod_cidrs.is_empty() && !wire.spec.pod_cidr.is_empty() {
+        vec![wire.spec.pod_cidr.clone()]
+    } else {
+        wire.spec.pod_cidrs.clone()
+    };
+    let mut pod_cidrs: Vec<IpNet> = Vec::new();
+    for (i, text) in cidrs.iter().enumerate() {
+        let field = || format!("spec.podCIDRs[{i}]");
+        let net = text
+            .parse::<IpNet>()
+            .map_err(|_| fail(field(), format!("{text:?} is not a CIDR")))?
+            .trunc();
+        if pod_cidrs.iter().any(|n| Family::of(n.addr()) == Family::of(net.addr())) {
+            return Err(fail(field(), format!("{net} is the second CIDR of its family")));
+        }
+        pod_cidrs.push(net);
+    }
+    let mut internal_ips = Vec::new();
+    for (i, address) in wire.status.addresses.iter().enumerate() {
+        if address.kind == "InternalIP" {
+            let ip = address.address.parse::<IpAddr>().map_err(|_| {
+                let reason = format!("{:?} is not an IP address", address.address);
+                fail(format!("status.addresses[{i}].address"), reason)
+            })?;
+            internal_ips.push(ip);
+        }
+    }
+    Ok(Node { name: NodeName(wire.metadata.name.clone()), internal_ips, pod_cidrs })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_read_with_both_families() {
+        let json = br#"{"metadata":{"name":"a"},"spec":{"podCIDRs":["10.244.1.0/24","fd00::/64"]},
+            "status":{"addresses":[{"type":"Hostname","address":"a"},
+            {"type":"InternalIP","address":"192.0.2.1"}]}}"#;
+        let node = node(json).unwrap();
+        assert_eq!(node.pod_cidrs.len(), 2);
+        assert_eq!(node.internal_ip(Family::V4), Some("192.0.2.1".parse().unwrap()));
+        assert_eq!(node.internal_ip(Family::V6), None);
+    }
+
+    #[test]
+    fn a_wrong_field_is_named() {
+        let cases = [
+            (r#"{"metadata":{"name":"a"},"spec":{"podCIDR":"10.0.0/24"}}"#, "spec.podCIDRs[0]"),
+            (
+                r#"{"metadata":{"name":"a"},"spec":{"podCIDRs":["10.0.0.0/24","10.1.0.0/24"]}}"#,
+                "spec.podCIDRs[1]",
+            ),
+            (
+                r#"{"metadata":{"name":"a"},"status":{"addresses":[{"type":"InternalIP","address":"x"}]}}"#,
+                "status.addresses[0].address",
+            ),
+        ];
+        for (json, field) in cases {
+            let error = node(json.as_bytes()).unwrap_err();
+            assert_eq!((error.object.as_str(), error.field.as_str()), ("Node a", field));
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What the machine itself shows: facts Seaway reads and never writes.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::IfName;
+
+/// The node's own network, as observed.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// Links that carry an address and are not Seaway's own, in index order.
+    pub uplinks: Vec<Uplink>,
+}
+
+/// One underlay link of the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uplink {
+    /// Its name.
+    pub name: IfName,
+    /// Its MTU, in bytes.
+    pub mtu: u32,
+    /// Its addresses, each with the prefix of the subnet it is on.
+    pub addrs: Vec<IpNet>,
+}
+
+impl Host {
+    /// The uplink that carries `addr` itself.
+    pub fn uplink_of(&self, addr: IpAddr) -> Option<&Uplink> {
+        self.uplinks.iter().find(|link| link.addrs.iter().any(|net| net.addr() == addr))
+    }
+
+    /// The uplink on whose subnet `addr` is: it can be reached without a router.
+    pub fn on_link(&self, addr: IpAddr) -> Option<&Uplink> {
+        self.uplinks.iter().find(|link| link.addrs.iter().any(|net| net.contains(&addr)))
+    }
+}

@@ -1,0 +1,52 @@
+//! What the cluster asks for: [`World`], an immutable snapshot of every object Seaway reads.
+//!
+//! Nothing here acts. Objects come in through [`decode`] (Kubernetes' wire shapes), through CNI
+//! requests ([`Attachment`]) and from the machine itself ([`Host`]); `compile` turns a `World` into
+//! the tables one node should hold.
+
+mod attachment;
+mod config;
+pub mod decode;
+mod host;
+mod name;
+mod net;
+mod node;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+pub use attachment::{Attachment, AttachmentKey, PodRef, PortMapping};
+pub use config::{Config, PodLinkMode, Routing, UnknownValue, Vxlan};
+pub use host::{Host, Uplink};
+pub use name::{IfName, InvalidIfName, NodeName};
+pub use net::{Family, InvalidMac, Mac, Protocol};
+pub use node::Node;
+
+/// Version of a [`World`]: grows by one with every snapshot. A report names the generation it is
+/// about, so a waiter knows when the network reflects what it asked for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(pub u64);
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Everything one node's network follows from, at one generation.
+///
+/// Objects are shared (`Arc`), so a new snapshot costs the maps and not the objects.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct World {
+    /// Version of this snapshot.
+    pub generation: Generation,
+    /// The settings of this agent.
+    pub config: Config,
+    /// What the machine's own kernel shows and Seaway does not make: uplinks and their addresses.
+    pub host: Host,
+    /// Every node of the cluster, this one included.
+    pub nodes: BTreeMap<NodeName, Arc<Node>>,
+    /// The containers this node joined to the network, from the journal.
+    pub attachments: BTreeMap<AttachmentKey, Arc<Attachment>>,
+}

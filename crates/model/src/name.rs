@@ -1,0 +1,88 @@
+//! Names with rules: nodes and network interfaces.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Name of a Node object (`metadata.name`), an RFC 1123 subdomain checked by the API server.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeName(pub String);
+
+impl NodeName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for NodeName {
+    fn from(name: &str) -> Self {
+        NodeName(name.to_owned())
+    }
+}
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Name of a network interface: 1 to 15 bytes, no `/`, no whitespace, not `.` or `..`.
+///
+/// Source: `dev_valid_name()` in the kernel's net/core/dev.c.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IfName(String);
+
+impl IfName {
+    /// Checks `name` against the kernel's rules.
+    ///
+    /// # Errors
+    /// [`InvalidIfName`] with the offending name.
+    pub fn new(name: impl Into<String>) -> Result<Self, InvalidIfName> {
+        let name = name.into();
+        let allowed = |b: u8| b != b'/' && b != b':' && !b.is_ascii_whitespace() && b != 0;
+        let valid = (1..=15).contains(&name.len())
+            && name != "."
+            && name != ".."
+            && name.bytes().all(allowed);
+        if valid { Ok(IfName(name)) } else { Err(InvalidIfName(name)) }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for IfName {
+    type Err = InvalidIfName;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        IfName::new(name)
+    }
+}
+
+impl fmt::Display for IfName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A name the kernel would not take for an interface.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("interface name {0:?}: 1 to 15 bytes without '/', ':' or spaces are allowed")]
+pub struct InvalidIfName(pub String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interface_names_follow_the_kernel() {
+        for good in ["eth0", "sw0123456789abc", "a"] {
+            assert!(IfName::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "a/b", "a b", "sixteen-bytes-xx", "a:b"] {
+            assert!(IfName::new(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What one node should hold: [`Plan`], a handful of sorted, keyed tables that print in the field's
+//! own notation. A plan is so specific that applying it takes no decisions.
+//!
+//! Each table is one kind of place in the kernel. `compile` fills them, `kernel` makes each place
+//! equal to its table through the one [`Mechanism`] contract.
+
+mod link;
+mod mechanism;
+pub mod nft;
+mod pod;
+mod route;
+mod sysctl;
+mod table;
+
+pub use link::{Link, LinkKind};
+pub use mechanism::{Failure, Mechanism, ObserveError, converge};
+pub use pod::PodLink;
+pub use route::{
+    Fdb, FdbKey, Neighbor, NeighborKey, PROTOCOL, Route, RouteKey, RouteTable, Rule, RuleKey,
+};
+pub use sysctl::SysctlKey;
+pub use table::{Changes, Put, Table, diff};
+
+use ipnet::IpNet;
+use model::{AttachmentKey, IfName};
+
+/// Everything one node should hold. The order of the fields is the order in which they are applied.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Links of the node that belong to no pod: the bridge and the VXLAN device.
+    pub links: Table<IfName, Link>,
+    /// Addresses of those links.
+    pub addrs: Table<(IfName, IpNet), ()>,
+    /// Pods' veth pairs, with everything inside the pod.
+    pub pods: Table<AttachmentKey, PodLink>,
+    /// Kernel settings.
+    pub sysctls: Table<SysctlKey, String>,
+    /// Static neighbors on Seaway's links.
+    pub neighbors: Table<NeighborKey, Neighbor>,
+    /// Static forwarding entries of the VXLAN device and the bridge.
+    pub fdb: Table<FdbKey, Fdb>,
+    /// Routes.
+    pub routes: Table<RouteKey, Route>,
+    /// Policy rules that choose a routing table.
+    pub rules: Table<RuleKey, Rule>,
+    /// The nftables tables.
+    pub nft: Table<nft::Key, nft::Row>,
+}

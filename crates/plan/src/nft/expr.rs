@@ -1,0 +1,178 @@
+//! Rules: what they match and what they do.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use model::Mac;
+
+/// Name of a set or map.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SetName(pub String);
+
+/// Name of a chain.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChainName(pub String);
+
+/// One rule.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rule {
+    /// Matches and actions, in order.
+    pub statements: Vec<Statement>,
+    /// `comment "…"`: the object or the reason.
+    pub comment: Option<String>,
+}
+
+/// A match or an action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Statement {
+    /// `FIELD [!=] VALUE`. A packet without the field (another protocol) does not match.
+    Match(Field, Op, Value),
+    /// `FIELD . FIELD [!=] @set`.
+    Lookup(Vec<Field>, Op, SetName),
+    /// `FIELD . FIELD vmap @map`.
+    Vmap(Vec<Field>, SetName),
+    /// `ct state established,related` or another bit field: matches when any of the flags is set.
+    Flags(Flag, Vec<&'static str>),
+    /// `counter`.
+    Counter,
+    /// `meta mark set VALUE`.
+    SetMark(u32),
+    /// `dnat …` or `snat …`.
+    Nat(Nat, NatSource),
+    /// `masquerade`, with `fully-random` when true.
+    Masquerade {
+        /// Choose source ports at random and not by hash (RFC 6056).
+        fully_random: bool,
+    },
+    /// `reject with …`.
+    Reject(RejectWith),
+    /// What happens to the packet.
+    Verdict(Verdict),
+}
+
+/// A value read from a packet or from what the kernel knows about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// `iifname`.
+    Iifname,
+    /// `oifname`.
+    Oifname,
+    /// `ether saddr`.
+    EtherSaddr,
+    /// `ether daddr`.
+    EtherDaddr,
+    /// `ether type`, in the bridge family.
+    EtherType,
+    /// `ip saddr`.
+    Ip4Saddr,
+    /// `ip daddr`.
+    Ip4Daddr,
+    /// `ip6 saddr`.
+    Ip6Saddr,
+    /// `ip6 daddr`.
+    Ip6Daddr,
+    /// `arp saddr ip`.
+    ArpSaddrIp,
+    /// `arp saddr ether`.
+    ArpSaddrEther,
+    /// `meta nfproto`, in the inet family.
+    Nfproto,
+    /// `meta l4proto`.
+    L4proto,
+    /// `th sport`.
+    Sport,
+    /// `th dport`.
+    Dport,
+    /// `icmpv6 type`.
+    Icmpv6Type,
+    /// `meta mark`.
+    Mark,
+    /// `fib daddr type`.
+    FibDaddrType,
+}
+
+/// Bit fields of a packet's flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flag {
+    /// `ct state`: invalid, established, related, new, untracked.
+    CtState,
+    /// `ct status`: dnat, snat, …
+    CtStatus,
+}
+
+/// How a value is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    /// Equal, or in the set.
+    Eq,
+    /// Not equal, or not in the set.
+    Ne,
+}
+
+/// A constant of a rule or an element.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Value {
+    /// IPv4 address.
+    Ipv4(Ipv4Addr),
+    /// IPv6 address.
+    Ipv6(Ipv6Addr),
+    /// Prefix, in interval sets and matches.
+    Prefix(IpNet),
+    /// Hardware address.
+    Ether(Mac),
+    /// Interface name; `sw*` matches by prefix in a rule.
+    Name(String),
+    /// Protocol number (`meta l4proto`, `meta nfproto`), ICMP type or `fib` address type.
+    Number(u8),
+    /// Port or EtherType.
+    Port(u16),
+    /// Mark.
+    Mark(u32),
+}
+
+/// Which side is rewritten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nat {
+    /// Destination.
+    Dnat,
+    /// Source.
+    Snat,
+}
+
+/// Where the new address and port come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NatSource {
+    /// `ip to FIELD . FIELD map @map` (`ip6 to …` for IPv6 values), the map leading to address and port.
+    Map {
+        /// Whether the map's addresses are IPv6.
+        ipv6: bool,
+        /// The map's key.
+        fields: Vec<Field>,
+        /// The map.
+        map: SetName,
+    },
+}
+
+/// How a packet is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RejectWith {
+    /// ICMP or ICMPv6 port unreachable, by the packet's family.
+    PortUnreachable,
+    /// TCP reset.
+    TcpReset,
+}
+
+/// What happens to a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Leave this hook, go on.
+    Accept,
+    /// Drop it.
+    Drop,
+    /// Back to the calling chain.
+    Return,
+    /// Call a chain.
+    Jump(ChainName),
+    /// Go to a chain for good.
+    Goto(ChainName),
+}

@@ -1,0 +1,46 @@
+//! Seaway: the whole network of a Kubernetes cluster in one binary.
+//!
+//! The role is chosen before anything is started: a runtime that calls the CNI plugin pays for no
+//! argument parser and no async runtime.
+
+mod cmd;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The whole network of a Kubernetes cluster in one binary.
+#[derive(Parser)]
+#[command(name = "seaway", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the agent of one node.
+    Agent(cmd::agent::Args),
+    /// Make, use and remove clusters on this machine.
+    Lab(cmd::lab::Args),
+    /// Check that every path of the network works.
+    Check(cmd::check::Args),
+    /// Print what a node holds, as tables.
+    Dump(cmd::dump::Args),
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = cmd::inner::run() {
+        return code;
+    }
+    let result = match Cli::parse().command {
+        Command::Agent(args) => cmd::agent::run(args),
+        Command::Lab(args) => cmd::lab::run(args),
+        Command::Check(args) => cmd::check::run(args),
+        Command::Dump(args) => cmd::dump::run(args),
+    };
+    result.unwrap_or_else(|error| {
+        cmd::talk(&format!("seaway: {error:#}"));
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,2 @@
+//! Lab tests: whole nodes, real packets.
+fn main() {}
