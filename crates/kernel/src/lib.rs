@@ -1,3 +1,4 @@
 //! kernel
 
+pub mod confine;
 pub mod process;
