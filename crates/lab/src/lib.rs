@@ -1,1 +1,5 @@
-//! lab
+//! The lab: a cluster of real nodes on one machine. Nodes are namespaces joined by cables to an
+//! underlay, pods are processes in pod namespaces, the API server is embedded.
+
+pub mod children;
+pub mod node;
