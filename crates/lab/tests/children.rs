@@ -4,7 +4,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
-use lab::children::Children;
+use seaway_lab::children::Children;
 use nix::sys::signal::Signal;
 
 #[tokio::test]
