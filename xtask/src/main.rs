@@ -1,1 +1,59 @@
-fn main() {}
+//! `cargo xtask`: the one build tool besides cargo. Typed, tested, no shell.
+
+mod bench;
+mod demo;
+mod examples;
+mod install;
+mod release;
+mod run;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  demo              install what is missing, build, bring up a three-node lab and check it
+  test [RUNG…]      every test, in order of cost; RUNG: lint unit root lab examples
+  ci                the same as `test`, and a privileged test that can't run is a failure
+  tidy              only the checks of the tree itself: arrows, sizes, docs, promises
+  lab [FILTER]      only the lab tests whose name holds FILTER
+  scenario --update rewrite the expected parts of scenarios; read the diff
+  bench [NAME]      measure against the named peers, in one run; print ratios
+  fuzz [TARGET]     run the fuzz targets, 30 s each
+  release VERSION   fold changes/ into CHANGELOG.md
+  install           only install what the machine lacks
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = match args.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", &[][..]),
+    };
+    let result = match command {
+        "demo" => demo::run(),
+        "test" => test::run(rest),
+        "ci" => test::ci(),
+        "tidy" => tidy::run(),
+        "lab" => test::lab(rest),
+        "scenario" => test::scenarios(rest),
+        "bench" => bench::run(rest),
+        "fuzz" => test::fuzz(rest),
+        "release" => release::run(rest),
+        "install" => install::run(),
+        "help" | "--help" | "-h" => {
+            run::say(HELP);
+            Ok(())
+        }
+        other => Err(format!("no command {other:?}\n\n{HELP}")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            run::say(&format!("xtask: {message}"));
+            ExitCode::FAILURE
+        }
+    }
+}

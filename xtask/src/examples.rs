@@ -1,0 +1,154 @@
+//! Runs the console blocks of `examples/*.md` as written, and compares what they print.
+//!
+//! A block is fenced with ```` ```console ````. A line that starts with `$ ` is a command; the lines
+//! after it are what it prints. `…` in an expected line stands for any text; a line of only `…` for
+//! any number of lines. A block with no expected lines only has to succeed.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use crate::run::{Result, cargo, command, output, root, say, step};
+
+/// Runs every example.
+pub(crate) fn run() -> Result {
+    step("build", &mut cargo(&["build", "--workspace"]))?;
+    let dir = root().join("examples");
+    let entries = std::fs::read_dir(&dir).map_err(|e| format!("list {}: {e}", dir.display()))?;
+    let mut files: Vec<_> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "md"))
+        .collect();
+    files.sort();
+    for file in &files {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(file).map_err(|e| format!("read {name}: {e}"))?;
+        let outcome = commands(&text).iter().try_for_each(|c| check(&name, c));
+        cleanup(&text);
+        outcome?;
+        say(&format!("── example {name}: ok"));
+    }
+    say(&format!("{} passed, 0 failed", files.len()));
+    Ok(())
+}
+
+/// One command of an example and what it should print.
+#[derive(Debug, PartialEq, Eq)]
+struct Step {
+    line: usize,
+    command: String,
+    expected: Vec<String>,
+}
+
+/// The commands of the console blocks of `text`.
+fn commands(text: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut inside = false;
+    for (number, line) in text.lines().enumerate() {
+        if line.starts_with("```") {
+            inside = line == "```console";
+        } else if inside && let Some(command) = line.strip_prefix("$ ") {
+            let command = command.to_owned();
+            steps.push(Step { line: number + 1, command, expected: Vec::new() });
+        } else if inside && let Some(step) = steps.last_mut() {
+            step.expected.push(line.to_owned());
+        }
+    }
+    steps
+}
+
+fn check(file: &str, step: &Step) -> Result {
+    let binary = root().join("target/debug");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut shell = command("bash", &["-c", &step.command]);
+    shell.env("PATH", format!("{}:{path}:/usr/sbin:/sbin", binary.display()));
+    let result = output(shell.stdin(Stdio::null()))?;
+    let place = format!("{file}:{}: $ {}", step.line, step.command);
+    let stdout = String::from_utf8_lossy(&result.stdout);
+    if !result.status.success() {
+        let stderr = String::from_utf8_lossy(&result.stderr);
+        return Err(format!("{place}\n{}\n{stdout}{stderr}", result.status));
+    }
+    let printed: Vec<&str> = stdout.lines().map(str::trim_end).collect();
+    let expected: Vec<&str> = step.expected.iter().map(|l| l.trim_end()).collect();
+    if expected.is_empty() || matches_lines(&expected, &printed) {
+        return Ok(());
+    }
+    Err(format!("{place}\nexpected:\n{}\nprinted:\n{stdout}", expected.join("\n")))
+}
+
+/// Takes down labs that a failed example left up, by the names its commands use.
+fn cleanup(text: &str) {
+    let names = text.split("--name ").skip(1).filter_map(|rest| rest.split_whitespace().next());
+    for name in names.collect::<std::collections::BTreeSet<_>>() {
+        let binary = root().join("target/debug/seaway");
+        let mut down = command(&binary.to_string_lossy(), &["lab", "down", "--name", name]);
+        if let Err(error) = output(down.stderr(Stdio::null())) {
+            say(&format!("take lab {name} down: {error}"));
+        }
+    }
+}
+
+fn matches_lines(expected: &[&str], printed: &[&str]) -> bool {
+    match expected.split_first() {
+        None => printed.is_empty(),
+        Some((&"…", rest)) => (0..=printed.len()).any(|n| matches_lines(rest, &printed[n..])),
+        Some((first, rest)) => printed
+            .split_first()
+            .is_some_and(|(line, others)| matches_line(first, line) && matches_lines(rest, others)),
+    }
+}
+
+/// Whether `line` is `pattern` with any text where `…` stands and any run of spaces for one.
+fn matches_line(pattern: &str, line: &str) -> bool {
+    let squeeze = |s: &str| s.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (pattern, line) = (squeeze(pattern), squeeze(line));
+    let mut parts = pattern.split('…');
+    let Some(mut rest) = parts.next().and_then(|first| line.strip_prefix(first)) else {
+        return false;
+    };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
+    for part in middle {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}
+
+/// Whether `dir` holds at least one example; tidy asks.
+pub(crate) fn exist(dir: &Path) -> bool {
+    std::fs::read_dir(dir).is_ok_and(|mut entries| {
+        entries.any(|e| e.is_ok_and(|e| e.path().extension().is_some_and(|x| x == "md")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_and_what_they_print_are_read_from_console_blocks() {
+        let text = "prose\n```console\n$ a b\nout\n$ c\n```\n```yaml\n$ no\n```\n";
+        let step = |line, command: &str, expected: &[&str]| Step {
+            line,
+            command: command.into(),
+            expected: expected.iter().map(|s| (*s).to_owned()).collect(),
+        };
+        assert_eq!(commands(text), [step(3, "a b", &["out"]), step(5, "c", &[])]);
+    }
+
+    #[test]
+    fn an_ellipsis_stands_for_anything() {
+        let cases = [
+            ("web 10.244.1.… Running", "web   10.244.1.7  Running", true),
+            ("web … Running", "web 10.244.1.7 Pending", false),
+            ("… ok", "all is ok", true),
+            ("exact", "exactly", false),
+        ];
+        for (pattern, line, matches) in cases {
+            assert_eq!(matches_line(pattern, line), matches, "{pattern} / {line}");
+        }
+        assert!(matches_lines(&["a", "…", "z"], &["a", "b", "c", "z"]));
+        assert!(!matches_lines(&["a", "…", "z"], &["a", "b"]));
+    }
+}

@@ -1,0 +1,63 @@
+//! Installs what the machine lacks: Debian packages, when root; else it prints the command.
+
+use crate::run::{Result, command, is_root, say, step, which};
+
+/// A program the tests or the demo call, and the Debian package that holds it.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("cc", "gcc"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("tcpdump", "tcpdump"),
+    ("curl", "curl"),
+    ("ping", "iputils-ping"),
+    ("nc", "netcat-openbsd"),
+    ("kubectl", "kubernetes-client"),
+    ("containerd", "containerd"),
+    ("runc", "runc"),
+    ("/usr/lib/cni/bridge", "containernetworking-plugins"),
+];
+
+/// The packages that are missing.
+fn missing() -> Vec<&'static str> {
+    let mut packages: Vec<&str> = PROGRAMS
+        .iter()
+        .filter(|(program, _)| {
+            if program.starts_with('/') {
+                !std::path::Path::new(program).exists()
+            } else {
+                which(program).is_none()
+            }
+        })
+        .map(|(_, package)| *package)
+        .collect();
+    packages.dedup();
+    packages
+}
+
+/// Installs what is missing.
+pub(crate) fn run() -> Result {
+    let packages = missing();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let list = packages.join(" ");
+    if !is_root() {
+        return Err(format!("these packages are missing; as root: apt-get install {list}"));
+    }
+    if which("apt-get").is_none() {
+        return Err(format!("no apt-get here; install what Debian calls: {list}"));
+    }
+    say(&format!("── install {list}"));
+    step("apt-get update", apt(&["update", "-qq"]).env("DEBIAN_FRONTEND", "noninteractive"))?;
+    let mut args = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    args.extend(&packages);
+    step("apt-get install", &mut apt(&args))
+}
+
+/// apt-get, quiet, and without starting the services a package brings.
+fn apt(args: &[&str]) -> std::process::Command {
+    let mut apt = command("apt-get", args);
+    apt.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+    apt.stdout(std::process::Stdio::null());
+    apt
+}
