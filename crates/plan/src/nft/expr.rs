@@ -1,5 +1,6 @@
 //! Rules: what they match and what they do.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -31,8 +32,10 @@ pub enum Statement {
     Lookup(Vec<Field>, Op, SetName),
     /// `FIELD . FIELD vmap @map`.
     Vmap(Vec<Field>, SetName),
-    /// `ct state established,related` or another bit field: matches when any of the flags is set.
-    Flags(Flag, Vec<&'static str>),
+    /// `ct state established,related`: matches when the flow is in one of the states.
+    CtState(BTreeSet<CtState>),
+    /// `ct status dnat`: matches when one of the bits is set.
+    CtStatus(BTreeSet<CtStatus>),
     /// `counter`.
     Counter,
     /// `meta mark set VALUE`.
@@ -48,6 +51,9 @@ pub enum Statement {
     Reject(RejectWith),
     /// What happens to the packet.
     Verdict(Verdict),
+    /// An expression that Seaway does not write. Only ever observed, where others changed a chain of
+    /// Seaway's; never equal to a wanted rule, so the next pass removes it.
+    Foreign,
 }
 
 /// A value read from a packet or from what the kernel knows about it.
@@ -91,13 +97,38 @@ pub enum Field {
     FibDaddrType,
 }
 
-/// Bit fields of a packet's flow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flag {
-    /// `ct state`: invalid, established, related, new, untracked.
-    CtState,
-    /// `ct status`: dnat, snat, …
-    CtStatus,
+/// State of a packet's flow in conntrack, in the order in which nft prints them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CtState {
+    /// Conntrack could make nothing of it.
+    Invalid,
+    /// The flow has been seen in both directions.
+    Established,
+    /// Belongs to another flow, like an ICMP error.
+    Related,
+    /// First packet of a flow.
+    New,
+    /// Taken out of conntrack.
+    Untracked,
+}
+
+/// Facts about a flow (`enum ip_conntrack_status`), in the order in which nft prints them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CtStatus {
+    /// Expected by another flow.
+    Expected,
+    /// Answered.
+    SeenReply,
+    /// Will not be forgotten early.
+    Assured,
+    /// Its first packet has left.
+    Confirmed,
+    /// Its source is rewritten.
+    Snat,
+    /// Its destination is rewritten.
+    Dnat,
+    /// About to be forgotten.
+    Dying,
 }
 
 /// How a value is compared.

@@ -7,8 +7,8 @@
 mod expr;
 
 pub use expr::{
-    ChainName, Field, Flag, Nat, NatSource, Op, RejectWith, Rule, SetName, Statement, Value,
-    Verdict,
+    ChainName, CtState, CtStatus, Field, Nat, NatSource, Op, RejectWith, Rule, SetName, Statement,
+    Value, Verdict,
 };
 
 use ipnet::IpNet;
@@ -57,11 +57,13 @@ pub enum Row {
 /// Declaration of a set or map.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Set {
-    /// Type of the key: its fields' types, concatenated.
+    /// Type of the key: its fields' types, concatenated. Empty only in a set that was observed and
+    /// is not of Seaway's making.
     pub key: Vec<Type>,
     /// What a map leads to; `None` for a set.
     pub data: Option<DataType>,
-    /// Whether keys are prefixes or ranges (`flags interval`; single-field keys only).
+    /// Whether keys are prefixes (`flags interval`; single-field keys only). Every element is then a
+    /// [`Value::Prefix`], a single address being a host prefix, and no two of them overlap.
     pub interval: bool,
 }
 
@@ -114,7 +116,7 @@ pub struct Chain {
 /// Where a base chain hangs. The policy is always accept: Seaway drops by rule, never by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hook {
-    /// `filter`, `nat` or `route`.
+    /// `filter` or `nat`.
     pub kind: ChainKind,
     /// The hook.
     pub point: HookPoint,
