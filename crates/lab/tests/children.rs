@@ -4,8 +4,8 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
-use seaway_lab::children::Children;
 use nix::sys::signal::Signal;
+use seaway_lab::children::Children;
 
 #[tokio::test]
 async fn every_exit_reaches_the_one_who_started_the_child() {

@@ -1,15 +1,20 @@
 //! nftables as data: tables, chains of typed rules, sets and maps, and their elements.
 //!
 //! Every chain, set and element is one row, so a change of one object touches its own elements and
-//! nothing else. `print` gives the text that `nft list` gives, `kernel::nft` encodes the same rows
+//! nothing else. `kernel::nft` encodes the same rows
 //! as netlink messages, and `walk` runs a packet through them.
 
 mod expr;
+mod packet;
+mod walk;
 
 pub use expr::{
     ChainName, CtState, CtStatus, Field, Nat, NatSource, Op, RejectWith, Rule, SetName, Statement,
     Value, Verdict,
 };
+
+pub use packet::{Network, Packet, Surroundings, Transport, fib_type};
+pub use walk::{Outcome, Rewrite, Step, Walk, walk};
 
 use ipnet::IpNet;
 use model::Mac;
@@ -17,6 +22,22 @@ use std::net::IpAddr;
 
 /// Name of every nftables table Seaway owns, one per family.
 pub const TABLE: &str = "seaway";
+
+/// Number of IPv4 in `meta nfproto`.
+pub const NFPROTO_IPV4: u8 = 2;
+
+/// Number of IPv6 in `meta nfproto`.
+pub const NFPROTO_IPV6: u8 = 10;
+
+/// EtherTypes, from linux/if_ether.h.
+pub mod ether_type {
+    /// IPv4.
+    pub const IP: u16 = 0x0800;
+    /// ARP.
+    pub const ARP: u16 = 0x0806;
+    /// IPv6.
+    pub const IP6: u16 = 0x86dd;
+}
 
 /// Family of a table. The order is the order in which tables are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
