@@ -2,5 +2,8 @@
 //! its leases, and the sockets it answers on.
 
 mod handle;
+pub mod journal;
+#[cfg(test)]
+mod scratch;
 
 pub use handle::{Attach, Attached, Handle, RequestError, Status};

@@ -1,7 +1,6 @@
 //! Nodes, listed and watched for as long as the agent lives.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,7 +66,7 @@ pub async fn watch_nodes(client: Client, out: Sender<Nodes>) {
                 level.remove(&object);
                 None
             }
-            Err(error) => Some(chain(&error)),
+            Err(error) => Some(model::chain(&error)),
         };
         show(&out, &level, complete, trouble);
     }
@@ -136,19 +135,6 @@ fn decoded(object: &DynamicObject) -> Result<Node, DecodeError> {
         reason: error.to_string(),
     })?;
     decode::node(&json)
-}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let line = inner.to_string();
-        if !text.ends_with(&line) {
-            text = format!("{text}: {line}");
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 /// Doubles from 100 ms to 10 s. The watcher resets it whenever an exchange works.

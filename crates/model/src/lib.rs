@@ -5,6 +5,7 @@
 //! the tables one node should hold.
 
 mod attachment;
+mod chain;
 mod config;
 pub mod decode;
 mod host;
@@ -17,6 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use attachment::{Attachment, AttachmentKey, PodRef, PortMapping};
+pub use chain::chain;
 pub use config::{Config, PodLinkMode, Routing, UnknownValue, Vxlan};
 pub use host::{Host, Uplink};
 pub use name::{IfName, InvalidIfName, NodeName};
