@@ -3,3 +3,5 @@
 
 pub mod children;
 pub mod node;
+pub mod spec;
+pub mod topology;
