@@ -1,1 +1,3 @@
-//! wire
+//! Packets and protocols without sockets: bytes in, values out, and back.
+
+pub mod cni;
