@@ -1,11 +1,14 @@
 //! nftables as data: tables, chains of typed rules, sets and maps, and their elements.
 //!
 //! Every chain, set and element is one row, so a change of one object touches its own elements and
-//! nothing else. `kernel::nft` encodes the same rows
-//! as netlink messages, and `walk` runs a packet through them.
+//! nothing else. [`list`] gives the text that `nft list` gives, `kernel::nft` encodes the same rows
+//! as netlink messages, and [`walk`] runs a packet through them.
 
 mod expr;
+mod list;
 mod packet;
+mod print;
+mod symbol;
 mod walk;
 
 pub use expr::{
@@ -13,6 +16,7 @@ pub use expr::{
     Value, Verdict,
 };
 
+pub use list::list;
 pub use packet::{Network, Packet, Surroundings, Transport, fib_type};
 pub use walk::{Outcome, Rewrite, Step, Walk, walk};
 
