@@ -2,6 +2,9 @@
 //! underlay, pods are processes in pod namespaces, the API server is embedded.
 
 pub mod children;
+pub mod control;
+pub mod directory;
+pub mod enter;
 pub mod node;
 pub mod spec;
 pub mod topology;

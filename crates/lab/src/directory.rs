@@ -1,0 +1,304 @@
+//! A lab's directory: the only thing a lab leaves in the machine's file system, and who holds it.
+//!
+//! ```text
+//! /run/seaway/labs/<name>/        SEAWAY_LAB_DIR overrides the parent
+//!     lock                        held (flock) exactly as long as the lab is up
+//!     spec.json                   what was asked for
+//!     kubeconfig                  for people and kubectl
+//!     control.sock                the supervisor's control socket
+//!     supervisor.log
+//!     nodes/<node>/node.log, agent.log
+//!     nodes/<node>/run/           the node's /run
+//! ```
+
+use std::ffi::OsString;
+use std::fs::{File, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use crate::spec::LabName;
+
+/// Environment variable that names the parent of all labs' directories.
+pub const PARENT_VARIABLE: &str = "SEAWAY_LAB_DIR";
+
+const DEFAULT_PARENT: &str = "/run/seaway/labs";
+
+/// The directory of one lab, whether it exists or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directory {
+    path: PathBuf,
+}
+
+/// What a node has in the lab's directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeDirectory {
+    path: PathBuf,
+}
+
+/// The right to be the lab of this directory: an exclusive lock that ends with the last process that
+/// holds the file.
+#[derive(Debug)]
+pub struct Claim {
+    /// The locked file.
+    pub lock: File,
+    /// Whether a lab that had died without `down` left something here.
+    pub found_remains: bool,
+}
+
+/// A lab's directory could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// A lab of this name is up, or being made or removed right now.
+    #[error("lab {0} is up already; `seaway lab down --name {0}` takes it down")]
+    Up(String),
+    /// The file system refused.
+    #[error("{attempt} {path}")]
+    Files {
+        /// What was attempted.
+        attempt: &'static str,
+        /// On what.
+        path: String,
+        /// Why it failed.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+impl Directory {
+    /// The directory of the lab with this name.
+    pub fn of(name: &LabName) -> Self {
+        Directory { path: parent().join(name.as_str()) }
+    }
+
+    /// The directory at `path`, as the supervisor is told it.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Directory { path: path.into() }
+    }
+
+    /// Names of all labs that have a directory, up or not, in their order.
+    ///
+    /// # Errors
+    /// When the parent exists and cannot be read.
+    pub fn all() -> io::Result<Vec<LabName>> {
+        let entries = match std::fs::read_dir(parent()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            names.extend(name.to_str().and_then(|name| name.parse::<LabName>().ok()));
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Makes the directory if need be and takes its lock.
+    ///
+    /// # Errors
+    /// [`ClaimError::Up`] when another process holds it, else what the file system says.
+    pub fn claim(&self) -> Result<Claim, ClaimError> {
+        let failed = |attempt, path: &Path| {
+            let path = path.display().to_string();
+            move |cause| ClaimError::Files { attempt, path, cause }
+        };
+        loop {
+            let found_remains = self.spec_file().exists();
+            std::fs::create_dir_all(&self.path).map_err(failed("make directory", &self.path))?;
+            let path = self.lock_file();
+            let lock = File::options()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(&path)
+                .map_err(failed("open", &path))?;
+            match lock.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(ClaimError::Up(self.name())),
+                Err(TryLockError::Error(cause)) => return Err(failed("lock", &path)(cause)),
+            }
+            // Between open and lock a `down` may have removed the file: then it is not the lock any
+            // more, and the next round makes a new one.
+            if is_same_file(&lock, &path) {
+                return Ok(Claim { lock, found_remains });
+            }
+        }
+    }
+
+    /// Whether a lab is up here: its supervisor listens. Asking the lock instead would take it for a
+    /// moment, and fail an `up` of that moment.
+    pub fn is_up(&self) -> bool {
+        UnixStream::connect(self.control_socket()).is_ok()
+    }
+
+    /// Whether there is anything here.
+    pub fn exists(&self) -> bool {
+        self.path.exists()
+    }
+
+    /// Removes everything inside but the lock.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn clear(&self) -> io::Result<()> {
+        for entry in std::fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.path() == self.lock_file() {
+                continue;
+            }
+            if entry.file_type()?.is_dir() {
+                std::fs::remove_dir_all(entry.path())?;
+            } else {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes everything, the lock last, so that whoever holds it stays in charge until the end.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn remove(&self) -> io::Result<()> {
+        self.clear()?;
+        std::fs::remove_file(self.lock_file())?;
+        match std::fs::remove_dir(&self.path) {
+            // A new lab of the same name has just begun here.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its last component: the lab's name.
+    pub fn name(&self) -> String {
+        self.path.file_name().map(OsString::from).unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Held exactly as long as the lab is up.
+    pub fn lock_file(&self) -> PathBuf {
+        self.path.join("lock")
+    }
+
+    /// What was asked for.
+    pub fn spec_file(&self) -> PathBuf {
+        self.path.join("spec.json")
+    }
+
+    /// How people and kubectl reach the lab.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.path.join("kubeconfig")
+    }
+
+    /// The supervisor's control socket.
+    pub fn control_socket(&self) -> PathBuf {
+        self.path.join("control.sock")
+    }
+
+    /// What the supervisor has to say.
+    pub fn supervisor_log(&self) -> PathBuf {
+        self.path.join("supervisor.log")
+    }
+
+    /// What node `name` has here.
+    pub fn node(&self, name: &str) -> NodeDirectory {
+        NodeDirectory { path: self.path.join("nodes").join(name) }
+    }
+}
+
+impl NodeDirectory {
+    /// The directory at `path`, as the node is told it.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        NodeDirectory { path: path.into() }
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the node should be.
+    pub fn settings_file(&self) -> PathBuf {
+        self.path.join("node.json")
+    }
+
+    /// What the node's own process has to say.
+    pub fn log(&self) -> PathBuf {
+        self.path.join("node.log")
+    }
+
+    /// What its agent has to say.
+    pub fn agent_log(&self) -> PathBuf {
+        self.path.join("agent.log")
+    }
+
+    /// The node's `/run`, seen from the machine.
+    pub fn run(&self) -> PathBuf {
+        self.path.join("run")
+    }
+
+    /// The node's control socket, seen from the machine.
+    pub fn control_socket(&self) -> PathBuf {
+        self.run().join("control.sock")
+    }
+}
+
+fn parent() -> PathBuf {
+    std::env::var_os(PARENT_VARIABLE).map_or_else(|| PathBuf::from(DEFAULT_PARENT), PathBuf::from)
+}
+
+fn is_same_file(file: &File, path: &Path) -> bool {
+    let (Ok(held), Ok(found)) = (file.metadata(), std::fs::metadata(path)) else { return false };
+    (held.dev(), held.ino()) == (found.dev(), found.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    fn scratch(name: &str) -> Directory {
+        let parent = std::env::temp_dir().join(format!("seaway-directory-{}", std::process::id()));
+        Directory::at(parent.join(name))
+    }
+
+    #[test]
+    fn a_directory_has_one_holder_and_is_free_after_it() {
+        let directory = scratch("held");
+        let claim = directory.claim().unwrap();
+        assert!(!claim.found_remains);
+        assert!(!directory.is_up());
+        let listener = UnixListener::bind(directory.control_socket()).unwrap();
+        assert!(directory.is_up());
+        drop(listener);
+        assert!(!directory.is_up());
+        let refused = directory.claim().unwrap_err().to_string();
+        assert_eq!(refused, "lab held is up already; `seaway lab down --name held` takes it down");
+        drop(claim);
+        directory.claim().unwrap();
+        directory.remove().unwrap();
+        assert!(!directory.exists());
+    }
+
+    #[test]
+    fn what_a_dead_lab_left_is_noticed_and_cleared() {
+        let directory = scratch("dead");
+        std::fs::create_dir_all(directory.node("node-1").run().join("deep")).unwrap();
+        std::fs::write(directory.spec_file(), "{").unwrap();
+        assert!(!directory.is_up());
+        let claim = directory.claim().unwrap();
+        assert!(claim.found_remains);
+        directory.clear().unwrap();
+        assert!(directory.claim().is_err());
+        assert!(!directory.spec_file().exists());
+        directory.remove().unwrap();
+        assert!(!directory.exists());
+    }
+}
