@@ -1,4 +1,9 @@
-//! kernel
+//! The edge to the kernel: network namespaces, rtnetlink, settings, and the mechanisms that make a
+//! node's tables true.
+//!
+//! This is the one crate with `unsafe`; every block says why it is sound and why safe code won't do.
 
 pub mod confine;
+pub mod netlink;
+pub mod netns;
 pub mod process;
