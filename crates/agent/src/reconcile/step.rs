@@ -1,0 +1,327 @@
+//! One place in the loop's order, with what it is known to hold.
+//!
+//! The place is read back at the start, after a failure, when the kernel says that somebody else
+//! wrote, and from time to time; in between a step remembers what it wrote, so a pass costs the
+//! rows that differ and no dump of the kernel. See docs/decisions/0001.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use model::{Attachment, AttachmentKey, chain};
+use plan::{Changes, Mechanism, Plan, Put, Table, diff};
+
+use super::report::{About, FailureRow, StepReport, Subject};
+
+/// A step, whatever its place holds: what the loop sees of it.
+pub(crate) trait Stage: Send {
+    /// Its name, as in reports and `seaway dump`.
+    fn name(&self) -> &'static str;
+    /// Writes what `plan` has and the place has not, and removes nothing yet, unless the place
+    /// changes in one transaction. Returns whether a row was replaced: that may have taken rows of
+    /// later steps with it.
+    fn put(&mut self, plan: &Plan) -> bool;
+    /// Removes what the last [`Stage::put`] found too much.
+    fn delete(&mut self);
+    /// Removes the links of `keys` and nothing else, whatever the place holds.
+    fn detach(&mut self, keys: &[AttachmentKey]);
+    /// Takes the report of the pass.
+    fn report(&mut self) -> StepReport;
+    /// Has the place read before the next diff.
+    fn mark_stale(&mut self);
+    /// As [`Stage::mark_stale`], when the last reading or the last write of a row failed.
+    fn mark_stale_after_failure(&mut self);
+    /// Reads the place and says which rows of `attachment` are not as in `plan`. Writes nothing.
+    fn differences(&mut self, plan: &Plan, attachment: &Attachment) -> Vec<String>;
+    /// What the place is known to hold, a line per row.
+    fn dump(&self) -> String;
+}
+
+/// A table of the plan.
+type Select<M> = fn(&Plan) -> &Table<<M as Mechanism>::Key, <M as Mechanism>::Row>;
+
+/// A row as one line.
+type Line<M> = fn(&<M as Mechanism>::Key, &<M as Mechanism>::Row) -> String;
+
+/// A mechanism and what its place is known to hold.
+pub(crate) struct Step<M: Mechanism> {
+    name: &'static str,
+    place: M,
+    select: Select<M>,
+    line: Line<M>,
+    /// The row that is an attachment's own link; `None` for every place but the pods'.
+    link_of: fn(&AttachmentKey) -> Option<M::Key>,
+    /// Puts and deletes are one transaction of the kernel.
+    is_atomic: bool,
+    /// What the place held when it was last read, and what was written since.
+    have: Option<Table<M::Key, M::Row>>,
+    /// Rows whose last write failed: what stands there is anyone's guess.
+    unsure: BTreeSet<M::Key>,
+    /// `have` may be wrong: read before the next diff.
+    stale: bool,
+    /// Deletes of the pass at hand, kept until every step has put.
+    pending: Vec<M::Key>,
+    report: StepReport,
+}
+
+impl<M: Mechanism> Step<M>
+where
+    M::Key: About,
+{
+    /// A step at `place` about which nothing is known yet.
+    pub(crate) fn new(name: &'static str, place: M, select: Select<M>, line: Line<M>) -> Self {
+        Step {
+            name,
+            place,
+            select,
+            line,
+            link_of: |_| None,
+            is_atomic: false,
+            have: None,
+            unsure: BTreeSet::new(),
+            stale: true,
+            pending: Vec::new(),
+            report: StepReport { step: name, ..StepReport::default() },
+        }
+    }
+
+    /// The same, for a place that changes in one transaction.
+    pub(crate) fn atomic(self) -> Self {
+        Step { is_atomic: true, ..self }
+    }
+
+    /// The same, for the place of attachments' own links.
+    pub(crate) fn of_links(self, link_of: fn(&AttachmentKey) -> Option<M::Key>) -> Self {
+        Step { link_of, ..self }
+    }
+
+    /// Reads the place if need be, and says what differs from `want`.
+    fn begin(&mut self, want: &Table<M::Key, M::Row>) -> Changes<M::Key, M::Row> {
+        if self.stale {
+            self.observe();
+        }
+        let Some(have) = &self.have else { return Changes::default() };
+        let mut changes = diff(have, want);
+        for key in &self.unsure {
+            match want.get(key) {
+                Some(row) => {
+                    let put = || Put { row: row.clone(), old: have.get(key).cloned() };
+                    changes.puts.entry(key.clone()).or_insert_with(put);
+                }
+                None if have.get(key).is_none() => changes.deletes.push(key.clone()),
+                None => {}
+            }
+        }
+        changes.deletes.sort();
+        changes
+    }
+
+    fn observe(&mut self) {
+        let start = Instant::now();
+        match self.place.observe() {
+            Ok(have) => {
+                if let Some(before) = &self.have
+                    && self.unsure.is_empty()
+                {
+                    self.report.drift += diff(&have, before).len();
+                }
+                self.have = Some(have);
+                self.unsure.clear();
+                self.stale = false;
+            }
+            Err(error) => {
+                self.have = None;
+                let text = chain(&error);
+                self.report.failures.push(FailureRow { subject: Subject::Everything, text });
+            }
+        }
+        self.report.took += start.elapsed();
+    }
+
+    fn apply(&mut self, changes: &Changes<M::Key, M::Row>) {
+        if changes.is_empty() {
+            return;
+        }
+        let start = Instant::now();
+        let failures = self.place.apply(changes);
+        let failed: BTreeSet<&M::Key> = failures.iter().map(|failure| &failure.key).collect();
+        for (key, put) in changes.puts.iter().filter(|(key, _)| !failed.contains(key)) {
+            if let Some(have) = &mut self.have {
+                have.insert(key.clone(), put.row.clone());
+            }
+            self.unsure.remove(key);
+            self.report.puts += 1;
+        }
+        for key in changes.deletes.iter().filter(|key| !failed.contains(key)) {
+            if let Some(have) = &mut self.have {
+                have.remove(key);
+            }
+            self.unsure.remove(key);
+            self.report.deletes += 1;
+        }
+        for failure in failures {
+            let text = format!("{}: {}", failure.attempt, chain(&*failure.cause));
+            self.report.failures.push(FailureRow { subject: failure.key.subject(), text });
+            self.unsure.insert(failure.key);
+        }
+        self.report.took += start.elapsed();
+    }
+}
+
+impl<M> Stage for Step<M>
+where
+    M: Mechanism + Send,
+    M::Key: About + Send,
+    M::Row: Send,
+{
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn put(&mut self, plan: &Plan) -> bool {
+        let mut changes = self.begin((self.select)(plan));
+        let replaced = changes.puts.values().any(|put| put.old.is_some());
+        if !self.is_atomic {
+            self.pending = std::mem::take(&mut changes.deletes);
+        }
+        self.apply(&changes);
+        replaced
+    }
+
+    fn delete(&mut self) {
+        let deletes = std::mem::take(&mut self.pending);
+        self.apply(&Changes { deletes, ..Changes::default() });
+    }
+
+    fn detach(&mut self, keys: &[AttachmentKey]) {
+        let deletes: Vec<M::Key> = keys.iter().filter_map(self.link_of).collect();
+        self.apply(&Changes { deletes, ..Changes::default() });
+    }
+
+    fn report(&mut self) -> StepReport {
+        let empty = StepReport { step: self.name, ..StepReport::default() };
+        std::mem::replace(&mut self.report, empty)
+    }
+
+    fn mark_stale(&mut self) {
+        self.stale = true;
+    }
+
+    fn mark_stale_after_failure(&mut self) {
+        self.stale |= self.have.is_none() || !self.unsure.is_empty();
+    }
+
+    fn differences(&mut self, plan: &Plan, attachment: &Attachment) -> Vec<String> {
+        self.stale = true;
+        let want = (self.select)(plan);
+        let have = match self.place.observe() {
+            Ok(have) => have,
+            Err(error) => return vec![chain(&error)],
+        };
+        let changes = diff(&have, want);
+        let ours = changes.puts.iter().filter(|(key, _)| key.subject().concerns(attachment));
+        ours.map(|(key, put)| {
+            let wanted = format!("{} {}", self.name, (self.line)(key, &put.row));
+            match &put.old {
+                None => format!("{wanted}: missing"),
+                Some(old) => format!("{wanted}: found {}", (self.line)(key, old)),
+            }
+        })
+        .collect()
+    }
+
+    fn dump(&self) -> String {
+        let Some(have) = &self.have else { return "not read yet\n".to_owned() };
+        have.iter().fold(String::new(), |mut text, (key, row)| {
+            text.push_str(&(self.line)(key, row));
+            text.push('\n');
+            text
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::Place;
+    use model::AttachmentKey;
+
+    fn rule(octet: u8) -> (plan::RuleKey, plan::Rule) {
+        let from = format!("10.{octet}.0.0/16").parse().unwrap();
+        let rule = plan::Rule { table: plan::RouteTable::Overlay };
+        (plan::RuleKey { priority: 8377, from }, rule)
+    }
+
+    fn wanted(octets: &[u8]) -> Plan {
+        Plan { rules: octets.iter().map(|octet| rule(*octet)).collect(), ..Plan::default() }
+    }
+
+    fn step(place: &Place<plan::RuleKey, plan::Rule>) -> Step<Place<plan::RuleKey, plan::Rule>> {
+        Step::new("rules", place.clone(), |plan| &plan.rules, |key, row| format!("{key} {row}"))
+    }
+
+    fn pass(step: &mut impl Stage, plan: &Plan) -> StepReport {
+        step.put(plan);
+        step.delete();
+        step.report()
+    }
+
+    #[test]
+    fn a_pass_costs_the_rows_that_differ_and_no_reading() {
+        let place = Place::default();
+        let mut step = step(&place);
+        assert_eq!(pass(&mut step, &wanted(&[1, 2])).puts, 2);
+        let report = pass(&mut step, &wanted(&[2, 3]));
+        assert_eq!((report.puts, report.deletes), (1, 1));
+        assert_eq!((place.reads(), place.rows()), (1, wanted(&[2, 3]).rules));
+    }
+
+    #[test]
+    fn drift_is_counted_and_repaired_once_the_place_is_read_again() {
+        let place = Place::default();
+        let mut step = step(&place);
+        pass(&mut step, &wanted(&[1, 2]));
+        place.disturb(|rows| {
+            rows.remove(&rule(1).0);
+        });
+        assert_eq!(pass(&mut step, &wanted(&[1, 2])).puts, 0);
+        step.mark_stale();
+        let report = pass(&mut step, &wanted(&[1, 2]));
+        assert_eq!((report.drift, report.puts), (1, 1));
+    }
+
+    #[test]
+    fn a_row_that_failed_is_tried_again_or_removed_and_stops_no_other() {
+        let place = Place::default();
+        let mut step = step(&place);
+        place.refuse(Some(rule(1).0));
+        let report = pass(&mut step, &wanted(&[1, 2]));
+        assert_eq!((report.puts, report.failures.len()), (1, 1));
+        place.refuse(None);
+        assert_eq!(pass(&mut step, &wanted(&[1, 2])).puts, 1);
+        place.refuse(Some(rule(3).0));
+        pass(&mut step, &wanted(&[1, 2, 3]));
+        place.refuse(None);
+        assert_eq!(pass(&mut step, &wanted(&[1, 2])).deletes, 1);
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_read_is_not_written() {
+        let place = Place::default();
+        let mut step = step(&place);
+        place.go_blind(true);
+        let report = pass(&mut step, &wanted(&[1]));
+        assert_eq!((report.puts, report.failures.len()), (0, 1));
+        place.go_blind(false);
+        assert_eq!(pass(&mut step, &wanted(&[1])).puts, 1);
+    }
+
+    #[test]
+    fn detach_touches_only_places_of_links() {
+        let place = Place::default();
+        let mut step = step(&place);
+        pass(&mut step, &wanted(&[1]));
+        let ifname = "eth0".parse().unwrap();
+        step.detach(&[AttachmentKey { container_id: "a".into(), ifname }]);
+        assert_eq!(place.rows(), wanted(&[1]).rules);
+    }
+}
