@@ -1,1 +1,82 @@
-//! compile
+//! World → Plan: everything one node should hold, as a pure function of what the cluster asks for.
+//!
+//! [`compile()`] is the only list of subsystems, in order. Each is a folder that *resolves* objects
+//! into its own printable table and *lowers* that table into rows of the [`Plan`]. Subsystems don't
+//! call each other: what a later one needs is a table that an earlier one returned.
+//!
+//! Bad input is data: every object, or part of one, that could not be honored is a [`Rejected`] row,
+//! and the plan holds everything else.
+
+pub mod cni;
+pub mod device;
+mod egress;
+pub mod ipam;
+pub mod routes;
+mod ruleset;
+
+use std::fmt;
+
+use model::{NodeName, World};
+use plan::Plan;
+
+pub use cni::Attachments;
+pub use ipam::Pools;
+pub use routes::Peers;
+
+/// Whose plan is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// What this node should hold.
+    Node(NodeName),
+}
+
+/// What a [`World`] means for one scope.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Compiled {
+    /// What the node should hold.
+    pub plan: Plan,
+    /// What could not be honored, and why.
+    pub rejected: Vec<Rejected>,
+    /// The pod CIDRs of every node, as far as they are usable.
+    pub pools: Pools,
+    /// How every other node's pods are reached.
+    pub peers: Peers,
+    /// The containers of this node that are joined to the network.
+    pub attachments: Attachments,
+}
+
+/// An object, or a part of one, that the plan does not honor. It blocks nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rejected {
+    /// Kind and name, like `Node worker-1`.
+    pub object: String,
+    /// Path of the field that is in the way, like `spec.podCIDRs`.
+    pub field: String,
+    /// What is wrong with it, and what follows.
+    pub why: String,
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.object, self.field, self.why)
+    }
+}
+
+/// Everything `scope` should hold in `world`, and what of `world` could not be honored.
+///
+/// A world that neither knows the node nor holds an attachment has an empty plan. While the Node
+/// object is missing, attachments that exist keep their links and routes; nothing else is planned.
+pub fn compile(world: &World, scope: &Scope) -> Compiled {
+    let Scope::Node(node) = scope;
+    let mut compiled = Compiled::default();
+    if !world.nodes.contains_key(node) && world.attachments.is_empty() {
+        return compiled;
+    }
+    let Compiled { plan, rejected, pools, peers, attachments } = &mut compiled;
+    *pools = ipam::compile(world, node, plan, rejected);
+    *peers = routes::compile(world, node, pools, plan, rejected);
+    *attachments = cni::compile(world, node, pools, peers.mtu, plan, rejected);
+    egress::compile(world, node, pools, plan);
+    rejected.sort();
+    compiled
+}

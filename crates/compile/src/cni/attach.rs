@@ -1,0 +1,207 @@
+//! The decision for an ADD: what the container will be, or why it can't.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use model::{Attachment, AttachmentKey, Family, Mac, NodeName, PodRef, PortMapping, World};
+
+use super::host_port::{self, Claims, PortError};
+use crate::ipam::{self, IpamError, Pool, Released};
+use crate::routes::{self, MtuTooSmall};
+
+/// What an ADD asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Container and interface.
+    pub key: AttachmentKey,
+    /// Name of the CNI network that asks.
+    pub network: String,
+    /// Path of the container's network namespace.
+    pub netns: PathBuf,
+    /// The pod, when the runtime said which.
+    pub pod: Option<PodRef>,
+    /// Addresses to lease rather than any (capability `ips`), at most one per family.
+    pub addrs: Vec<IpAddr>,
+    /// Hardware address to give the interface (capability `mac`).
+    pub mac: Option<Mac>,
+    /// Ports of the node that lead to this container.
+    pub port_mappings: Vec<PortMapping>,
+}
+
+/// A container that may join.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attaching {
+    /// What to put into the journal.
+    pub attachment: Attachment,
+    /// Leased addresses that had not rested; worth counting.
+    pub early: Vec<IpAddr>,
+}
+
+/// Why a container can't join.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AttachError {
+    /// The node has no usable pod CIDR yet.
+    #[error("Node {node} has no usable pod CIDR{}", because(.why))]
+    NoPool {
+        /// The node.
+        node: NodeName,
+        /// What is wrong with those it has.
+        why: Vec<String>,
+    },
+    /// Pods would get an MTU that IPv6 forbids.
+    #[error("the uplink of Node {node} {cause}")]
+    Mtu {
+        /// The node.
+        node: NodeName,
+        /// What would be left.
+        cause: MtuTooSmall,
+    },
+    /// No address could be leased.
+    #[error(transparent)]
+    Ipam(#[from] IpamError),
+    /// A requested address is of a family the node has no pool for, or the second of its family.
+    #[error("{addr} was requested, and {why}")]
+    Addr {
+        /// The address.
+        addr: IpAddr,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The requested hardware address is multicast or zero.
+    #[error("hardware address {0} was requested, and is not one of a single interface")]
+    Mac(Mac),
+    /// A port mapping can't be honored.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// The same container and interface are attached by another namespace already.
+    #[error("{key} is attached already, in {}", .netns.display())]
+    Exists {
+        /// The attachment.
+        key: AttachmentKey,
+        /// Its namespace.
+        netns: PathBuf,
+    },
+    /// Container id and namespace path are too long to be marked on the link.
+    #[error("container id and namespace path of {0} are longer than a link's alias may be")]
+    TooLong(AttachmentKey),
+}
+
+fn because(why: &[String]) -> String {
+    if why.is_empty() { String::new() } else { format!(": {}", why.join("; ")) }
+}
+
+/// Longest alias of a link, in bytes (`IFALIASZ` - 1 in the kernel's if.h).
+const ALIAS_MAX: usize = 255;
+
+/// Decides an ADD: one address per family of the node's pod CIDRs, in their order, and hardware
+/// address and port mappings as asked for. Asking again for what is attached, from the same
+/// namespace, answers the same.
+///
+/// `released` and `now` (seconds since 1970) are the journal's: when each address was last released.
+/// The link that follows is `plan.pods` of a compile with the attachment in its world.
+///
+/// # Errors
+/// [`AttachError`]; nothing is leased then.
+///
+/// Source: CNI spec 1.1.0 §2 ADD; CNI-A4, CNI-A5, CNI-A8; CRI-3 (order of addresses); T07.
+pub fn attach(
+    request: &Request,
+    world: &World,
+    released: &Released,
+    now: u64,
+) -> Result<Attaching, AttachError> {
+    let key = &request.key;
+    if let Some(there) = world.attachments.get(key) {
+        return if there.netns == request.netns {
+            Ok(Attaching { attachment: Attachment::clone(there), early: Vec::new() })
+        } else {
+            Err(AttachError::Exists { key: key.clone(), netns: there.netns.clone() })
+        };
+    }
+    let alias = "seaway   ".len()
+        + key.container_id.len()
+        + key.ifname.as_str().len()
+        + request.netns.as_os_str().len();
+    if alias > ALIAS_MAX {
+        return Err(AttachError::TooLong(key.clone()));
+    }
+    if let Some(mac) = request.mac.filter(|mac| mac.0[0] & 1 == 1 || mac.0 == [0; 6]) {
+        return Err(AttachError::Mac(mac));
+    }
+    check_ports(request, world)?;
+    let pools = pools(world)?;
+    let (addrs, early) = lease(request, world, &pools, released, now)?;
+    let attachment = Attachment {
+        key: key.clone(),
+        network: request.network.clone(),
+        netns: request.netns.clone(),
+        pod: request.pod.clone(),
+        addrs,
+        mac: request.mac.unwrap_or_else(|| Mac::derive(&format!("pod/{key}"))),
+        port_mappings: request.port_mappings.clone(),
+    };
+    Ok(Attaching { attachment, early })
+}
+
+fn check_ports(request: &Request, world: &World) -> Result<(), PortError> {
+    let mut claims = Claims::default();
+    for there in world.attachments.values() {
+        for port in &there.port_mappings {
+            // A clash among what is there is that attachment's rejected row, not this request's.
+            claims.claim(&there.key, port).unwrap_or_default();
+        }
+    }
+    request.port_mappings.iter().try_for_each(|port| {
+        host_port::usable(port, &world.host)?;
+        claims.claim(&request.key, port)
+    })
+}
+
+/// The pools of this node, if pods can be served from them.
+fn pools(world: &World) -> Result<Vec<Pool>, AttachError> {
+    let node = &world.config.node;
+    let mut rejected = Vec::new();
+    let pools = ipam::resolve(world, &mut rejected);
+    if pools.of(node).is_empty() {
+        let object = format!("Node {node}");
+        let mine = rejected.into_iter().filter(|row| row.object == object);
+        let why = mine.map(|row| format!("{}: {}", row.field, row.why)).collect();
+        return Err(AttachError::NoPool { node: node.clone(), why });
+    }
+    match routes::resolve(world, node, &pools, &mut rejected).mtu_too_small {
+        Some(cause) => Err(AttachError::Mtu { node: node.clone(), cause }),
+        None => Ok(pools.of(node).to_vec()),
+    }
+}
+
+fn lease(
+    request: &Request,
+    world: &World,
+    pools: &[Pool],
+    released: &Released,
+    now: u64,
+) -> Result<(Vec<IpAddr>, Vec<IpAddr>), AttachError> {
+    for (i, addr) in request.addrs.iter().enumerate() {
+        let family = Family::of(*addr);
+        let refuse = |why| Err(AttachError::Addr { addr: *addr, why });
+        if !pools.iter().any(|pool| pool.family() == family) {
+            return refuse("this node has no pool of its family");
+        }
+        if request.addrs[..i].iter().any(|other| Family::of(*other) == family) {
+            return refuse("is the second of its family");
+        }
+    }
+    let mut leased: BTreeMap<IpAddr, String> = BTreeMap::new();
+    for there in world.attachments.values() {
+        leased.extend(there.addrs.iter().map(|addr| (*addr, there.key.to_string())));
+    }
+    let (mut addrs, mut early) = (Vec::new(), Vec::new());
+    for pool in pools {
+        let wanted = request.addrs.iter().copied().find(|a| Family::of(*a) == pool.family());
+        let lease = ipam::allocate(pool, &leased, released, now, wanted)?;
+        addrs.push(lease.addr);
+        early.extend(lease.early.then_some(lease.addr));
+    }
+    Ok((addrs, early))
+}

@@ -1,0 +1,102 @@
+//! What a container may send: packets with its own hardware and IP address, and no router's words.
+//!
+//! Everything else is dropped at the first hook the packet meets: `prerouting` of the bridge for
+//! bridged containers (ARP included), of IP for routed ones, before conntrack in both.
+
+use std::net::Ipv4Addr;
+
+use ipnet::IpNet;
+use model::{Family, PodLinkMode};
+use plan::Plan;
+use plan::nft::Verdict;
+use plan::nft::{ChainName, Field, HookPoint, Op, Rule, Statement, TableFamily, Type, Value};
+
+use super::Joined;
+use crate::ruleset::{self, Ruleset, by_family, lookup};
+
+/// ICMPv6 types only a router or a multicast listener sends, with the reason to drop them. The
+/// first two would redirect neighbors (T04); listener reports are sent before the pod's address is
+/// known to it, and nobody here listens.
+const NOT_FROM_PODS: [(u8, &str); 3] = [
+    (134, "pods are no routers: no advertisements"),
+    (137, "pods are no routers: no redirects"),
+    (143, "nobody listens to multicast reports"),
+];
+
+/// The rules that hold for every container of the node.
+pub(super) fn node(mode: PodLinkMode, plan: &mut Plan) {
+    loopback(plan);
+    let family = family(mode);
+    let mut rules = Ruleset::new(&mut plan.nft, family);
+    rules.set("pod_links", &[Type::IfName]);
+    rules.set("pod_addrs4", &[Type::IfName, Type::EtherAddr, Type::Ipv4Addr]);
+    rules.set("pod_addrs6", &[Type::IfName, Type::EtherAddr, Type::Ipv6Addr]);
+    let goto = Statement::Verdict(Verdict::Goto(ChainName("from_pod".to_owned())));
+    rules.base_chain(
+        "pod_sources",
+        ruleset::before_conntrack(HookPoint::Prerouting),
+        vec![ruleset::rule(
+            vec![lookup(&[Field::Iifname], Op::Eq, "pod_links"), goto],
+            "every packet a pod sends",
+        )],
+    );
+    rules.chain("from_pod", from_pod(mode));
+}
+
+/// The elements of one container.
+pub(super) fn attachment(mode: PodLinkMode, joined: &Joined, plan: &mut Plan) {
+    let mut rules = Ruleset::new(&mut plan.nft, family(mode));
+    let link = || Value::Name(joined.host_link.to_string());
+    rules.element("pod_links", vec![link()]);
+    for addr in &joined.addrs {
+        let set = by_family(Family::of(*addr), "pod_addrs4", "pod_addrs6");
+        rules.element(set, vec![link(), joined.link.mac.into(), (*addr).into()]);
+    }
+}
+
+fn family(mode: PodLinkMode) -> TableFamily {
+    match mode {
+        PodLinkMode::Routed => TableFamily::Inet,
+        PodLinkMode::Bridge => TableFamily::Bridge,
+    }
+}
+
+fn from_pod(mode: PodLinkMode) -> Vec<Rule> {
+    let icmpv6 = |(kind, why): (u8, &str)| {
+        let of_type = Statement::Match(Field::Icmpv6Type, Op::Eq, Value::Number(kind));
+        ruleset::rule(vec![of_type, Statement::Verdict(Verdict::Drop)], why)
+    };
+    let own = |fields: &[&[Field]], set: &str, why: &str| {
+        let mut statements: Vec<Statement> =
+            fields.iter().map(|key| lookup(key, Op::Eq, set)).collect();
+        statements.push(Statement::Verdict(Verdict::Accept));
+        ruleset::rule(statements, why)
+    };
+    let (link, ether) = (Field::Iifname, Field::EtherSaddr);
+    let mut rules: Vec<Rule> = NOT_FROM_PODS.into_iter().map(icmpv6).collect();
+    rules.push(own(&[&[link, ether, Field::Ip4Saddr]], "pod_addrs4", "its own address"));
+    rules.push(own(&[&[link, ether, Field::Ip6Saddr]], "pod_addrs6", "its own address"));
+    if mode == PodLinkMode::Bridge {
+        let sender: [&[Field]; 2] =
+            [&[link, ether, Field::ArpSaddrIp], &[link, Field::ArpSaddrEther, Field::ArpSaddrIp]];
+        rules.push(own(&sender, "pod_addrs4", "ARP in its own name"));
+    }
+    rules.push(ruleset::drop(Vec::new(), "not the pod's own address"));
+    rules
+}
+
+/// 127/8 stays on the machine, whatever `route_localnet` says (T01, CVE-2020-8558).
+fn loopback(plan: &mut Plan) {
+    let net = IpNet::new(Ipv4Addr::new(127, 0, 0, 0).into(), 8);
+    let net = Value::Prefix(net.expect("8 bits fit an IPv4 prefix"));
+    let wire = || Statement::Match(Field::Iifname, Op::Ne, Value::Name("lo".to_owned()));
+    let rules = [Field::Ip4Daddr, Field::Ip4Saddr].map(|field| {
+        let matches = vec![wire(), Statement::Match(field, Op::Eq, net.clone())];
+        ruleset::drop(matches, "loopback addresses come from no wire")
+    });
+    Ruleset::new(&mut plan.nft, TableFamily::Inet).base_chain(
+        "loopback",
+        ruleset::before_conntrack(HookPoint::Prerouting),
+        rules.into(),
+    );
+}

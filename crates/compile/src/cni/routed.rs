@@ -1,0 +1,45 @@
+//! The routed pod link: every container alone behind a veth pair, with routes and static neighbors.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use model::{Family, Node};
+use plan::{Neighbor, NeighborKey, Plan, Route, RouteKey, RouteTable};
+
+use super::Joined;
+use crate::ipam::Pool;
+
+/// The gateway of every routed container. The host end need not carry it: a static neighbor says
+/// where it is, and routers are never the source of what they forward.
+pub(super) fn gateway(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1)),
+        Family::V6 => IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1)),
+    }
+}
+
+/// A pod CIDR's own addresses are here or nowhere: without a host route a packet must not follow the
+/// default route out, which would lead it back and forth.
+pub(super) fn node(pools: &[Pool], plan: &mut Plan) {
+    for pool in pools {
+        plan.routes.insert(
+            RouteKey { table: RouteTable::Main, dst: pool.cidr() },
+            Route { via: None, dev: None, onlink: false, src: None },
+        );
+    }
+}
+
+pub(super) fn attachment(node: Option<&Node>, joined: &Joined, plan: &mut Plan) {
+    for addr in &joined.addrs {
+        let src = node.and_then(|node| node.internal_ip(Family::of(*addr)));
+        let dev = Some(joined.host_link.clone());
+        plan.routes.insert(
+            RouteKey { table: RouteTable::Main, dst: IpNet::from(*addr) },
+            Route { via: None, dev, onlink: false, src },
+        );
+        plan.neighbors.insert(
+            NeighborKey { dev: joined.host_link.clone(), addr: *addr },
+            Neighbor { mac: joined.link.mac },
+        );
+    }
+}

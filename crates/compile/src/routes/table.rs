@@ -1,0 +1,81 @@
+//! How the pods of other nodes are reached, as a table that prints.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use model::{IfName, Mac, NodeName};
+
+use super::mtu::LEAST;
+
+/// How this node reaches the pods of every other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peers {
+    /// MTU of pods and of the VXLAN device, in bytes.
+    pub mtu: u32,
+    /// Why a new container can't be given that MTU honestly: too little fits through the uplink.
+    pub mtu_too_small: Option<super::MtuTooSmall>,
+    /// Address of this node that tunnel packets leave from, when any peer is behind the overlay.
+    pub tunnel: Option<IpAddr>,
+    /// Peers whose pods can be reached.
+    pub rows: BTreeMap<NodeName, Peer>,
+}
+
+/// Another node whose pods can be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its addresses.
+    pub addrs: Vec<IpAddr>,
+    /// Where tunnel packets to it go, when any of its pods are behind the overlay.
+    pub vtep: Option<Vtep>,
+    /// Its pod CIDRs, each with the way to it.
+    pub pods: Vec<(IpNet, Reach)>,
+}
+
+/// The tunnel endpoint of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vtep {
+    /// Hardware address of its VXLAN device; follows from the node's name.
+    pub mac: Mac,
+    /// Its address on the underlay.
+    pub addr: IpAddr,
+}
+
+/// The way to a pod CIDR.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// Over the underlay as it is: the node is on one of our subnets.
+    Direct {
+        /// The node's address.
+        via: IpAddr,
+        /// The uplink.
+        dev: IfName,
+    },
+    /// Inside VXLAN.
+    Overlay,
+}
+
+impl Default for Peers {
+    fn default() -> Self {
+        Peers { mtu: LEAST, mtu_too_small: None, tunnel: None, rows: BTreeMap::new() }
+    }
+}
+
+impl fmt::Display for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, peer) in &self.rows {
+            for (cidr, reach) in &peer.pods {
+                write!(f, "{cidr} node {name} ")?;
+                match (reach, &peer.vtep) {
+                    (Reach::Direct { via, dev }, _) => writeln!(f, "direct via {via} dev {dev}")?,
+                    (Reach::Overlay, Some(Vtep { mac, addr })) => {
+                        writeln!(f, "vxlan to {addr} vtep {mac}")?;
+                    }
+                    (Reach::Overlay, None) => writeln!(f, "vxlan")?,
+                }
+            }
+        }
+        writeln!(f, "pod mtu {}", self.mtu)
+    }
+}
