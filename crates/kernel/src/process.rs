@@ -3,8 +3,7 @@
 
 use std::io;
 use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
@@ -59,7 +58,7 @@ pub fn signal(pidfd: BorrowedFd<'_>, signal: nix::sys::signal::Signal) -> io::Re
 /// only part of `bytes`.
 ///
 /// Source: unix(7), `SCM_RIGHTS`.
-pub fn send_fds(socket: &UnixStream, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub fn send_fds(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     if fds.len() > MAX_FDS {
         return Err(io::ErrorKind::InvalidInput.into());
     }
@@ -67,7 +66,7 @@ pub fn send_fds(socket: &UnixStream, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io
     let rights = [ControlMessage::ScmRights(&raw)];
     let control = if raw.is_empty() { &[][..] } else { &rights[..] };
     let sent = sendmsg::<()>(
-        socket.as_raw_fd(),
+        socket.as_fd().as_raw_fd(),
         &[IoSlice::new(bytes)],
         control,
         MsgFlags::MSG_NOSIGNAL,
@@ -81,12 +80,12 @@ pub fn send_fds(socket: &UnixStream, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io
 ///
 /// # Errors
 /// The kernel's.
-pub fn receive_fds(socket: &UnixStream, room: usize) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+pub fn receive_fds(socket: impl AsFd, room: usize) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     let mut bytes = vec![0; room];
     let mut control = nix::cmsg_space!([RawFd; MAX_FDS]);
     let mut parts = [IoSliceMut::new(&mut bytes)];
     let message = recvmsg::<()>(
-        socket.as_raw_fd(),
+        socket.as_fd().as_raw_fd(),
         &mut parts,
         Some(&mut control),
         MsgFlags::MSG_CMSG_CLOEXEC,
@@ -113,7 +112,7 @@ fn own(fd: RawFd) -> OwnedFd {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
 
     use super::*;
 

@@ -1,6 +1,7 @@
 //! Roles this binary plays for itself and for container runtimes: chosen by the name it is called
 //! by, or by environment, never by a person.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Runs the role this process was started for, if it is one of them.
@@ -10,5 +11,11 @@ use std::process::ExitCode;
 /// | `CNI_COMMAND` is set, or it is called `seaway-cni` | the CNI plugin |
 /// | called `seaway-lab-…`, `seaway-echo`, `seaway-shell` | parts of the lab |
 pub(crate) fn run() -> Option<ExitCode> {
-    None
+    let path = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match &*name {
+        "seaway-cni" => Some(super::cni::run()),
+        _ if super::cni::is_asked_for() => Some(super::cni::run()),
+        _ => None,
+    }
 }

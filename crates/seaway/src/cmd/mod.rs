@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod check;
+pub(crate) mod cni;
 pub(crate) mod dump;
 pub(crate) mod inner;
 pub(crate) mod lab;

@@ -33,8 +33,8 @@ pub enum Code {
     Failed,
     /// 101: every address of the node's pod CIDR is leased.
     AddressesExhausted,
-    /// 102: the container already has an interface of that name.
-    InterfaceExists,
+    /// 102: the request contradicts what is there: the interface exists, the address is leased.
+    Conflict,
     /// 103: CHECK found the network different from what ADD returned.
     NotAsAdded,
 }
@@ -55,7 +55,7 @@ impl Code {
             Code::LimitedConnectivity => 51,
             Code::Failed => 100,
             Code::AddressesExhausted => 101,
-            Code::InterfaceExists => 102,
+            Code::Conflict => 102,
             Code::NotAsAdded => 103,
         }
     }

@@ -8,7 +8,7 @@
 //! On the socket, call and reply each follow their length as 32 bits, big endian. The first bytes
 //! of a call carry the container's network namespace as a file descriptor (`SCM_RIGHTS`), if any.
 
-use super::{Environment, MAX_MESSAGE};
+use super::Environment;
 
 /// The bytes of a call, without their length.
 pub fn encode_call(environment: &Environment, stdin: &[u8]) -> Vec<u8> {
@@ -30,9 +30,6 @@ pub fn encode_call(environment: &Environment, stdin: &[u8]) -> Vec<u8> {
 /// When there is no end of the environment, or it is not text.
 pub fn decode_call(mut bytes: &[u8]) -> Result<(Environment, &[u8]), InvalidMessage> {
     let mut environment = Environment::default();
-    if bytes.len() > MAX_MESSAGE {
-        return Err(InvalidMessage("is longer than 1 MiB"));
-    }
     loop {
         let end = bytes.iter().position(|b| *b == 0);
         let end = end.ok_or(InvalidMessage("ends within the environment"))?;

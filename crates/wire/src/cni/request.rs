@@ -152,7 +152,7 @@ fn refuse_existing(previous: &AddResult, key: &AttachmentKey, netns: &str) -> Re
         return Ok(());
     }
     let msg = format!("interface {} of {netns} exists already", key.ifname);
-    Err(Error::new(Code::InterfaceExists, msg).because("an earlier plugin of the chain made it"))
+    Err(Error::new(Code::Conflict, msg).because("an earlier plugin of the chain made it"))
 }
 
 /// All a DEL needs is the attachment: whatever else is wrong must not keep it from cleaning up.

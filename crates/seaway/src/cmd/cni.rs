@@ -1,0 +1,34 @@
+//! The CNI plugin: what a container runtime starts as `seaway-cni`.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use agent::cni::plugin;
+use wire::cni::{Environment, Reply, Version, answer_version};
+
+/// Whether the environment is that of a CNI plugin.
+pub(crate) fn is_asked_for() -> bool {
+    std::env::var_os("CNI_COMMAND").is_some()
+}
+
+/// One request: environment and stdin in, JSON on stdout.
+pub(crate) fn run() -> ExitCode {
+    let lookup = |name: &str| std::env::var_os(name).map(|v| v.to_string_lossy().into_owned());
+    let environment = Environment::from_lookup(lookup);
+    let reply = match plugin::read_stdin(io::stdin().lock()) {
+        Err(error) => plugin::refused(&error, Version::default()),
+        Ok(stdin) if environment.command == "VERSION" => {
+            Reply { success: true, stdout: answer_version(&stdin) }
+        }
+        Ok(stdin) => plugin::run(&environment, &stdin),
+    };
+    let printed = io::stdout().lock().write_all(reply.stdout.as_bytes());
+    match printed {
+        Ok(()) if reply.success => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::FAILURE,
+        Err(error) => {
+            super::talk(&format!("seaway-cni: write the result: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
