@@ -6,5 +6,6 @@ pub mod control;
 pub mod directory;
 pub mod enter;
 pub mod node;
+pub mod plane;
 pub mod spec;
 pub mod topology;
