@@ -1,6 +1,238 @@
 //! The loop: one thread that owns the journal and every place of the kernel.
+//!
+//! A turn gathers what waits, decides it on a copy of the leases, makes that durable with one commit,
+//! compiles the new World, makes one pass over all steps, and answers by the report of that pass. All
+//! that arrives during a turn is the next turn's batch, so a hundred ADDs at once cost a handful of
+//! syncs and passes. Nothing is retried inside a turn; [`Retry`] decides when the next one is.
 
+mod pass;
 mod report;
+mod requests;
+mod retry;
 mod step;
+mod turn;
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use compile::{Compiled, Scope};
+use model::{Config, Generation, World};
+
+use crate::handle::Message;
+use crate::journal::Journal;
+use crate::observe::Metrics;
+use crate::shown::{Shown, Status, View};
+use crate::sources::Sources;
 
 pub use report::{FailureRow, Report, StepReport, Subject};
+
+pub(crate) use pass::Steps;
+pub(crate) use step::Step;
+
+use retry::Retry;
+use turn::Turn;
+
+/// The state of the loop.
+pub(crate) struct Loop {
+    inbox: Receiver<Message>,
+    journal: Journal,
+    sources: Sources,
+    steps: Steps,
+    metrics: Arc<Metrics>,
+    shown: Arc<Shown>,
+    world: World,
+    compiled: Arc<Compiled>,
+    report: Arc<Report>,
+    retry: Retry,
+    /// Every source has listed once. Until then it is not known what does *not* exist, so nothing is
+    /// compiled and nothing is removed.
+    is_synced: bool,
+}
+
+/// What the loop is made of.
+pub(crate) struct Parts {
+    /// Requests and wake-ups.
+    pub(crate) inbox: Receiver<Message>,
+    /// Settings.
+    pub(crate) config: Config,
+    /// The ledger.
+    pub(crate) journal: Journal,
+    /// Where the rest of the World comes from.
+    pub(crate) sources: Sources,
+    /// The kernel's places.
+    pub(crate) steps: Steps,
+    /// Counters.
+    pub(crate) metrics: Arc<Metrics>,
+    /// Where others see what the loop did.
+    pub(crate) shown: Arc<Shown>,
+}
+
+impl Loop {
+    /// A loop that has not looked at anything yet.
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { inbox, config, journal, sources, steps, metrics, shown } = parts;
+        let retry = Retry::new(Instant::now(), config.node.as_str());
+        let attachments = journal.leases().attachments.clone();
+        let world = World { config, attachments, ..World::default() };
+        Loop {
+            inbox,
+            journal,
+            sources,
+            steps,
+            metrics,
+            shown,
+            world,
+            compiled: Arc::default(),
+            report: Arc::default(),
+            retry,
+            is_synced: false,
+        }
+    }
+
+    /// Turns until it is told to stop or nobody is left to ask. The kernel's state stays as it is.
+    pub(crate) fn run(mut self) {
+        let mut messages = Vec::new();
+        loop {
+            let stop = self.turn(std::mem::take(&mut messages));
+            if stop {
+                return;
+            }
+            let wait = self.retry.deadline().saturating_duration_since(Instant::now());
+            match self.inbox.recv_timeout(wait) {
+                Ok(message) => messages.push(message),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            messages.extend(self.inbox.try_iter());
+        }
+    }
+
+    /// One turn. Returns whether the loop is to stop.
+    fn turn(&mut self, messages: Vec<Message>) -> bool {
+        self.look();
+        let mut turn = Turn::default();
+        let stop = self.take(messages, &mut turn);
+        self.record(&mut turn);
+        if self.is_synced {
+            self.pass();
+            self.answer(turn);
+        } else {
+            self.detach_unsynced(turn);
+        }
+        self.show();
+        stop
+    }
+
+    /// Takes the newest level of every source into the World.
+    fn look(&mut self) {
+        let now = Instant::now();
+        let news = self.sources.look(&mut self.world);
+        self.is_synced = self.sources.is_synced();
+        if news.is_world_new {
+            self.retry.start_over();
+            self.compile();
+        }
+        if self.retry.is_read_due(now) {
+            self.retry.was_read(now);
+            self.steps.mark_all_stale();
+        } else if self.retry.is_retry_due(now) {
+            self.steps.mark_stale_after_failure();
+        }
+        self.steps.mark_stale(&news.disturbed);
+    }
+
+    /// Compiles the World as it is now, under a new generation.
+    fn compile(&mut self) {
+        if !self.is_synced {
+            return;
+        }
+        self.world.generation = Generation(self.world.generation.0 + 1);
+        let scope = Scope::Node(self.world.config.node.clone());
+        let compiled = compile::compile(&self.world, &scope);
+        if compiled.rejected != self.compiled.rejected {
+            for rejected in &compiled.rejected {
+                tracing::warn!("left out: {rejected}");
+            }
+        }
+        self.compiled = Arc::new(compiled);
+    }
+
+    /// Takes the leases into the World; compiles when they changed.
+    fn take_leases(&mut self) {
+        if self.world.attachments != self.journal.leases().attachments {
+            self.world.attachments.clone_from(&self.journal.leases().attachments);
+            self.compile();
+        }
+    }
+
+    /// One pass over all steps.
+    fn pass(&mut self) {
+        let report = self.steps.pass(&self.compiled.plan, self.world.generation);
+        let has_failures = report.failures().next().is_some();
+        self.retry.pass_ended(Instant::now(), has_failures);
+        self.metrics.pass(&report);
+        self.log(&report);
+        self.report = Arc::new(report);
+    }
+
+    /// One line per pass with changes; failures when they are new.
+    fn log(&self, report: &Report) {
+        let texts = |report: &Report| -> Vec<String> {
+            report.failures().map(|failure| failure.text.clone()).collect()
+        };
+        let failures = texts(report);
+        if !failures.is_empty() && failures != texts(&self.report) {
+            tracing::warn!("{report}");
+        } else if report.changes() > 0 {
+            tracing::info!("{report}");
+        } else {
+            tracing::debug!("{report}");
+        }
+    }
+
+    /// Whether ADD can be served.
+    fn status(&self) -> Status {
+        let node = &self.world.config.node;
+        if !self.is_synced {
+            return Status::NotReady(self.sources.trouble());
+        }
+        if !self.world.nodes.contains_key(node) {
+            return Status::NotReady(format!("Node {node} does not exist"));
+        }
+        let pools = self.compiled.pools.of(node);
+        if pools.is_empty() {
+            let object = format!("Node {node}");
+            let why = self.compiled.rejected.iter().find(|rejected| rejected.object == object);
+            return Status::NotReady(why.map_or_else(
+                || format!("Node {node} has no pod CIDR yet"),
+                |rejected| rejected.to_string(),
+            ));
+        }
+        if let Some(trouble) = self.report.trouble_of_all() {
+            return Status::NotReady(trouble.to_owned());
+        }
+        Status::Ready { pod_cidrs: pools.iter().map(compile::ipam::Pool::cidr).collect() }
+    }
+
+    /// Lets others see where the loop is.
+    fn show(&self) {
+        let leases = self.journal.leases();
+        self.metrics.leases(leases, &self.compiled.pools, &self.world.config.node);
+        self.metrics.ledger_bytes(self.journal.bytes());
+        self.shown.put(
+            View {
+                generation: self.world.generation,
+                compiled: Arc::clone(&self.compiled),
+                report: Arc::clone(&self.report),
+                leases: leases.clone(),
+            },
+            self.status(),
+        );
+    }
+}
+
+/// Seconds since 1970, by the wall clock: times in the ledger outlive the machine's uptime.
+pub(crate) fn wall_clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -17,8 +17,7 @@ pub(crate) trait Stage: Send {
     /// Its name, as in reports and `seaway dump`.
     fn name(&self) -> &'static str;
     /// Writes what `plan` has and the place has not, and removes nothing yet, unless the place
-    /// changes in one transaction. Returns whether a row was replaced: that may have taken rows of
-    /// later steps with it.
+    /// changes in one transaction. Returns whether that may have taken rows of later steps along.
     fn put(&mut self, plan: &Plan) -> bool;
     /// Removes what the last [`Stage::put`] found too much.
     fn delete(&mut self);
@@ -52,6 +51,8 @@ pub(crate) struct Step<M: Mechanism> {
     link_of: fn(&AttachmentKey) -> Option<M::Key>,
     /// Puts and deletes are one transaction of the kernel.
     is_atomic: bool,
+    /// Rows of later steps stand on rows of this one: replacing a link takes its routes along.
+    carries: bool,
     /// What the place held when it was last read, and what was written since.
     have: Option<Table<M::Key, M::Row>>,
     /// Rows whose last write failed: what stands there is anyone's guess.
@@ -76,6 +77,7 @@ where
             line,
             link_of: |_| None,
             is_atomic: false,
+            carries: false,
             have: None,
             unsure: BTreeSet::new(),
             stale: true,
@@ -87,6 +89,11 @@ where
     /// The same, for a place that changes in one transaction.
     pub(crate) fn atomic(self) -> Self {
         Step { is_atomic: true, ..self }
+    }
+
+    /// The same, for a place whose rows carry those of later steps.
+    pub(crate) fn carrying(self) -> Self {
+        Step { carries: true, ..self }
     }
 
     /// The same, for the place of attachments' own links.
@@ -179,7 +186,7 @@ where
 
     fn put(&mut self, plan: &Plan) -> bool {
         let mut changes = self.begin((self.select)(plan));
-        let replaced = changes.puts.values().any(|put| put.old.is_some());
+        let replaced = self.carries && changes.puts.values().any(|put| put.old.is_some());
         if !self.is_atomic {
             self.pending = std::mem::take(&mut changes.deletes);
         }

@@ -1,0 +1,72 @@
+//! One pass over all steps.
+
+use std::time::Instant;
+
+use model::{Attachment, AttachmentKey, Generation};
+use plan::Plan;
+
+use super::report::{FailureRow, Report};
+use super::step::Stage;
+
+/// All steps of a node, in their order: what a row stands on comes before it.
+pub(crate) struct Steps(Vec<Box<dyn Stage>>);
+
+impl Steps {
+    /// These steps, in this order.
+    pub(crate) fn new(steps: Vec<Box<dyn Stage>>) -> Self {
+        Steps(steps)
+    }
+
+    /// Brings every place to `plan`: writes run forwards, removals backwards, so nothing is removed
+    /// while something else still stands on it. A step that fails stops no other.
+    pub(crate) fn pass(&mut self, plan: &Plan, generation: Generation) -> Report {
+        let start = Instant::now();
+        let mut shaken = false;
+        for step in &mut self.0 {
+            if shaken {
+                step.mark_stale();
+            }
+            shaken |= step.put(plan);
+        }
+        for step in self.0.iter_mut().rev() {
+            step.delete();
+        }
+        let steps = self.0.iter_mut().map(|step| step.report()).collect();
+        Report { generation, steps, took: start.elapsed() }
+    }
+
+    /// Removes the links of `keys` and leaves everything else alone: for a time when it is not known
+    /// yet what else should be there. Returns what failed.
+    pub(crate) fn detach(&mut self, keys: &[AttachmentKey]) -> Vec<FailureRow> {
+        for step in &mut self.0 {
+            step.detach(keys);
+        }
+        self.0.iter_mut().flat_map(|step| step.report().failures).collect()
+    }
+
+    /// Has every place read before the next diff.
+    pub(crate) fn mark_all_stale(&mut self) {
+        self.0.iter_mut().for_each(|step| step.mark_stale());
+    }
+
+    /// Has the places called `names` read before the next diff.
+    pub(crate) fn mark_stale(&mut self, names: &[&str]) {
+        let named = self.0.iter_mut().filter(|step| names.contains(&step.name()));
+        named.for_each(|step| step.mark_stale());
+    }
+
+    /// Has the places read where something failed.
+    pub(crate) fn mark_stale_after_failure(&mut self) {
+        self.0.iter_mut().for_each(|step| step.mark_stale_after_failure());
+    }
+
+    /// What of `attachment` is not as in `plan`, read back from every place.
+    pub(crate) fn differences(&mut self, plan: &Plan, attachment: &Attachment) -> Vec<String> {
+        self.0.iter_mut().flat_map(|step| step.differences(plan, attachment)).collect()
+    }
+
+    /// What the step called `name` is known to hold; `None` when there is no such step.
+    pub(crate) fn dump(&self, name: &str) -> Option<String> {
+        self.0.iter().find(|step| step.name() == name).map(|step| step.dump())
+    }
+}

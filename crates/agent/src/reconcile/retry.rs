@@ -1,0 +1,103 @@
+//! When the loop looks again without being asked.
+
+use std::time::{Duration, Instant};
+
+/// First wait after a failure; it doubles up to [`LONGEST`].
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// Longest wait between two tries.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Every place is read back about this often, whatever the kernel reported in between.
+const READ_BACK: Duration = Duration::from_secs(60);
+
+/// Times of the next retry and of the next reading of every place.
+#[derive(Debug)]
+pub(super) struct Retry {
+    failures: u32,
+    again_at: Option<Instant>,
+    read_at: Instant,
+    /// Moves the times of this agent away from those of its neighbors: 0 to 1.
+    jitter: f64,
+}
+
+impl Retry {
+    /// No failure yet, at `now`. `seed` differs between nodes.
+    pub(super) fn new(now: Instant, seed: &str) -> Self {
+        let jitter = f64::from(crc32fast::hash(seed.as_bytes())) / f64::from(u32::MAX);
+        let mut retry = Retry { failures: 0, again_at: None, read_at: now, jitter };
+        retry.was_read(now);
+        retry
+    }
+
+    /// When the loop must wake up at the latest.
+    pub(super) fn deadline(&self) -> Instant {
+        self.again_at.map_or(self.read_at, |again| again.min(self.read_at))
+    }
+
+    /// Whether what failed is to be tried again.
+    pub(super) fn is_retry_due(&self, now: Instant) -> bool {
+        self.again_at.is_some_and(|at| at <= now)
+    }
+
+    /// Whether every place is to be read back.
+    pub(super) fn is_read_due(&self, now: Instant) -> bool {
+        self.read_at <= now
+    }
+
+    /// Every place is read in this pass.
+    pub(super) fn was_read(&mut self, now: Instant) {
+        self.read_at = now + READ_BACK.mul_f64(0.75 + self.jitter / 2.0);
+    }
+
+    /// A pass ended. A retry that failed again waits twice as long; a pass for another reason moves
+    /// a retry that is due anyway neither closer nor away.
+    pub(super) fn pass_ended(&mut self, now: Instant, has_failures: bool) {
+        if !has_failures {
+            self.failures = 0;
+            self.again_at = None;
+        } else if self.again_at.is_none_or(|at| at <= now) {
+            let wait = (SHORTEST * 2_u32.pow(self.failures.min(10))).min(LONGEST);
+            self.failures += 1;
+            self.again_at = Some(now + wait.mul_f64(0.75 + self.jitter / 2.0));
+        }
+    }
+
+    /// What is wanted changed: what failed before may work now.
+    pub(super) fn start_over(&mut self) {
+        self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_wait_longer_each_time_and_success_starts_over() {
+        let start = Instant::now();
+        let mut retry = Retry::new(start, "a");
+        let mut now = start;
+        let mut waits = Vec::new();
+        for _ in 0..12 {
+            retry.pass_ended(now, true);
+            let again = retry.again_at.unwrap();
+            waits.push(again - now);
+            now = again;
+        }
+        assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]));
+        assert!(waits[0] < Duration::from_millis(130) && waits[11] > Duration::from_secs(22));
+        retry.pass_ended(now, false);
+        assert_eq!(retry.again_at, None);
+    }
+
+    #[test]
+    fn a_pass_for_another_reason_does_not_delay_the_retry() {
+        let start = Instant::now();
+        let mut retry = Retry::new(start, "a");
+        retry.pass_ended(start, true);
+        let due = retry.again_at;
+        retry.pass_ended(start + Duration::from_millis(1), true);
+        assert_eq!(retry.again_at, due);
+    }
+}

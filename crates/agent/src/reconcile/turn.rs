@@ -1,0 +1,241 @@
+//! Requests of one turn: taken, recorded, answered.
+
+use std::sync::Arc;
+
+use compile::ipam::Pool;
+use model::{Attachment, AttachmentKey, chain};
+
+use super::requests::{Batch, answer};
+use super::{Loop, wall_clock};
+use crate::handle::{Attach, Attached, Message, Reply, RequestError};
+use crate::journal::{CommitError, Entry};
+use crate::shown::Status;
+
+/// What a turn was asked for.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    batch: Batch,
+    /// Attachments to read back.
+    checks: Vec<(Arc<Attachment>, Reply<Attached>)>,
+}
+
+impl Loop {
+    /// Decides every request on a copy of the leases. Returns whether one of them was to stop.
+    pub(super) fn take(&mut self, messages: Vec<Message>, turn: &mut Turn) -> bool {
+        let mut stop = false;
+        let mut leases = self.journal.leases().clone();
+        let now = wall_clock();
+        for message in messages {
+            match message {
+                Message::Attach(attach, reply) if reply.is_closed() => {
+                    tracing::debug!("nobody waits for ADD {} any more", attach.key);
+                }
+                Message::Attach(attach, reply) => match self.pools(&attach) {
+                    Ok(pools) => turn.batch.attach(*attach, reply, &mut leases, &pools, now),
+                    Err(error) => drop(answer(reply, Err(error))),
+                },
+                Message::Detach(key, reply) => turn.batch.detach(key, reply, &mut leases, now),
+                Message::Gc(network, keep, reply) => {
+                    turn.batch.gc(&network, &keep, reply, &mut leases, now);
+                }
+                Message::Check(key, reply) => match leases.attachments.get(&key) {
+                    Some(known) => turn.checks.push((Arc::clone(known), reply)),
+                    None => drop(answer(reply, Err(RequestError::Unknown(key)))),
+                },
+                Message::Status(reply) => drop(reply.send(self.status())),
+                Message::Dump(name, reply) => drop(reply.send(self.steps.dump(&name))),
+                Message::Wake => {}
+                Message::Stop => stop = true,
+            }
+        }
+        stop
+    }
+
+    /// The pools an ADD is served from. One that is known already needs none.
+    fn pools(&self, attach: &Attach) -> Result<Vec<Pool>, RequestError> {
+        let is_known = self.journal.leases().attachments.contains_key(&attach.key);
+        match self.status() {
+            Status::NotReady(why) if !(is_known && self.is_synced) => {
+                // What fails for every pod is said by the pass itself, and may be mended by it.
+                let pools = self.compiled.pools.of(&self.world.config.node);
+                if self.is_synced && !pools.is_empty() {
+                    return Ok(pools.to_vec());
+                }
+                Err(RequestError::NotReady(why))
+            }
+            Status::NotReady(_) | Status::Ready { .. } => {
+                Ok(self.compiled.pools.of(&self.world.config.node).to_vec())
+            }
+        }
+    }
+
+    /// Makes the turn's decisions durable, before anything else follows from them. When the disk
+    /// takes no lease it still takes releases, so ADDs fail alone.
+    pub(super) fn record(&mut self, turn: &mut Turn) {
+        let batch = &mut turn.batch;
+        self.metrics.batch(batch.cut_short, batch.exhausted);
+        let Err(error) = self.journal.commit(&batch.entries) else {
+            self.take_leases();
+            return;
+        };
+        self.ledger_trouble(&error);
+        let leased = |entry: &Entry| matches!(entry, Entry::Lease(_));
+        if batch.entries.iter().any(leased) {
+            let known = &self.journal.leases().attachments;
+            let (kept, refused) = std::mem::take(&mut batch.attaches)
+                .into_iter()
+                .partition(|(attachment, _)| known.contains_key(&attachment.key));
+            batch.attaches = kept;
+            refuse(refused, &error);
+            batch.entries.retain(|entry| !leased(entry));
+            if let Err(error) = self.journal.commit(&batch.entries) {
+                self.ledger_trouble(&error);
+                batch.refuse_removals(&error);
+            }
+        } else {
+            batch.refuse_removals(&error);
+        }
+        self.take_leases();
+    }
+
+    fn ledger_trouble(&self, error: &CommitError) {
+        self.metrics.ledger_failed();
+        tracing::error!("{}", chain(error));
+    }
+
+    /// Answers by the report of the pass that followed, and undoes what failed.
+    pub(super) fn answer(&mut self, turn: Turn) {
+        for (attachment, reply) in turn.checks {
+            let result = self.check(&attachment);
+            answer(reply, result);
+        }
+        for (key, reply) in turn.batch.detaches {
+            let result = self.removed(std::slice::from_ref(&key));
+            answer(reply, result);
+        }
+        for (keys, reply) in turn.batch.gcs {
+            let result = self.removed(&keys).map(|()| keys);
+            answer(reply, result);
+        }
+        let mut failed = Vec::new();
+        for (attachment, reply) in turn.batch.attaches {
+            match self.attached(&attachment) {
+                Ok(attached) => {
+                    if !answer(reply, Ok(attached)) {
+                        tracing::info!("nobody waits for ADD {} any more", attachment.key);
+                        failed.push((attachment.key.clone(), None));
+                    }
+                }
+                Err(error) => failed.push((attachment.key.clone(), Some((reply, error)))),
+            }
+        }
+        self.undo(failed);
+    }
+
+    /// Takes ADDs that failed out again, and only then says so.
+    fn undo(&mut self, failed: Vec<(AttachmentKey, Option<(Reply<Attached>, RequestError)>)>) {
+        if failed.is_empty() {
+            return;
+        }
+        let mut batch = Batch::default();
+        let mut leases = self.journal.leases().clone();
+        for (key, _) in &failed {
+            batch.release(key, &mut leases, wall_clock());
+        }
+        if let Err(error) = self.journal.commit(&batch.entries) {
+            self.ledger_trouble(&error);
+        }
+        self.take_leases();
+        self.pass();
+        for (reply, error) in failed.into_iter().filter_map(|(_, waiting)| waiting) {
+            answer(reply, Err(error));
+        }
+    }
+
+    /// The attachment as the plan has it, when the last pass brought all of it in place.
+    fn attached(&self, attachment: &Arc<Attachment>) -> Result<Attached, RequestError> {
+        if let Some(trouble) = self.report.trouble_of(attachment) {
+            return Err(RequestError::Kernel(trouble));
+        }
+        let key = &attachment.key;
+        let Some(link) = self.compiled.plan.pods.get(key) else {
+            let object = key.to_string();
+            let rejected = self.compiled.rejected.iter().find(|r| r.object.contains(&object));
+            let why = rejected.map_or_else(
+                || format!("attachment {key} was removed again"),
+                |rejected| rejected.to_string(),
+            );
+            return Err(RequestError::Conflict(why));
+        };
+        Ok(Attached {
+            attachment: Arc::clone(attachment),
+            link: link.clone(),
+            host_link: key.host_link(),
+        })
+    }
+
+    /// Reads an attachment back from the kernel.
+    fn check(&mut self, attachment: &Arc<Attachment>) -> Result<Attached, RequestError> {
+        let differences = self.steps.differences(&self.compiled.plan, attachment);
+        if differences.is_empty() {
+            return self.attached(attachment);
+        }
+        let key = attachment.key.clone();
+        Err(RequestError::Differs { key, differences: differences.join("; ") })
+    }
+
+    /// Whether the links of `keys` are gone, by the last report.
+    fn removed(&self, keys: &[AttachmentKey]) -> Result<(), RequestError> {
+        let about = |key: &AttachmentKey| super::Subject::Attachment(key.clone());
+        let subjects: Vec<_> = keys.iter().map(about).collect();
+        let failures = self.report.failures().filter(|f| subjects.contains(&f.subject));
+        let lines: Vec<&str> = failures.map(|failure| failure.text.as_str()).collect();
+        if lines.is_empty() { Ok(()) } else { Err(RequestError::Kernel(lines.join("; "))) }
+    }
+
+    /// Before the World is known: what was released is taken off the node by name; everything else
+    /// waits, and so do CHECKs.
+    pub(super) fn detach_unsynced(&mut self, turn: Turn) {
+        let Turn { batch, checks } = turn;
+        let not_ready = || RequestError::NotReady(self.sources.trouble());
+        for (_, reply) in checks {
+            answer(reply, Err(not_ready()));
+        }
+        for (_, reply) in batch.attaches {
+            answer(reply, Err(not_ready()));
+        }
+        let mut keys: Vec<AttachmentKey> =
+            batch.detaches.iter().map(|(key, _)| key.clone()).collect();
+        keys.extend(batch.gcs.iter().flat_map(|(keys, _)| keys.iter().cloned()));
+        let failures = self.steps.detach(&keys);
+        let result = || match failures.first() {
+            None => Ok(()),
+            Some(failure) => Err(RequestError::Kernel(failure.text.clone())),
+        };
+        for (_, reply) in batch.detaches {
+            answer(reply, result());
+        }
+        for (keys, reply) in batch.gcs {
+            answer(reply, result().map(|()| keys));
+        }
+    }
+}
+
+impl Batch {
+    /// Answers DELs and GCs with what kept the ledger from recording them.
+    fn refuse_removals(&mut self, error: &CommitError) {
+        let refusal = || RequestError::Journal(chain(error));
+        for (_, reply) in std::mem::take(&mut self.detaches) {
+            answer(reply, Err(refusal()));
+        }
+        for (_, reply) in std::mem::take(&mut self.gcs) {
+            answer(reply, Err(refusal()));
+        }
+    }
+}
+
+fn refuse(attaches: Vec<(Arc<Attachment>, Reply<Attached>)>, error: &CommitError) {
+    for (_, reply) in attaches {
+        answer(reply, Err(RequestError::Journal(chain(error))));
+    }
+}
