@@ -1,39 +1,21 @@
 //! The way in to the loop for requests: what the CNI socket and the admin endpoints hold.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use model::{Attachment, AttachmentKey, IfName, Mac, PodRef, PortMapping};
+use model::{Attachment, AttachmentKey, IfName};
+
+/// What an ADD asks for.
+pub use compile::cni::Request as Attach;
 use plan::PodLink;
 use tokio::sync::oneshot;
 
 /// How long a request may take from the question to the answer. Less than the runtimes' own limits,
 /// so that the answer is ours and says what is wrong.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
-
-/// What an ADD asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attach {
-    /// Container and interface.
-    pub key: AttachmentKey,
-    /// Name of the CNI network that asks.
-    pub network: String,
-    /// Path of the container's network namespace, as this process sees it.
-    pub netns: PathBuf,
-    /// The pod, when the runtime said which.
-    pub pod: Option<PodRef>,
-    /// Addresses to lease rather than any (capability `ips`); empty for any.
-    pub addrs: Vec<IpAddr>,
-    /// Hardware address to give the interface (capability `mac`); derived from the key when `None`.
-    pub mac: Option<Mac>,
-    /// Ports of the node that lead to this container.
-    pub port_mappings: Vec<PortMapping>,
-}
 
 /// An attachment that is in place, with what the kernel was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +88,8 @@ pub(crate) enum Message {
     Gc(String, BTreeSet<AttachmentKey>, Reply<Vec<AttachmentKey>>),
     /// STATUS.
     Status(oneshot::Sender<Status>),
+    /// What the step of this name is known to hold; `None` when there is no such step.
+    Dump(String, oneshot::Sender<Option<String>>),
     /// A source or the kernel changed: look at the levels.
     Wake,
     /// Stop after this turn; the kernel's state stays as it is.
@@ -173,6 +157,14 @@ impl Handle {
             Ok(Err(_)) => Status::NotReady("the agent is stopping".to_owned()),
             Err(_) => Status::NotReady("the agent does not answer".to_owned()),
         }
+    }
+
+    /// What the step called `name` is known to hold, a line per row; `None` when there is no such
+    /// step, or nobody answers.
+    pub async fn dump(&self, name: &str) -> Option<String> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Dump(name.to_owned(), reply)).ok()?;
+        tokio::time::timeout(ANSWER_WITHIN, answer).await.ok()?.ok()?
     }
 
     /// Tells the loop to look at its sources again. Never waits: a full inbox means it is awake.

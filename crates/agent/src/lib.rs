@@ -6,9 +6,14 @@ pub mod cni;
 mod fake;
 mod handle;
 pub mod journal;
+mod observe;
 mod reconcile;
 #[cfg(test)]
 mod scratch;
+mod shown;
+mod sources;
 
 pub use handle::{Attach, Attached, Handle, RequestError, Status};
+pub use observe::Metrics;
 pub use reconcile::{FailureRow, Report, StepReport, Subject};
+pub use shown::{Shown, View};

@@ -19,16 +19,16 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use compile::{Compiled, Scope};
 use model::{Config, Generation, World};
 
-use crate::handle::Message;
+use crate::handle::{Message, Status};
 use crate::journal::Journal;
 use crate::observe::Metrics;
-use crate::shown::{Shown, Status, View};
+use crate::shown::{Shown, View};
 use crate::sources::Sources;
 
 pub use report::{FailureRow, Report, StepReport, Subject};
 
 pub(crate) use pass::Steps;
-pub(crate) use step::Step;
+pub(crate) use step::{Step, table};
 
 use retry::Retry;
 use turn::Turn;

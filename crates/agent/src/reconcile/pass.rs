@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use model::{Attachment, AttachmentKey, Generation};
+use model::{AttachmentKey, Generation};
 use plan::Plan;
 
 use super::report::{FailureRow, Report};
@@ -60,9 +60,14 @@ impl Steps {
         self.0.iter_mut().for_each(|step| step.mark_stale_after_failure());
     }
 
-    /// What of `attachment` is not as in `plan`, read back from every place.
-    pub(crate) fn differences(&mut self, plan: &Plan, attachment: &Attachment) -> Vec<String> {
-        self.0.iter_mut().flat_map(|step| step.differences(plan, attachment)).collect()
+    /// Everything the places hold, read now.
+    ///
+    /// # Errors
+    /// The first place that could not be read, as one line.
+    pub(crate) fn read(&mut self) -> Result<Plan, String> {
+        let mut have = Plan::default();
+        self.0.iter_mut().try_for_each(|step| step.read(&mut have))?;
+        Ok(have)
     }
 
     /// What the step called `name` is known to hold; `None` when there is no such step.

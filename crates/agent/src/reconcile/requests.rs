@@ -1,15 +1,36 @@
-//! What a batch of requests means for the ledger: decided on a copy of the leases, one request after
+//! What a batch of requests means for the ledger: decided on a copy of the World, one request after
 //! the other, so that the whole batch is one commit.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use compile::ipam::{self, IpamError, Pool};
-use model::{Attachment, AttachmentKey, Family, Mac};
+use compile::cni::{self, AttachError};
+use compile::ipam::{IpamError, Released};
+use model::{Attachment, AttachmentKey, World};
 
 use crate::handle::{Attach, Attached, Reply, RequestError};
 use crate::journal::{Entry, Leases};
+
+/// The World and the resting addresses as they will be when the batch is recorded.
+#[derive(Debug)]
+pub(super) struct Draft {
+    world: World,
+    released: Released,
+    /// Seconds since 1970.
+    now: u64,
+}
+
+impl Draft {
+    /// As `world` and `leases` are at `now`.
+    pub(super) fn new(world: &World, leases: &Leases, now: u64) -> Self {
+        Draft { world: world.clone(), released: leases.resting.clone(), now }
+    }
+
+    /// The attachment under `key`.
+    pub(super) fn get(&self, key: &AttachmentKey) -> Option<&Arc<Attachment>> {
+        self.world.attachments.get(key)
+    }
+}
 
 /// Requests that wait for their pass, and what the ledger must record for them first.
 #[derive(Debug, Default)]
@@ -23,54 +44,50 @@ pub(super) struct Batch {
     /// GCs, with what each removes.
     pub(super) gcs: Vec<(Vec<AttachmentKey>, Reply<Vec<AttachmentKey>>)>,
     /// Addresses that were leased again before they had rested.
-    pub(super) cut_short: u64,
+    pub(super) cut_short: usize,
     /// ADDs that found a pool exhausted.
-    pub(super) exhausted: u64,
+    pub(super) exhausted: usize,
 }
 
 impl Batch {
     /// Gives an ADD its addresses, or its error. Asking again for what is leased changes nothing.
-    pub(super) fn attach(
-        &mut self,
-        attach: Attach,
-        reply: Reply<Attached>,
-        leases: &mut Leases,
-        pools: &[Pool],
-        now: u64,
-    ) {
-        if let Some(known) = leases.attachments.get(&attach.key) {
-            if known.netns == attach.netns && known.network == attach.network {
-                self.attaches.push((Arc::clone(known), reply));
-            } else {
-                answer(reply, Err(RequestError::Conflict(other_netns(known, &attach))));
-            }
+    pub(super) fn attach(&mut self, attach: &Attach, reply: Reply<Attached>, draft: &mut Draft) {
+        if attach.netns.to_str().is_none() {
+            let why = format!("network namespace {}: not UTF-8", attach.netns.display());
+            answer(reply, Err(RequestError::Conflict(why)));
             return;
         }
-        match allocate(&attach, leases, pools, now) {
-            Ok((addrs, early)) => {
-                self.cut_short += early;
-                let attachment = Arc::new(attached(attach, addrs));
-                let entry = Entry::Lease(Arc::clone(&attachment));
-                leases.apply(&entry).expect("allocate gives addresses that nobody in leases has");
-                self.entries.push(entry);
+        match cni::attach(attach, &draft.world, &draft.released, draft.now) {
+            Ok(attaching) => {
+                self.cut_short += attaching.early.len();
+                let attachment = self.lease(attaching.attachment, draft);
                 self.attaches.push((attachment, reply));
             }
             Err(error) => {
-                self.exhausted += u64::from(matches!(error, RequestError::Exhausted(_)));
+                let error = refused(&error);
+                self.exhausted += usize::from(matches!(error, RequestError::Exhausted(_)));
                 answer(reply, Err(error));
             }
         }
     }
 
+    fn lease(&mut self, attachment: Attachment, draft: &mut Draft) -> Arc<Attachment> {
+        let known = draft.world.attachments.get(&attachment.key);
+        if let Some(known) = known.filter(|known| ***known == attachment) {
+            return Arc::clone(known);
+        }
+        let attachment = Arc::new(attachment);
+        for addr in &attachment.addrs {
+            draft.released.remove(addr);
+        }
+        draft.world.attachments.insert(attachment.key.clone(), Arc::clone(&attachment));
+        self.entries.push(Entry::Lease(Arc::clone(&attachment)));
+        attachment
+    }
+
     /// Releases what a DEL names; nothing to do when it is gone.
-    pub(super) fn detach(
-        &mut self,
-        key: AttachmentKey,
-        reply: Reply<()>,
-        leases: &mut Leases,
-        now: u64,
-    ) {
-        self.release(&key, leases, now);
+    pub(super) fn detach(&mut self, key: AttachmentKey, reply: Reply<()>, draft: &mut Draft) {
+        self.release(&key, draft);
         self.detaches.push((key, reply));
     }
 
@@ -80,98 +97,44 @@ impl Batch {
         network: &str,
         keep: &BTreeSet<AttachmentKey>,
         reply: Reply<Vec<AttachmentKey>>,
-        leases: &mut Leases,
-        now: u64,
+        draft: &mut Draft,
     ) {
-        let all = leases.attachments.values();
+        let all = draft.world.attachments.values();
         let stale = all.filter(|known| known.network == network && !keep.contains(&known.key));
         let stale: Vec<AttachmentKey> = stale.map(|known| known.key.clone()).collect();
-        stale.iter().for_each(|key| self.release(key, leases, now));
+        stale.iter().for_each(|key| self.release(key, draft));
         self.gcs.push((stale, reply));
     }
 
     /// Releases `key` if it is leased.
-    pub(super) fn release(&mut self, key: &AttachmentKey, leases: &mut Leases, now: u64) {
-        if leases.attachments.contains_key(key) {
-            let entry = Entry::Release { key: key.clone(), at: now };
-            leases.apply(&entry).expect("a release doubles nothing");
-            self.entries.push(entry);
+    pub(super) fn release(&mut self, key: &AttachmentKey, draft: &mut Draft) {
+        if let Some(gone) = draft.world.attachments.remove(key) {
+            draft.released.extend(gone.addrs.iter().map(|addr| (*addr, draft.now)));
+            self.entries.push(Entry::Release { key: key.clone(), at: draft.now });
         }
     }
 }
 
-/// Answers; who does not wait any more misses nothing that the next DEL would not clear up.
+/// Answers. Returns whether somebody was still waiting.
 pub(super) fn answer<T>(reply: Reply<T>, result: Result<T, RequestError>) -> bool {
     reply.send(result).is_ok()
 }
 
-fn other_netns(known: &Attachment, attach: &Attach) -> String {
-    format!(
-        "attachment {} exists already, in {} of network {:?}, not in {} of network {:?}",
-        known.key,
-        known.netns.display(),
-        known.network,
-        attach.netns.display(),
-        attach.network,
-    )
-}
-
-/// An address of every pool, requested ones first, and how many of them had not rested.
-fn allocate(
-    attach: &Attach,
-    leases: &Leases,
-    pools: &[Pool],
-    now: u64,
-) -> Result<(Vec<IpAddr>, u64), RequestError> {
-    if attach.netns.to_str().is_none() {
-        let path = attach.netns.display();
-        return Err(RequestError::Conflict(format!("network namespace path {path}: not UTF-8")));
-    }
-    let mut requested: BTreeMap<Family, IpAddr> = BTreeMap::new();
-    for addr in &attach.addrs {
-        let family = Family::of(*addr);
-        if let Some(other) = requested.insert(family, *addr) {
-            let why = format!("{other} and {addr} were requested: one address per family");
-            return Err(RequestError::Conflict(why));
-        }
-        if !pools.iter().any(|pool| pool.family() == family) {
-            let why = format!("{addr} was requested, and this node has no {family} pod CIDR");
-            return Err(RequestError::Conflict(why));
-        }
-    }
-    let owners = leases.attachments.values();
-    let leased: BTreeMap<IpAddr, String> =
-        owners.flat_map(|a| a.addrs.iter().map(|addr| (*addr, a.key.to_string()))).collect();
-    let mut addrs = Vec::new();
-    let mut early = 0;
-    for pool in pools {
-        let wish = requested.get(&pool.family()).copied();
-        let given = ipam::allocate(pool, &leased, &leases.resting, now, wish).map_err(refused)?;
-        early += u64::from(given.early);
-        addrs.push(given.addr);
-    }
-    Ok((addrs, early))
-}
-
-fn refused(error: IpamError) -> RequestError {
+fn refused(error: &AttachError) -> RequestError {
+    let text = error.to_string();
     match error {
-        IpamError::Exhausted { .. } => RequestError::Exhausted(error.to_string()),
-        IpamError::TooSmall(_)
-        | IpamError::OutsidePool { .. }
-        | IpamError::Reserved { .. }
-        | IpamError::InUse { .. } => RequestError::Conflict(error.to_string()),
-    }
-}
-
-fn attached(attach: Attach, addrs: Vec<IpAddr>) -> Attachment {
-    let mac = attach.mac.unwrap_or_else(|| Mac::derive(&format!("pod/{}", attach.key)));
-    Attachment {
-        key: attach.key,
-        network: attach.network,
-        netns: attach.netns,
-        pod: attach.pod,
-        addrs,
-        mac,
-        port_mappings: attach.port_mappings,
+        AttachError::NoPool { .. } | AttachError::Mtu { .. } => RequestError::NotReady(text),
+        AttachError::Ipam(IpamError::Exhausted { .. }) => RequestError::Exhausted(text),
+        AttachError::Ipam(
+            IpamError::TooSmall(_)
+            | IpamError::OutsidePool { .. }
+            | IpamError::Reserved { .. }
+            | IpamError::InUse { .. },
+        )
+        | AttachError::Addr { .. }
+        | AttachError::Mac(_)
+        | AttachError::Port(_)
+        | AttachError::Exists { .. }
+        | AttachError::TooLong(_) => RequestError::Conflict(text),
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use model::{Attachment, AttachmentKey, chain};
+use model::{AttachmentKey, chain};
 use plan::{Changes, Mechanism, Plan, Put, Table, diff};
 
 use super::report::{About, FailureRow, StepReport, Subject};
@@ -29,14 +29,35 @@ pub(crate) trait Stage: Send {
     fn mark_stale(&mut self);
     /// As [`Stage::mark_stale`], when the last reading or the last write of a row failed.
     fn mark_stale_after_failure(&mut self);
-    /// Reads the place and says which rows of `attachment` are not as in `plan`. Writes nothing.
-    fn differences(&mut self, plan: &Plan, attachment: &Attachment) -> Vec<String>;
+    /// Puts everything the place holds, read now, into its table of `have`.
+    ///
+    /// # Errors
+    /// Why the place could not be read, as one line.
+    fn read(&mut self, have: &mut Plan) -> Result<(), String>;
     /// What the place is known to hold, a line per row.
     fn dump(&self) -> String;
 }
 
-/// A table of the plan.
-type Select<M> = fn(&Plan) -> &Table<<M as Mechanism>::Key, <M as Mechanism>::Row>;
+/// The place's table in a plan, to read and to write.
+#[derive(Debug)]
+pub(crate) struct InPlan<K: Ord, R> {
+    /// To read.
+    pub(crate) get: fn(&Plan) -> &Table<K, R>,
+    /// To write.
+    pub(crate) get_mut: fn(&mut Plan) -> &mut Table<K, R>,
+}
+
+/// The table of a plan that stands in the field `$field`.
+macro_rules! table {
+    ($field:ident) => {
+        $crate::reconcile::step::InPlan {
+            get: |plan| &plan.$field,
+            get_mut: |plan| &mut plan.$field,
+        }
+    };
+}
+
+pub(crate) use table;
 
 /// A row as one line.
 type Line<M> = fn(&<M as Mechanism>::Key, &<M as Mechanism>::Row) -> String;
@@ -45,7 +66,7 @@ type Line<M> = fn(&<M as Mechanism>::Key, &<M as Mechanism>::Row) -> String;
 pub(crate) struct Step<M: Mechanism> {
     name: &'static str,
     place: M,
-    select: Select<M>,
+    table: InPlan<M::Key, M::Row>,
     line: Line<M>,
     /// The row that is an attachment's own link; `None` for every place but the pods'.
     link_of: fn(&AttachmentKey) -> Option<M::Key>,
@@ -69,11 +90,16 @@ where
     M::Key: About,
 {
     /// A step at `place` about which nothing is known yet.
-    pub(crate) fn new(name: &'static str, place: M, select: Select<M>, line: Line<M>) -> Self {
+    pub(crate) fn new(
+        name: &'static str,
+        place: M,
+        table: InPlan<M::Key, M::Row>,
+        line: Line<M>,
+    ) -> Self {
         Step {
             name,
             place,
-            select,
+            table,
             line,
             link_of: |_| None,
             is_atomic: false,
@@ -185,7 +211,7 @@ where
     }
 
     fn put(&mut self, plan: &Plan) -> bool {
-        let mut changes = self.begin((self.select)(plan));
+        let mut changes = self.begin((self.table.get)(plan));
         let replaced = self.carries && changes.puts.values().any(|put| put.old.is_some());
         if !self.is_atomic {
             self.pending = std::mem::take(&mut changes.deletes);
@@ -217,23 +243,12 @@ where
         self.stale |= self.have.is_none() || !self.unsure.is_empty();
     }
 
-    fn differences(&mut self, plan: &Plan, attachment: &Attachment) -> Vec<String> {
+    fn read(&mut self, have: &mut Plan) -> Result<(), String> {
+        let rows = self.place.observe().map_err(|error| chain(&error))?;
+        // What is wrong with it is counted and mended by the next pass.
         self.stale = true;
-        let want = (self.select)(plan);
-        let have = match self.place.observe() {
-            Ok(have) => have,
-            Err(error) => return vec![chain(&error)],
-        };
-        let changes = diff(&have, want);
-        let ours = changes.puts.iter().filter(|(key, _)| key.subject().concerns(attachment));
-        ours.map(|(key, put)| {
-            let wanted = format!("{} {}", self.name, (self.line)(key, &put.row));
-            match &put.old {
-                None => format!("{wanted}: missing"),
-                Some(old) => format!("{wanted}: found {}", (self.line)(key, old)),
-            }
-        })
-        .collect()
+        *(self.table.get_mut)(have) = rows;
+        Ok(())
     }
 
     fn dump(&self) -> String {
@@ -263,7 +278,7 @@ mod tests {
     }
 
     fn step(place: &Place<plan::RuleKey, plan::Rule>) -> Step<Place<plan::RuleKey, plan::Rule>> {
-        Step::new("rules", place.clone(), |plan| &plan.rules, |key, row| format!("{key} {row}"))
+        Step::new("rules", place.clone(), table!(rules), |key, row| format!("{key} {row}"))
     }
 
     fn pass(step: &mut impl Stage, plan: &Plan) -> StepReport {

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use compile::ipam::Pool;
 use model::{Attachment, AttachmentKey, chain};
 
-use super::requests::{Batch, answer};
+use super::requests::{Batch, Draft, answer};
 use super::{Loop, wall_clock};
-use crate::handle::{Attach, Attached, Message, Reply, RequestError};
+use crate::handle::{Attached, Message, Reply, RequestError};
 use crate::journal::{CommitError, Entry};
-use crate::shown::Status;
 
 /// What a turn was asked for.
 #[derive(Debug, Default)]
@@ -20,25 +18,23 @@ pub(super) struct Turn {
 }
 
 impl Loop {
-    /// Decides every request on a copy of the leases. Returns whether one of them was to stop.
+    /// Decides every request on a copy of the World. Returns whether one of them was to stop.
     pub(super) fn take(&mut self, messages: Vec<Message>, turn: &mut Turn) -> bool {
         let mut stop = false;
-        let mut leases = self.journal.leases().clone();
-        let now = wall_clock();
+        let mut draft = Draft::new(&self.world, self.journal.leases(), wall_clock());
+        let batch = &mut turn.batch;
         for message in messages {
             match message {
                 Message::Attach(attach, reply) if reply.is_closed() => {
                     tracing::debug!("nobody waits for ADD {} any more", attach.key);
                 }
-                Message::Attach(attach, reply) => match self.pools(&attach) {
-                    Ok(pools) => turn.batch.attach(*attach, reply, &mut leases, &pools, now),
-                    Err(error) => drop(answer(reply, Err(error))),
-                },
-                Message::Detach(key, reply) => turn.batch.detach(key, reply, &mut leases, now),
-                Message::Gc(network, keep, reply) => {
-                    turn.batch.gc(&network, &keep, reply, &mut leases, now);
+                Message::Attach(attach, reply) if self.is_synced => {
+                    batch.attach(&attach, reply, &mut draft);
                 }
-                Message::Check(key, reply) => match leases.attachments.get(&key) {
+                Message::Attach(_, reply) => drop(answer(reply, Err(self.unsynced()))),
+                Message::Detach(key, reply) => batch.detach(key, reply, &mut draft),
+                Message::Gc(network, keep, reply) => batch.gc(&network, &keep, reply, &mut draft),
+                Message::Check(key, reply) => match draft.get(&key) {
                     Some(known) => turn.checks.push((Arc::clone(known), reply)),
                     None => drop(answer(reply, Err(RequestError::Unknown(key)))),
                 },
@@ -51,29 +47,15 @@ impl Loop {
         stop
     }
 
-    /// The pools an ADD is served from. One that is known already needs none.
-    fn pools(&self, attach: &Attach) -> Result<Vec<Pool>, RequestError> {
-        let is_known = self.journal.leases().attachments.contains_key(&attach.key);
-        match self.status() {
-            Status::NotReady(why) if !(is_known && self.is_synced) => {
-                // What fails for every pod is said by the pass itself, and may be mended by it.
-                let pools = self.compiled.pools.of(&self.world.config.node);
-                if self.is_synced && !pools.is_empty() {
-                    return Ok(pools.to_vec());
-                }
-                Err(RequestError::NotReady(why))
-            }
-            Status::NotReady(_) | Status::Ready { .. } => {
-                Ok(self.compiled.pools.of(&self.world.config.node).to_vec())
-            }
-        }
+    fn unsynced(&self) -> RequestError {
+        RequestError::NotReady(self.sources.trouble())
     }
 
     /// Makes the turn's decisions durable, before anything else follows from them. When the disk
     /// takes no lease it still takes releases, so ADDs fail alone.
     pub(super) fn record(&mut self, turn: &mut Turn) {
         let batch = &mut turn.batch;
-        self.metrics.batch(batch.cut_short, batch.exhausted);
+        self.metrics.allocations(batch.cut_short, batch.exhausted);
         let Err(error) = self.journal.commit(&batch.entries) else {
             self.take_leases();
             return;
@@ -105,10 +87,7 @@ impl Loop {
 
     /// Answers by the report of the pass that followed, and undoes what failed.
     pub(super) fn answer(&mut self, turn: Turn) {
-        for (attachment, reply) in turn.checks {
-            let result = self.check(&attachment);
-            answer(reply, result);
-        }
+        self.answer_checks(turn.checks);
         for (key, reply) in turn.batch.detaches {
             let result = self.removed(std::slice::from_ref(&key));
             answer(reply, result);
@@ -132,15 +111,28 @@ impl Loop {
         self.undo(failed);
     }
 
+    /// What was found wrong is mended at once, after the answer.
+    fn answer_checks(&mut self, checks: Vec<(Arc<Attachment>, Reply<Attached>)>) {
+        let mut is_wrong = false;
+        for (attachment, reply) in checks {
+            let result = self.check(&attachment);
+            is_wrong |= result.is_err();
+            answer(reply, result);
+        }
+        if is_wrong {
+            self.pass();
+        }
+    }
+
     /// Takes ADDs that failed out again, and only then says so.
     fn undo(&mut self, failed: Vec<(AttachmentKey, Option<(Reply<Attached>, RequestError)>)>) {
         if failed.is_empty() {
             return;
         }
         let mut batch = Batch::default();
-        let mut leases = self.journal.leases().clone();
+        let mut draft = Draft::new(&self.world, self.journal.leases(), wall_clock());
         for (key, _) in &failed {
-            batch.release(key, &mut leases, wall_clock());
+            batch.release(key, &mut draft);
         }
         if let Err(error) = self.journal.commit(&batch.entries) {
             self.ledger_trouble(&error);
@@ -176,12 +168,15 @@ impl Loop {
 
     /// Reads an attachment back from the kernel.
     fn check(&mut self, attachment: &Arc<Attachment>) -> Result<Attached, RequestError> {
-        let differences = self.steps.differences(&self.compiled.plan, attachment);
+        let key = &attachment.key;
+        let Some(want) = compile::cni::rows(&self.world, key) else { return self.attached(attachment) };
+        let have = self.steps.read().map_err(RequestError::Kernel)?;
+        let differences = compile::cni::check(&want, &have);
         if differences.is_empty() {
             return self.attached(attachment);
         }
-        let key = attachment.key.clone();
-        Err(RequestError::Differs { key, differences: differences.join("; ") })
+        let lines: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        Err(RequestError::Differs { key: key.clone(), differences: lines.join("; ") })
     }
 
     /// Whether the links of `keys` are gone, by the last report.
@@ -197,12 +192,11 @@ impl Loop {
     /// waits, and so do CHECKs.
     pub(super) fn detach_unsynced(&mut self, turn: Turn) {
         let Turn { batch, checks } = turn;
-        let not_ready = || RequestError::NotReady(self.sources.trouble());
         for (_, reply) in checks {
-            answer(reply, Err(not_ready()));
+            answer(reply, Err(self.unsynced()));
         }
         for (_, reply) in batch.attaches {
-            answer(reply, Err(not_ready()));
+            answer(reply, Err(self.unsynced()));
         }
         let mut keys: Vec<AttachmentKey> =
             batch.detaches.iter().map(|(key, _)| key.clone()).collect();

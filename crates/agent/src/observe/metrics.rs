@@ -1,0 +1,196 @@
+//! Counters and gauges, and their text for Prometheus.
+
+use std::sync::atomic::AtomicU64;
+
+use compile::Pools;
+use kube::Nodes;
+use model::{Family, NodeName};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family as ByLabel;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::journal::Leases;
+use crate::reconcile::Report;
+
+/// One label with a value from a closed set.
+type Label = [(&'static str, &'static str); 1];
+type Seconds = Counter<f64, AtomicU64>;
+
+/// Everything the agent counts. Every value is shared with the registry that prints it.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    ready: Gauge,
+    generation: Gauge,
+    pass_seconds: Histogram,
+    step_seconds: ByLabel<Label, Seconds>,
+    step_changes: ByLabel<Label, Counter>,
+    step_drift: ByLabel<Label, Counter>,
+    step_errors: ByLabel<Label, Counter>,
+    step_failing: ByLabel<Label, Gauge>,
+    leases: ByLabel<Label, Gauge>,
+    capacity: ByLabel<Label, Gauge>,
+    exhausted: Counter,
+    cut_short: Counter,
+    ledger_bytes: Gauge,
+    ledger_errors: Counter,
+    ledger_rebuilds: Counter,
+    watch_up: Gauge,
+    nodes: Gauge,
+    rejected: Gauge,
+    foreign_drops: Gauge,
+}
+
+/// Registers a metric and keeps it: `(registry, name, help)`.
+macro_rules! registered {
+    ($registry:ident, $name:literal, $help:literal) => {
+        registered!($registry, $name, $help, Default::default())
+    };
+    ($registry:ident, $name:literal, $help:literal, $metric:expr) => {{
+        let metric = $metric;
+        $registry.register($name, $help, Clone::clone(&metric));
+        metric
+    }};
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("seaway");
+        let r = &mut registry;
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        r.register("build", "Version of this agent", version);
+        let buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+        Metrics {
+            ready: registered!(r, "agent_ready", "1 when ADD can be served"),
+            generation: registered!(r, "agent_generation", "Generation of the World"),
+            pass_seconds: registered!(
+                r,
+                "agent_pass_seconds",
+                "Time of one pass over all steps",
+                Histogram::new(buckets)
+            ),
+            step_seconds: registered!(r, "step_seconds", "Time spent in the step"),
+            step_changes: registered!(r, "step_changes", "Rows written or removed"),
+            step_drift: registered!(r, "step_drift_rows", "Rows that somebody else had changed"),
+            step_errors: registered!(r, "step_errors", "Failures to read the place or write a row"),
+            step_failing: registered!(r, "step_failing_rows", "Failures of the last pass"),
+            leases: registered!(r, "ipam_leases", "Addresses that are leased"),
+            capacity: registered!(r, "ipam_addresses", "Addresses of the pool"),
+            exhausted: registered!(r, "ipam_exhausted", "ADDs that found no free address"),
+            cut_short: registered!(r, "ipam_rest_cut_short", "Addresses leased before they rested"),
+            ledger_bytes: registered!(r, "ledger_bytes", "Length of the ledger"),
+            ledger_errors: registered!(r, "ledger_errors", "Commits that failed"),
+            ledger_rebuilds: registered!(r, "ledger_rebuilds", "Ledgers rebuilt from the kernel"),
+            watch_up: registered!(r, "kube_watch_up", "1 while the watch of nodes works"),
+            nodes: registered!(r, "kube_nodes", "Nodes known"),
+            rejected: registered!(r, "kube_objects_rejected", "Objects left out as unreadable"),
+            foreign_drops: registered!(
+                r,
+                "nft_foreign_drop_chains",
+                "Base chains of others on the forward path that may drop packets of pods"
+            ),
+            registry,
+        }
+    }
+}
+
+impl Metrics {
+    /// All metrics, in the OpenMetrics text format.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a String does not fail");
+        text
+    }
+
+    /// A pass ended.
+    pub(crate) fn pass(&self, report: &Report) {
+        self.generation.set(signed(report.generation.0));
+        self.pass_seconds.observe(report.took.as_secs_f64());
+        for step in &report.steps {
+            let label = [("step", step.step)];
+            self.step_seconds.get_or_create(&label).inc_by(step.took.as_secs_f64());
+            self.step_changes.get_or_create(&label).inc_by((step.puts + step.deletes) as u64);
+            self.step_drift.get_or_create(&label).inc_by(step.drift as u64);
+            self.step_errors.get_or_create(&label).inc_by(step.failures.len() as u64);
+            self.step_failing.get_or_create(&label).set(signed(step.failures.len() as u64));
+        }
+    }
+
+    /// Who has how many addresses of how many.
+    pub(crate) fn leases(&self, leases: &Leases, pools: &Pools, node: &NodeName) {
+        for (family, name) in [(Family::V4, "ipv4"), (Family::V6, "ipv6")] {
+            let addrs = leases.attachments.values().flat_map(|attachment| &attachment.addrs);
+            let leased = addrs.filter(|addr| Family::of(**addr) == family).count();
+            let capacity = pools.pool(node, family).map_or(0, compile::ipam::Pool::capacity);
+            let label = [("family", name)];
+            self.leases.get_or_create(&label).set(signed(leased as u64));
+            let capacity = i64::try_from(capacity).unwrap_or(i64::MAX);
+            self.capacity.get_or_create(&label).set(capacity);
+        }
+    }
+
+    /// A batch of ADDs was given addresses.
+    pub(crate) fn allocations(&self, cut_short: usize, exhausted: usize) {
+        self.cut_short.inc_by(cut_short as u64);
+        self.exhausted.inc_by(exhausted as u64);
+    }
+
+    /// The ledger is so long.
+    pub(crate) fn ledger_bytes(&self, bytes: u64) {
+        self.ledger_bytes.set(signed(bytes));
+    }
+
+    /// A commit failed.
+    pub(crate) fn ledger_failed(&self) {
+        self.ledger_errors.inc();
+    }
+
+    /// The ledger was rebuilt from what the kernel shows.
+    pub(crate) fn ledger_rebuilt(&self) {
+        self.ledger_rebuilds.inc();
+    }
+
+    /// The newest level of the watch.
+    pub(crate) fn nodes(&self, nodes: &Nodes) {
+        let is_up = nodes.listed.is_some() && nodes.trouble.is_none();
+        self.watch_up.set(i64::from(is_up));
+        self.nodes.set(signed(nodes.listed.as_ref().map_or(0, |listed| listed.len()) as u64));
+        self.rejected.set(signed(nodes.rejected.len() as u64));
+    }
+
+    /// Whether ADD can be served.
+    pub(crate) fn ready(&self, is_ready: bool) {
+        self.ready.set(i64::from(is_ready));
+    }
+
+    /// Base chains of others that may drop packets of pods.
+    pub(crate) fn foreign_drops(&self, chains: usize) {
+        self.foreign_drops.set(signed(chains as u64));
+    }
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_in_the_documentation() {
+        let page = include_str!("../../../../docs/metrics.md");
+        let metrics = Metrics::default();
+        let text = metrics.text();
+        let names = text.lines().filter_map(|line| line.strip_prefix("# HELP ")).map(|line| {
+            line.split_whitespace().next().unwrap().to_owned()
+        });
+        let missing: Vec<String> = names.filter(|name| !page.contains(name)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

@@ -1,0 +1,5 @@
+//! What the agent counts. docs/metrics.md lists every metric with its meaning.
+
+mod metrics;
+
+pub use metrics::Metrics;

@@ -1,0 +1,67 @@
+//! What the loop shows to everybody else in the agent: its newest view, and whether it serves.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use compile::Compiled;
+use model::Generation;
+use tokio::sync::watch;
+
+use crate::handle::Status;
+use crate::journal::Leases;
+use crate::reconcile::Report;
+
+/// Where the loop was at the end of its last turn.
+#[derive(Debug, Default, Clone)]
+pub struct View {
+    /// The World of the plan.
+    pub generation: Generation,
+    /// The plan, and what could not be honored.
+    pub compiled: Arc<Compiled>,
+    /// The last pass.
+    pub report: Arc<Report>,
+    /// Who has which address.
+    pub leases: Leases,
+}
+
+/// The newest view. Readers never wait for the loop.
+#[derive(Debug)]
+pub struct Shown {
+    view: ArcSwap<View>,
+    status: watch::Sender<Status>,
+}
+
+impl Default for Shown {
+    fn default() -> Self {
+        let status = Status::NotReady("the agent is starting".to_owned());
+        Shown { view: ArcSwap::default(), status: watch::Sender::new(status) }
+    }
+}
+
+impl Shown {
+    /// The newest view.
+    pub fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// Whether ADD can be served, as a level to wait on.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    /// Replaces what is shown.
+    pub(crate) fn put(&self, view: View, status: Status) {
+        self.view.store(Arc::new(view));
+        self.status.send_if_modified(|shown| {
+            let is_new = *shown != status;
+            if is_new {
+                match &status {
+                    Status::Ready { .. } => tracing::info!("ready"),
+                    Status::NotReady(why) => tracing::warn!("not ready: {why}"),
+                }
+                *shown = status;
+            }
+            is_new
+        });
+    }
+}
