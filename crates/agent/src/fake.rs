@@ -1,11 +1,12 @@
 //! A place in memory, for tests of what stands above the kernel.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use plan::{Changes, Failure, Mechanism, ObserveError, Table};
 
+/// What a place holds, and how it misbehaves.
 #[derive(Debug)]
-struct Inside<K: Ord, R> {
+pub(crate) struct Inside<K: Ord, R> {
     rows: Table<K, R>,
     refused: Option<K>,
     is_blind: bool,
@@ -30,6 +31,11 @@ impl<K: Ord + Clone, R: Clone> Place<K, R> {
 
     pub(crate) fn reads(&self) -> usize {
         self.0.lock().unwrap().reads
+    }
+
+    /// Holds up whoever reads or writes the place while the value lives.
+    pub(crate) fn pause(&self) -> MutexGuard<'_, Inside<K, R>> {
+        self.0.lock().unwrap()
     }
 
     /// Changes rows as somebody else would.

@@ -88,9 +88,11 @@ fn keep_books(messages: &Receiver<Message>, book: &std::sync::mpsc::Sender<Strin
                 drop(reply.send(Status::NotReady("the API has not been listed".into())));
                 "status".to_owned()
             }
-            Message::Attach(..) | Message::Check(..) | Message::Wake | Message::Stop => {
-                "unexpected".to_owned()
-            }
+            Message::Attach(..)
+            | Message::Check(..)
+            | Message::Dump(..)
+            | Message::Wake
+            | Message::Stop => "unexpected".to_owned(),
         };
         drop(book.send(line));
     }

@@ -186,9 +186,10 @@ mod tests {
         let page = include_str!("../../../../docs/metrics.md");
         let metrics = Metrics::default();
         let text = metrics.text();
-        let names = text.lines().filter_map(|line| line.strip_prefix("# HELP ")).map(|line| {
-            line.split_whitespace().next().unwrap().to_owned()
-        });
+        let names = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# HELP "))
+            .map(|line| line.split_whitespace().next().unwrap().to_owned());
         let missing: Vec<String> = names.filter(|name| !page.contains(name)).collect();
         assert!(missing.is_empty(), "{missing:?}");
         assert!(text.ends_with("# EOF\n"));

@@ -1,5 +1,6 @@
 //! One pass over all steps.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use model::{AttachmentKey, Generation};
@@ -50,8 +51,8 @@ impl Steps {
     }
 
     /// Has the places called `names` read before the next diff.
-    pub(crate) fn mark_stale(&mut self, names: &[&str]) {
-        let named = self.0.iter_mut().filter(|step| names.contains(&step.name()));
+    pub(crate) fn mark_stale(&mut self, names: &BTreeSet<&str>) {
+        let named = self.0.iter_mut().filter(|step| names.contains(step.name()));
         named.for_each(|step| step.mark_stale());
     }
 

@@ -126,10 +126,7 @@ fn refused(error: &AttachError) -> RequestError {
         AttachError::NoPool { .. } | AttachError::Mtu { .. } => RequestError::NotReady(text),
         AttachError::Ipam(IpamError::Exhausted { .. }) => RequestError::Exhausted(text),
         AttachError::Ipam(
-            IpamError::TooSmall(_)
-            | IpamError::OutsidePool { .. }
-            | IpamError::Reserved { .. }
-            | IpamError::InUse { .. },
+            IpamError::OutsidePool { .. } | IpamError::Reserved { .. } | IpamError::InUse { .. },
         )
         | AttachError::Addr { .. }
         | AttachError::Mac(_)

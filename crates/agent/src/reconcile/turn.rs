@@ -169,7 +169,9 @@ impl Loop {
     /// Reads an attachment back from the kernel.
     fn check(&mut self, attachment: &Arc<Attachment>) -> Result<Attached, RequestError> {
         let key = &attachment.key;
-        let Some(want) = compile::cni::rows(&self.world, key) else { return self.attached(attachment) };
+        let Some(want) = compile::cni::rows(&self.world, key) else {
+            return self.attached(attachment);
+        };
         let have = self.steps.read().map_err(RequestError::Kernel)?;
         let differences = compile::cni::check(&want, &have);
         if differences.is_empty() {
