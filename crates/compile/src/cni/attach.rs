@@ -8,7 +8,7 @@ use model::{Attachment, AttachmentKey, Family, Mac, NodeName, PodRef, PortMappin
 
 use super::host_port::{self, Claims, PortError};
 use crate::ipam::{self, IpamError, Pool, Released};
-use crate::routes::{self, MtuTooSmall};
+use crate::routes::MtuTooSmall;
 
 /// What an ADD asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,15 +161,14 @@ fn check_ports(request: &Request, world: &World) -> Result<(), PortError> {
 /// The pools of this node, if pods can be served from them.
 fn pools(world: &World) -> Result<Vec<Pool>, AttachError> {
     let node = &world.config.node;
-    let mut rejected = Vec::new();
-    let pools = ipam::resolve(world, &mut rejected);
+    let (pools, peers, rejected) = crate::ground(world);
     if pools.of(node).is_empty() {
         let object = format!("Node {node}");
         let mine = rejected.into_iter().filter(|row| row.object == object);
         let why = mine.map(|row| format!("{}: {}", row.field, row.why)).collect();
         return Err(AttachError::NoPool { node: node.clone(), why });
     }
-    match routes::resolve(world, node, &pools, &mut rejected).mtu_too_small {
+    match peers.mtu_too_small {
         Some(cause) => Err(AttachError::Mtu { node: node.clone(), cause }),
         None => Ok(pools.of(node).to_vec()),
     }

@@ -6,17 +6,14 @@ use model::{AttachmentKey, World};
 use plan::{Plan, PodLink, Table, nft};
 
 use super::{lower, resolve};
-use crate::{ipam, routes};
 
 /// The rows of one attachment alone; `None` when `world` does not hold it.
 ///
 /// These are what an ADD waits for, what a CHECK compares, and what a DEL removes.
 pub fn rows(world: &World, key: &AttachmentKey) -> Option<Plan> {
     let me = &world.config.node;
-    let mut ignored = Vec::new();
-    let pools = ipam::resolve(world, &mut ignored);
-    let mtu = routes::resolve(world, me, &pools, &mut ignored).mtu;
-    let table = resolve::attachments(world, me, &pools, mtu, &mut ignored);
+    let (pools, peers, mut ignored) = crate::ground(world);
+    let table = resolve::attachments(world, me, &pools, peers.mtu, &mut ignored);
     let joined = table.rows.get(key)?;
     let mut plan = Plan::default();
     lower(world, me, key, joined, &mut plan);
