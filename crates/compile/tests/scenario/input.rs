@@ -1,0 +1,113 @@
+//! Blocks that describe the cluster.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use model::{Attachment, AttachmentKey, Config, Host, IfName, Mac, PodRef, PortMapping, Uplink};
+
+use super::{Cluster, yaml};
+
+type Containers = BTreeMap<AttachmentKey, Arc<Attachment>>;
+
+pub(super) fn nodes(cluster: &mut Cluster, body: &str) -> Result<(), String> {
+    for document in yaml::documents(body)? {
+        let json = document.to_string();
+        let node = model::decode::node(json.as_bytes()).map_err(|error| error.to_string())?;
+        cluster.nodes.insert(node.name.clone(), Arc::new(node));
+    }
+    Ok(())
+}
+
+pub(super) fn delete(cluster: &mut Cluster, body: &str) {
+    cluster.nodes.retain(|name, _| !body.lines().any(|line| line == name.as_str()));
+}
+
+pub(super) fn config(config: &mut Config, body: &str) -> Result<(), String> {
+    for line in body.lines() {
+        let (flag, value) = line.split_once(' ').unwrap_or((line, ""));
+        match flag {
+            "pod-link" => config.pod_link = parse(value)?,
+            "routing" => config.routing = parse(value)?,
+            "mtu" => config.mtu = Some(parse(value)?),
+            "vxlan-port" => config.vxlan.port = parse(value)?,
+            "vxlan-vni" => config.vxlan.vni = parse(value)?,
+            "no-masquerade" => config.masquerade = false,
+            "non-masquerade-cidrs" => {
+                config.non_masquerade_cidrs =
+                    value.split(',').map(parse).collect::<Result<_, _>>()?;
+            }
+            _ => return Err(format!("{flag:?} is no setting")),
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn host(body: &str) -> Result<Host, String> {
+    let uplink = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (name, mtu) = (words.next(), words.nth(1));
+        Ok(Uplink {
+            name: parse(name.unwrap_or_default())?,
+            mtu: parse(mtu.unwrap_or_default())?,
+            addrs: words.map(parse).collect::<Result<_, String>>()?,
+        })
+    };
+    Ok(Host { uplinks: body.lines().map(uplink).collect::<Result<_, String>>()? })
+}
+
+/// The key of the container that a scenario calls `name`.
+pub(super) fn key(name: &str) -> AttachmentKey {
+    let ifname = IfName::new("eth0").expect("a plain name");
+    AttachmentKey { container_id: name.to_owned(), ifname }
+}
+
+pub(super) fn attachments(body: &str) -> Result<Containers, String> {
+    let mut containers = Containers::new();
+    for line in body.lines() {
+        let mut words = line.split_whitespace();
+        let key = key(words.next().unwrap_or_default());
+        let (mut addrs, mut port_mappings) = (Vec::new(), Vec::new());
+        for word in words {
+            match word.parse::<IpAddr>() {
+                Ok(addr) => addrs.push(addr),
+                Err(_) => port_mappings.push(port(word)?),
+            }
+        }
+        let name = key.container_id.clone();
+        let attachment = Attachment {
+            network: "seaway".to_owned(),
+            netns: format!("/run/netns/{name}").into(),
+            pod: Some(PodRef { namespace: "default".to_owned(), name, uid: String::new() }),
+            mac: Mac::derive(&format!("pod/{key}")),
+            addrs,
+            port_mappings,
+            key: key.clone(),
+        };
+        containers.insert(key, Arc::new(attachment));
+    }
+    Ok(containers)
+}
+
+/// `[hostIP@]PORT:PORT/PROTOCOL`.
+fn port(word: &str) -> Result<PortMapping, String> {
+    let (host_ip, rest) = match word.split_once('@') {
+        Some((ip, rest)) => (Some(parse(ip)?), rest),
+        None => (None, word),
+    };
+    let split = rest.split_once(':').and_then(|(host, rest)| Some((host, rest.split_once('/')?)));
+    let (host_port, (container_port, protocol)) =
+        split.ok_or(format!("{word:?} is neither an address nor a hostPort"))?;
+    Ok(PortMapping {
+        host_port: parse(host_port)?,
+        container_port: parse(container_port)?,
+        protocol: protocol.parse()?,
+        host_ip,
+    })
+}
+
+pub(super) fn parse<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error| format!("{text:?}: {error}"))
+}
