@@ -118,9 +118,9 @@ impl Loop {
             self.pass();
             self.answer(turn);
         } else {
+            self.show();
             self.detach_unsynced(turn);
         }
-        self.show();
         stop
     }
 
@@ -166,7 +166,7 @@ impl Loop {
         }
     }
 
-    /// One pass over all steps.
+    /// One pass over all steps, shown before anybody gets an answer that follows from it.
     fn pass(&mut self) {
         let report = self.steps.pass(&self.compiled.plan, self.world.generation);
         let has_failures = report.failures().next().is_some();
@@ -174,6 +174,7 @@ impl Loop {
         self.metrics.pass(&report);
         self.log(&report);
         self.report = Arc::new(report);
+        self.show();
     }
 
     /// One line per pass with changes; failures when they are new.
