@@ -6,4 +6,6 @@
 pub mod confine;
 pub mod netlink;
 pub mod netns;
+pub mod place;
 pub mod process;
+pub mod sysctl;

@@ -20,8 +20,9 @@ pub struct PodLink {
     /// Hardware address of the pod's end.
     pub mac: Mac,
     /// Addresses of the pod's end: host prefixes when routed, the node's subnet when bridged.
+    /// Ascending, as they are observed.
     pub addrs: Vec<IpNet>,
-    /// Where the pod's default routes lead, at most one per family.
+    /// Where the pod's default routes lead, at most one per family. Ascending.
     pub gateways: Vec<IpAddr>,
     /// Static neighbor for the gateways (the host end), when routed: no ARP or NDP is needed.
     pub gateway_mac: Option<Mac>,

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::address::{
-    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressProtocol,
+    AddressScope,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -22,6 +23,8 @@ pub struct AddrRow {
     pub global: bool,
     /// Whether it is usable: not tentative and not found to be a duplicate.
     pub usable: bool,
+    /// Owner's mark (`IFA_PROTO`); 0 without one.
+    pub protocol: u8,
 }
 
 impl Request {
@@ -36,6 +39,17 @@ impl Request {
         let message = RouteNetlinkMessage::NewAddress(message);
         let attempt = format!("add addr {net} dev if{index}");
         Request::new(attempt, message, NLM_F_CREATE | NLM_F_REPLACE)
+    }
+
+    /// Gives a link an address with the mark of its owner (`IFA_PROTO`, Linux 5.18), over the same
+    /// one without.
+    pub fn put_addr(index: u32, net: IpNet, protocol: u8) -> Self {
+        let mut request = Request::add_addr(index, net);
+        if let RouteNetlinkMessage::NewAddress(message) = &mut request.message {
+            let mark = AddressProtocol::from(protocol);
+            message.attributes.push(AddressAttribute::Protocol(mark));
+        }
+        request
     }
 
     /// Takes an address from a link.
@@ -63,7 +77,7 @@ impl AddrRow {
     #[expect(clippy::wildcard_enum_match_arm, reason = "the codec knows more than we read")]
     fn from_message(message: RouteNetlinkMessage) -> Option<Self> {
         let RouteNetlinkMessage::NewAddress(message) = message else { return None };
-        let (mut local, mut address) = (None, None);
+        let (mut local, mut address, mut protocol) = (None, None, 0);
         let mut bad = message
             .header
             .flags
@@ -72,6 +86,7 @@ impl AddrRow {
             match attribute {
                 AddressAttribute::Local(addr) => local = Some(addr),
                 AddressAttribute::Address(addr) => address = Some(addr),
+                AddressAttribute::Protocol(mark) => protocol = mark.into(),
                 AddressAttribute::Flags(flags) => {
                     bad = flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed);
                 }
@@ -80,7 +95,7 @@ impl AddrRow {
         }
         let net = IpNet::new(local.or(address)?, message.header.prefix_len).ok()?;
         let global = message.header.scope == AddressScope::Universe;
-        Some(AddrRow { index: message.header.index, net, global, usable: !bad })
+        Some(AddrRow { index: message.header.index, net, global, usable: !bad, protocol })
     }
 }
 

@@ -20,6 +20,7 @@
 
 mod addr;
 mod link;
+mod link_row;
 mod neigh;
 mod route;
 mod rule;
@@ -33,7 +34,8 @@ use netlink_packet_core::{NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 
 pub use addr::AddrRow;
-pub use link::{LinkChange, LinkId, LinkKindRow, LinkRow, PortFlags, VethEnd, VxlanParams};
+pub use link::{LinkChange, LinkId, PortFlags, VethEnd, VxlanParams};
+pub use link_row::{LinkKindRow, LinkRow};
 pub use neigh::{FdbRow, NeighborRow};
 pub use route::{RouteRow, RouteSpec};
 pub use rule::{RuleRow, RuleSpec};
@@ -83,6 +85,16 @@ impl From<io::Error> for Refusal {
 impl Error {
     pub(crate) fn new(attempt: impl Into<String>, cause: impl Into<Refusal>) -> Self {
         Error { attempt: attempt.into(), cause: cause.into() }
+    }
+
+    /// What was attempted, and the kernel's answer.
+    pub(crate) fn into_parts(self) -> (String, Refusal) {
+        (self.attempt, self.cause)
+    }
+
+    /// The kernel's answer alone, for a caller that names the attempt itself.
+    pub(crate) fn into_cause(self) -> Refusal {
+        self.cause
     }
 
     /// The error number, when the kernel gave one.

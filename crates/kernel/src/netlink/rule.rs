@@ -16,7 +16,7 @@ pub struct RuleSpec {
     pub priority: u32,
     /// Source prefix it applies to.
     pub from: IpNet,
-    /// Table it leads to.
+    /// Table it leads to; 0 is any, when a rule is removed.
     pub table: u32,
     /// Owner's mark (`FRA_PROTOCOL`).
     pub protocol: u8,
@@ -39,9 +39,11 @@ impl RuleSpec {
         message.header.action = RuleAction::ToTable;
         message.attributes = vec![
             RuleAttribute::Priority(self.priority),
-            RuleAttribute::Table(self.table),
             RuleAttribute::Protocol(RouteProtocol::from(self.protocol)),
         ];
+        if self.table != 0 {
+            message.attributes.push(RuleAttribute::Table(self.table));
+        }
         if self.from.prefix_len() > 0 {
             message.attributes.push(RuleAttribute::Source(self.from.network()));
         }

@@ -1,0 +1,263 @@
+//! `Plan.pods`: each attachment's veth pair with everything inside the pod.
+//!
+//! The host end carries key and namespace path in its alias; that one batch of requests makes the
+//! pair and its alias, so no kill can come between. Inside the pod, addresses, routes and neighbors
+//! carry Seaway's protocol number, and what the pod's own processes add is left alone.
+//!
+//! A pod whose namespace is gone, or who broke its own end, is observed as a row that differs, and
+//! stands in nobody's way.
+
+mod alias;
+mod inside;
+
+use std::error::Error as StdError;
+
+use model::{AttachmentKey, IfName, Mac};
+use plan::{Changes, Failure, Mechanism, ObserveError, PodLink, Put, Table};
+
+pub(super) use alias::AliasedKey;
+use inside::{Ends, Inside};
+
+use super::{Foreign, LinkNames, Write, failure, send};
+use crate::netlink::{
+    Error, LinkChange, LinkKindRow, LinkRow, Netlink, PortFlags, Request, VethEnd,
+};
+use crate::netns::{Entrant, Netns};
+use crate::sysctl;
+
+/// How the bridge treats a pod's port: the pod may reach itself through a Service, and only written
+/// forwarding entries lead to it.
+const PORT: PortFlags = PortFlags { hairpin: true, learning: false, flood: false };
+
+type Cause = Box<dyn StdError + Send + Sync>;
+
+/// Pods' links.
+pub struct Pods {
+    netlink: Netlink,
+    entrant: Entrant,
+    home: Netns,
+}
+
+/// A link with the name that follows from the key belongs to another attachment.
+#[derive(Debug, thiserror::Error)]
+#[error("link {link} belongs to attachment {owner}; two keys have the same hash")]
+struct NameTaken {
+    link: IfName,
+    owner: AttachmentKey,
+}
+
+/// The pod has an interface of the wanted name already.
+#[derive(Debug, thiserror::Error)]
+#[error("{netns} has an interface {ifname} already that is not this attachment's")]
+struct InterfaceExists {
+    netns: Netns,
+    ifname: IfName,
+}
+
+impl Pods {
+    /// Opens the place in the calling thread's namespace, with a thread to enter the pods'.
+    ///
+    /// # Errors
+    /// When no socket can be opened or no thread started.
+    pub fn open() -> Result<Self, Error> {
+        let (netlink, entrant) = (Netlink::open()?, Entrant::start()?);
+        Ok(Pods { netlink, entrant, home: Netns::current()? })
+    }
+
+    /// The row of one attachment, as [`Mechanism::observe`] would list it: for a pass that touches
+    /// one pod of many.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn observe_one(&mut self, key: &AttachmentKey) -> Result<Option<PodLink>, ObserveError> {
+        let Some(link) = self.netlink.link(&key.host_link())? else { return Ok(None) };
+        let Some(aliased) = AliasedKey::parse(&link).filter(|aliased| aliased.key == *key) else {
+            return Ok(None);
+        };
+        let master = match link.master {
+            Some(index) => self.netlink.link(index)?.map(|master| master.name),
+            None => None,
+        };
+        Ok(Some(self.row(&link, &aliased, master)))
+    }
+
+    /// The row of a host end, with what its pod shows.
+    fn row(&mut self, link: &LinkRow, aliased: &AliasedKey, master: Option<IfName>) -> PodLink {
+        let ends = Ends { index: link.index, peer: link.peer };
+        let ifname = aliased.key.ifname.clone();
+        let inside = Netns::open(&aliased.netns)
+            .and_then(|netns| self.entrant.run(&netns, move || inside::observe(&ifname, ends)));
+        let inside = match inside {
+            Ok(Ok(inside)) => inside,
+            Ok(Err(error)) => unseen(&aliased.key, &error),
+            Err(error) => unseen(&aliased.key, &error),
+        };
+        let port_is_sound = link.master.is_none() || link.port == Some(PORT);
+        let sound = link.up
+            && inside.up
+            && link.link_local != Some(true)
+            && link.mtu == inside.mtu
+            && port_is_sound;
+        PodLink {
+            netns: aliased.netns.clone(),
+            mtu: if sound { link.mtu } else { 0 },
+            host_mac: link.mac.unwrap_or(Mac([0; 6])),
+            mac: inside.mac,
+            addrs: inside.addrs,
+            gateways: inside.gateways,
+            gateway_mac: inside.gateway_mac,
+            master,
+        }
+    }
+
+    fn put(&mut self, key: &AttachmentKey, put: &Put<PodLink>) -> Result<(), Cause> {
+        let row = &put.row;
+        let alias = alias::text(key, &row.netns)?;
+        let netns = Netns::open(&row.netns)?;
+        let master = match &row.master {
+            Some(name) => self.netlink.link_index(name.as_str())?,
+            None => 0,
+        };
+        let ends = match self.netlink.link(&key.host_link())? {
+            Some(link) => self.adopt(key, &link, &netns)?,
+            None => None,
+        };
+        let settings = host_requests(key, row, &alias, master);
+        let (ends, is_new) = match ends {
+            Some(ends) => {
+                self.netlink.batch(settings).into_iter().collect::<Result<(), _>>()?;
+                (ends, false)
+            }
+            None => (self.create(key, row, &netns, settings)?, true),
+        };
+        self.write_settings(key)?;
+        let (ifname, row) = (key.ifname.clone(), row.clone());
+        self.entrant.run(&netns, move || inside::put(&ifname, ends, &row, is_new))??;
+        self.netlink.send(Request::link_up(&key.host_link()))?;
+        Ok(())
+    }
+
+    /// Index and peer of a pair whose other end is the wanted interface of the pod. Any other pair
+    /// of this name is a leftover (an older namespace, an end the pod moved away) and is removed.
+    fn adopt(
+        &mut self,
+        key: &AttachmentKey,
+        link: &LinkRow,
+        netns: &Netns,
+    ) -> Result<Option<Ends>, Cause> {
+        if link.kind != LinkKindRow::Veth {
+            return Err(Foreign(format!("link {}", link.name)).into());
+        }
+        if let Some(aliased) = AliasedKey::parse(link)
+            && aliased.key != *key
+        {
+            return Err(NameTaken { link: link.name.clone(), owner: aliased.key }.into());
+        }
+        let ends = Ends { index: link.index, peer: link.peer };
+        let ifname = key.ifname.clone();
+        if self.entrant.run(netns, move || inside::is_peer(&ifname, ends))?? {
+            return Ok(Some(ends));
+        }
+        self.netlink.send(Request::delete_link(link.index))?;
+        Ok(None)
+    }
+
+    /// Makes the pair, the far end inside the pod at once, and sets up the host end, in one batch.
+    fn create(
+        &mut self,
+        key: &AttachmentKey,
+        row: &PodLink,
+        netns: &Netns,
+        settings: Vec<Request>,
+    ) -> Result<Ends, Cause> {
+        let host = key.host_link();
+        let end = |name, mac, netns| VethEnd { name, mac: Some(mac), netns, mtu: Some(row.mtu) };
+        let near = end(host.as_str(), row.host_mac, None);
+        let far = end(key.ifname.as_str(), row.mac, Some(netns));
+        let mut requests = vec![Request::add_veth(&near, &far)];
+        requests.extend(settings);
+        let mut answers = self.netlink.batch(requests).into_iter();
+        match answers.next() {
+            // The host's name was free a moment ago, so it is the pod's that is taken.
+            Some(Err(error)) if error.is_exists() => {
+                let (netns, ifname) = (netns.clone(), key.ifname.clone());
+                return Err(InterfaceExists { netns, ifname }.into());
+            }
+            Some(Err(error)) => return Err(error.into()),
+            _ => answers.collect::<Result<(), _>>()?,
+        }
+        let link = self.netlink.link(&host)?.ok_or(super::NoLink(host))?;
+        Ok(Ends { index: link.index, peer: link.peer })
+    }
+
+    /// Settings of the host end: it takes packets from its pod only, and learns nothing from it.
+    fn write_settings(&mut self, key: &AttachmentKey) -> Result<(), Cause> {
+        let host = key.host_link();
+        let write = move || {
+            sysctl::write(&format!("net/ipv4/conf/{host}/rp_filter"), "1")?;
+            if sysctl::has_ipv6() {
+                sysctl::write(&format!("net/ipv6/conf/{host}/accept_ra"), "0")?;
+            }
+            Ok::<(), sysctl::SysctlError>(())
+        };
+        Ok(self.entrant.run(&self.home, write)??)
+    }
+}
+
+/// Everything about the host end, except that it is up.
+fn host_requests(key: &AttachmentKey, row: &PodLink, alias: &str, master: u32) -> Vec<Request> {
+    let host = key.host_link();
+    let change = LinkChange {
+        mtu: Some(row.mtu),
+        mac: Some(row.host_mac),
+        alias: Some(alias),
+        master: Some(master),
+        link_local: sysctl::has_ipv6().then_some(false),
+        ..LinkChange::default()
+    };
+    let mut requests = vec![Request::set_link(&host, &change)];
+    if master != 0 {
+        requests.push(Request::set_port(&host, PORT));
+    }
+    requests
+}
+
+impl Mechanism for Pods {
+    type Key = AttachmentKey;
+    type Row = PodLink;
+
+    fn observe(&mut self) -> Result<Table<AttachmentKey, PodLink>, ObserveError> {
+        let links = LinkNames::read(&mut self.netlink)?;
+        let mut table = Table::default();
+        for link in links.by_index.values() {
+            if let Some(aliased) = AliasedKey::parse(link) {
+                let master = link.master.and_then(|index| links.name(index));
+                let row = self.row(link, &aliased, master);
+                table.insert(aliased.key, row);
+            }
+        }
+        Ok(table)
+    }
+
+    fn apply(&mut self, changes: &Changes<AttachmentKey, PodLink>) -> Vec<Failure<AttachmentKey>> {
+        let mut failures = Vec::new();
+        for (key, put) in &changes.puts {
+            if let Err(cause) = self.put(key, put) {
+                failures.push(failure(key.clone(), format!("put pod link {key}"), cause));
+            }
+        }
+        let gone = |key: &AttachmentKey| {
+            let request = Request::delete_link(&key.host_link());
+            Write { key: key.clone(), attempt: format!("delete pod link {key}"), request }
+        };
+        let writes = changes.deletes.iter().rev().map(gone).collect();
+        failures.extend(send(&mut self.netlink, writes, Error::is_gone));
+        failures
+    }
+}
+
+/// What is known of a pod that cannot be looked into: nothing.
+fn unseen(key: &AttachmentKey, error: &dyn StdError) -> Inside {
+    tracing::debug!(%key, %error, "the pod's end cannot be read");
+    Inside::default()
+}

@@ -1,0 +1,69 @@
+//! Kernel settings under /proc/sys, in the calling thread's network namespace.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+/// A setting could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("{attempt}")]
+pub struct SysctlError {
+    attempt: String,
+    #[source]
+    cause: io::Error,
+}
+
+impl SysctlError {
+    /// Whether there is no such setting: its link or its module is not there.
+    pub fn is_gone(&self) -> bool {
+        self.cause.kind() == io::ErrorKind::NotFound
+    }
+}
+
+/// Reads setting `key`, a path below /proc/sys like `net/ipv4/ip_forward`. Several values are
+/// separated by single spaces.
+///
+/// # Errors
+/// When there is no such setting.
+pub fn read(key: &str) -> Result<String, SysctlError> {
+    let failed = |cause| SysctlError { attempt: format!("read sysctl {key}"), cause };
+    let text = fs::read_to_string(path(key).map_err(failed)?).map_err(failed)?;
+    Ok(text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// Writes setting `key`.
+///
+/// # Errors
+/// When there is no such setting, or the kernel refuses the value.
+pub fn write(key: &str, value: &str) -> Result<(), SysctlError> {
+    let failed = |cause| SysctlError { attempt: format!("write {value:?} to sysctl {key}"), cause };
+    fs::write(path(key).map_err(failed)?, value).map_err(failed)
+}
+
+/// Whether the kernel has IPv6, in any namespace.
+pub fn has_ipv6() -> bool {
+    fs::exists("/proc/sys/net/ipv6/conf").unwrap_or(false)
+}
+
+/// Where a setting is. Nothing outside the settings of the network is ever touched.
+fn path(key: &str) -> io::Result<PathBuf> {
+    if key.starts_with("net/") && !key.split('/').any(|part| part.is_empty() || part == "..") {
+        Ok(PathBuf::from("/proc/sys").join(key))
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a setting below net/"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_settings_of_the_network_are_reachable() {
+        for bad in ["kernel/hostname", "net/../kernel/hostname", "/net/ipv4/ip_forward", "net//x"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+        assert!(read("net/ipv4/no_such_setting").unwrap_err().is_gone());
+        assert!(read("net/ipv4/tcp_rmem").unwrap().split(' ').count() == 3);
+    }
+}
