@@ -109,7 +109,7 @@ impl Handle {
     }
 
     /// Joins a container to the network: leases addresses, records that durably, brings the kernel
-    /// there and answers when the rows are in place. Asking again for what is there answers the same.
+    /// there and answers when the rows are in place. Asking again for what is there is a conflict.
     ///
     /// # Errors
     /// Every [`RequestError`] but `Unknown` and `Differs`. Nothing stays behind then.

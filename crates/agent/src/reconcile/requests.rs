@@ -50,7 +50,7 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Gives an ADD its addresses, or its error. Asking again for what is leased changes nothing.
+    /// Gives an ADD its addresses, or its error.
     pub(super) fn attach(&mut self, attach: &Attach, reply: Reply<Attached>, draft: &mut Draft) {
         if attach.netns.to_str().is_none() {
             let why = format!("network namespace {}: not UTF-8", attach.netns.display());
@@ -72,10 +72,6 @@ impl Batch {
     }
 
     fn lease(&mut self, attachment: Attachment, draft: &mut Draft) -> Arc<Attachment> {
-        let known = draft.world.attachments.get(&attachment.key);
-        if let Some(known) = known.filter(|known| ***known == attachment) {
-            return Arc::clone(known);
-        }
         let attachment = Arc::new(attachment);
         for addr in &attachment.addrs {
             draft.released.remove(addr);

@@ -74,7 +74,7 @@ pub enum AttachError {
     /// A port mapping can't be honored.
     #[error(transparent)]
     Port(#[from] PortError),
-    /// The same container and interface are attached by another namespace already.
+    /// The same container and interface are attached already.
     #[error("{key} is attached already, in {}", .netns.display())]
     Exists {
         /// The attachment.
@@ -95,8 +95,8 @@ fn because(why: &[String]) -> String {
 const ALIAS_MAX: usize = 255;
 
 /// Decides an ADD: one address per family of the node's pod CIDRs, in their order, and hardware
-/// address and port mappings as asked for. Asking again for what is attached, from the same
-/// namespace, answers the same.
+/// address and port mappings as asked for. An attachment that exists is an error, whoever
+/// asks again: the runtime must DEL first, and a failing ADD never takes the earlier one with it.
 ///
 /// `released` and `now` (seconds since 1970) are the journal's: when each address was last released.
 /// The link that follows is `plan.pods` of a compile with the attachment in its world.
@@ -104,7 +104,7 @@ const ALIAS_MAX: usize = 255;
 /// # Errors
 /// [`AttachError`]; nothing is leased then.
 ///
-/// Source: CNI spec 1.1.0 §2 ADD; CNI-A4, CNI-A5, CNI-A8; CRI-3 (order of addresses); T07.
+/// Source: CNI spec 1.1.0 §2 ADD; CNI-A2, CNI-A4, CNI-A5, CNI-A8; CRI-3 (order of addresses); T07.
 pub fn attach(
     request: &Request,
     world: &World,
@@ -113,11 +113,7 @@ pub fn attach(
 ) -> Result<Attaching, AttachError> {
     let key = &request.key;
     if let Some(there) = world.attachments.get(key) {
-        return if there.netns == request.netns {
-            Ok(Attaching { attachment: Attachment::clone(there), early: Vec::new() })
-        } else {
-            Err(AttachError::Exists { key: key.clone(), netns: there.netns.clone() })
-        };
+        return Err(AttachError::Exists { key: key.clone(), netns: there.netns.clone() });
     }
     let alias = "seaway   ".len()
         + key.container_id.len()
