@@ -71,7 +71,7 @@ fn ask(environment: &Environment, stdin: &[u8]) -> Result<Reply, Error> {
 }
 
 /// Leaves a DEL for the agent to do when it is back. It may be back just now, and may have looked
-/// before the file was there, so it is asked once more.
+/// before the file was there, so it is asked once more; unless it hangs, as one wait is enough.
 fn del_later(
     paths: &Paths,
     key: &model::AttachmentKey,
@@ -84,9 +84,11 @@ fn del_later(
         let details = format!("{}; keep it in {}: {disk}", error.details, directory.display());
         error.because(details)
     })?;
-    let Ok(reply) = exchange(&paths.socket(), call, None) else {
-        return Ok(Reply { success: true, stdout: String::new() });
-    };
+    let kept = Reply { success: true, stdout: String::new() };
+    if down.kind() == io::ErrorKind::WouldBlock {
+        return Ok(kept);
+    }
+    let Ok(reply) = exchange(&paths.socket(), call, None) else { return Ok(kept) };
     // Left behind, it would only be done again.
     drop(pending::remove(&paths.pending_del(key)));
     Ok(reply)
