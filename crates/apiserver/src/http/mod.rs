@@ -1,0 +1,129 @@
+//! The API over HTTP: from a request to its answer.
+mod delete;
+mod read;
+mod request;
+mod respond;
+mod subresource;
+mod watch;
+mod write;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use crate::access::{Tokens, User};
+use crate::discovery;
+use crate::openapi::OpenApi;
+use crate::refusal::Refusal;
+use crate::resource::{Registry, Resource};
+use crate::store::Store;
+use request::{Call, Target};
+pub(crate) use respond::Body;
+
+/// How many events each kind remembers for watches and paged lists.
+const REMEMBERED: usize = 8192;
+
+/// Everything requests are answered from.
+#[derive(Debug)]
+pub(crate) struct Api {
+    pub(crate) store: Store,
+    pub(crate) tokens: Tokens,
+    /// The certificate authority, for `kube-root-ca.crt`.
+    pub(crate) ca_pem: String,
+    registry: RwLock<Arc<Registry>>,
+    openapi: OpenApi,
+    /// Turns true when the server stops, so that watches end.
+    stopped: tokio::sync::watch::Sender<bool>,
+}
+
+type Answer = Result<Response<Body>, Refusal>;
+
+impl Api {
+    pub(crate) fn new(tokens: Tokens, ca_pem: String) -> Self {
+        Self {
+            store: Store::new(REMEMBERED),
+            tokens,
+            ca_pem,
+            registry: RwLock::new(Arc::new(Registry::builtin())),
+            openapi: OpenApi::default(),
+            stopped: tokio::sync::watch::Sender::new(false),
+        }
+    }
+
+    /// The kinds served now.
+    pub(crate) fn registry(&self) -> Arc<Registry> {
+        self.registry.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A kind from the table of built-in ones.
+    pub(crate) fn builtin(&self, group: &str, plural: &str) -> Arc<Resource> {
+        self.registry().get(group, "v1", plural).expect("the table lists this kind").clone()
+    }
+
+    /// Ends all watches.
+    pub(crate) fn stop(&self) {
+        self.stopped.send_replace(true);
+    }
+
+    /// Answers one request; what goes wrong is a `Status` object.
+    pub(crate) async fn serve(self: &Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        let answer = self.answer(request).await;
+        answer.unwrap_or_else(|refusal| respond::refusal(&refusal))
+    }
+
+    async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path();
+        if matches!(path, "/healthz" | "/livez" | "/readyz") {
+            return Ok(respond::text("ok"));
+        }
+        let user = self.user(&parts.headers);
+        if path == "/version" || path == "/version/" {
+            return Ok(respond::json(StatusCode::OK, &discovery::version()));
+        }
+        let user = user.ok_or_else(Refusal::unauthorized)?;
+        let registry = self.registry();
+        if parts.method == Method::GET || parts.method == Method::HEAD {
+            let accept = request::header(&parts.headers, http::header::ACCEPT);
+            if let Some(answer) = self.openapi.answer(&registry, path, accept) {
+                return answer;
+            }
+            if let Some(document) = discovery::document(&registry, path, accept) {
+                return Ok(respond::document(&document));
+            }
+        }
+        let call = Call::parse(&registry, parts, body, user).await?;
+        self.dispatch(call)
+    }
+
+    fn user(&self, headers: &http::HeaderMap) -> Option<User> {
+        let header = request::header(headers, http::header::AUTHORIZATION);
+        let (scheme, token) = header.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| self.tokens.user(token.trim()))?
+    }
+
+    /// Hands the call to what its method means on its target.
+    fn dispatch(self: &Arc<Self>, call: Call) -> Answer {
+        if call.target.subresource.is_some() {
+            return self.subresource(&call);
+        }
+        if call.target.resource.rules == crate::resource::Rules::Review {
+            return self.review(&call);
+        }
+        let Target { resource, namespace, name, .. } = &call.target;
+        // Only lists and watches may span namespaces.
+        let placed = !resource.is_namespaced() || !namespace.is_empty();
+        match (call.method.as_str(), name) {
+            ("GET" | "HEAD", _) if call.wants_watch() => self.watch(&call),
+            ("GET" | "HEAD", Some(name)) if placed => self.get(&call, name),
+            ("GET" | "HEAD", None) => self.list(&call),
+            ("POST", None) if placed => self.create(&call),
+            ("PUT", Some(name)) if placed => self.update(&call, name),
+            ("PATCH", Some(name)) if placed => self.patch(&call, name),
+            ("DELETE", Some(name)) if placed => self.delete(&call, name),
+            ("DELETE", None) if placed => self.delete_collection(&call),
+            _ => Err(Refusal::method_not_allowed()),
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! A request, taken apart: which object, which options, which body.
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
+use http::request::Parts;
+use http::{HeaderMap, Method};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use serde_json::Value;
+
+use super::respond::Form;
+use crate::access::User;
+use crate::refusal::Refusal;
+use crate::resource::{Registry, Resource, Subresource};
+use crate::selector::{FieldSelector, LabelSelector, Selector};
+
+/// The largest body that is read, in bytes, as the Kubernetes API server limits it.
+const BODY_LIMIT: usize = 3 * 1024 * 1024;
+
+/// What a path names.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) resource: Arc<Resource>,
+    /// Empty for cluster-scoped kinds and for all namespaces.
+    pub(super) namespace: String,
+    pub(super) name: Option<String>,
+    pub(super) subresource: Option<Subresource>,
+}
+
+/// A request about objects.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) method: Method,
+    pub(super) target: Target,
+    pub(super) form: Form,
+    pub(super) user: User,
+    query: Vec<(String, String)>,
+    content_type: String,
+    body: Bytes,
+}
+
+/// What becomes of fields that the schema does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FieldValidation {
+    /// They are dropped.
+    Ignore,
+    /// They are dropped and the client is warned.
+    Warn,
+    /// The request is refused.
+    Strict,
+}
+
+impl Call {
+    /// Reads the request to its end.
+    ///
+    /// # Errors
+    /// The refusal of a path that names nothing, a body that is too large or breaks off, or an
+    /// answer form that can't be given.
+    pub(super) async fn parse(
+        registry: &Registry,
+        parts: Parts,
+        body: Incoming,
+        user: User,
+    ) -> Result<Self, Refusal> {
+        let target = Target::parse(registry, parts.uri.path())?;
+        let query = parts.uri.query().map_or_else(Vec::new, pairs);
+        let include = query.iter().find(|(key, _)| key == "includeObject");
+        let form = Form::negotiate(
+            header(&parts.headers, ACCEPT),
+            include.map_or("", |(_, value)| value.as_str()),
+        )?;
+        let content_type = header(&parts.headers, CONTENT_TYPE);
+        let content_type = content_type.split(';').next().unwrap_or("").trim().to_owned();
+        let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|error| {
+            match error.downcast_ref::<http_body_util::LengthLimitError>() {
+                Some(_) => Refusal::too_large(BODY_LIMIT),
+                None => Refusal::bad_request(format!("the body broke off: {error}")),
+            }
+        })?;
+        let body = body.to_bytes();
+        Ok(Self { method: parts.method, target, form, user, query, content_type, body })
+    }
+
+    pub(super) fn query(&self, key: &str) -> Option<&str> {
+        self.query.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
+    }
+
+    pub(super) fn flag(&self, key: &str) -> bool {
+        self.query(key).is_some_and(|value| matches!(value, "true" | "1" | ""))
+    }
+
+    /// A number from the query.
+    ///
+    /// # Errors
+    /// The refusal that names the parameter.
+    pub(super) fn number<T: std::str::FromStr>(&self, key: &str) -> Result<Option<T>, Refusal> {
+        let Some(text) = self.query(key).filter(|text| !text.is_empty()) else { return Ok(None) };
+        let number = text.parse().map(Some);
+        number.map_err(|_| Refusal::bad_request(format!("{key}: invalid number {text:?}")))
+    }
+
+    pub(super) fn wants_watch(&self) -> bool {
+        self.flag("watch")
+    }
+
+    /// Whether everything but the write itself is to be done.
+    ///
+    /// # Errors
+    /// The refusal of a value other than `All`.
+    pub(super) fn dry_run(&self) -> Result<bool, Refusal> {
+        match self.query("dryRun") {
+            None | Some("") => Ok(false),
+            Some("All") => Ok(true),
+            Some(other) => Err(Refusal::bad_request(format!(
+                "dryRun: Unsupported value: {other:?}: supported values: \"All\""
+            ))),
+        }
+    }
+
+    /// What becomes of unknown fields: `fieldValidation`, by default a warning.
+    ///
+    /// # Errors
+    /// The refusal of an unknown value.
+    pub(super) fn field_validation(&self) -> Result<FieldValidation, Refusal> {
+        match self.query("fieldValidation") {
+            None | Some("" | "Warn") => Ok(FieldValidation::Warn),
+            Some("Ignore") => Ok(FieldValidation::Ignore),
+            Some("Strict") => Ok(FieldValidation::Strict),
+            Some(other) => Err(Refusal::bad_request(format!(
+                "fieldValidation: Unsupported value: {other:?}: supported values: \"Ignore\", \
+                 \"Strict\", \"Warn\""
+            ))),
+        }
+    }
+
+    /// The label and field selectors of the query.
+    ///
+    /// # Errors
+    /// The refusal of a selector that can't be read.
+    pub(super) fn selector(&self) -> Result<Selector, Refusal> {
+        let labels = LabelSelector::parse(self.query("labelSelector").unwrap_or(""));
+        let labels = labels.map_err(|error| {
+            Refusal::bad_request(format!("unable to parse requirement: {error}"))
+        })?;
+        let fields = self.query("fieldSelector").unwrap_or("");
+        let fields =
+            FieldSelector::parse(fields, &self.target.resource).map_err(Refusal::bad_request)?;
+        Ok(Selector { labels, fields })
+    }
+
+    /// The object in the body.
+    ///
+    /// # Errors
+    /// The refusal of a body that is not a JSON object.
+    pub(super) fn object(&self) -> Result<Value, Refusal> {
+        if !matches!(self.content_type.as_str(), "" | "*/*" | "application/json") {
+            return Err(Refusal::unsupported_media_type("application/json"));
+        }
+        let value = self.json()?;
+        if value.is_object() {
+            Ok(value)
+        } else {
+            Err(Refusal::bad_request("the body of the request is not a JSON object"))
+        }
+    }
+
+    /// The options of a deletion, or null: they may be left out.
+    ///
+    /// # Errors
+    /// As [`Call::object`].
+    pub(super) fn options(&self) -> Result<Value, Refusal> {
+        if self.body.is_empty() { Ok(Value::Null) } else { self.object() }
+    }
+
+    /// The body as JSON, with the media type it came in.
+    ///
+    /// # Errors
+    /// The refusal of a body that is not JSON.
+    pub(super) fn patch(&self) -> Result<(&str, Value), Refusal> {
+        Ok((&self.content_type, self.json()?))
+    }
+
+    fn json(&self) -> Result<Value, Refusal> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            Refusal::bad_request(format!("the body of the request is not valid JSON: {error}"))
+        })
+    }
+}
+
+impl Target {
+    /// What `path` names.
+    ///
+    /// # Errors
+    /// The refusal of a path that names nothing.
+    fn parse(registry: &Registry, path: &str) -> Result<Self, Refusal> {
+        let parts: Vec<String> = path.trim_matches('/').split('/').map(decode).collect();
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        let (group, version, rest) = match parts.as_slice() {
+            ["api", version, rest @ ..] => ("", *version, rest),
+            ["apis", group, version, rest @ ..] => (*group, *version, rest),
+            _ => return Err(Refusal::no_such_path()),
+        };
+        let (namespace, rest) = match rest {
+            // `namespaces/x/status` is about the namespace, `namespaces/x/pods` about its pods.
+            ["namespaces", name, inner, ..] if !matches!(*inner, "status" | "finalize") => {
+                (*name, &rest[2..])
+            }
+            _ => ("", rest),
+        };
+        let (plural, name, below) = match rest {
+            [plural] => (*plural, None, None),
+            [plural, name] => (*plural, Some(*name), None),
+            [plural, name, below] => (*plural, Some(*name), Some(*below)),
+            _ => return Err(Refusal::no_such_path()),
+        };
+        let resource = registry.get(group, version, plural).ok_or_else(Refusal::no_such_path)?;
+        if (!namespace.is_empty() && !resource.is_namespaced()) || name == Some("") {
+            return Err(Refusal::no_such_path());
+        }
+        let find = |below: &str| resource.subresources.iter().find(|s| s.name() == below).copied();
+        let subresource = match below {
+            Some(below) => Some(find(below).ok_or_else(Refusal::no_such_path)?),
+            None => None,
+        };
+        Ok(Self {
+            resource: resource.clone(),
+            namespace: namespace.to_owned(),
+            name: name.map(str::to_owned),
+            subresource,
+        })
+    }
+}
+
+/// A header's text; empty if it is missing or not text. Several of a name are one list.
+pub(super) fn header(headers: &HeaderMap, name: HeaderName) -> &str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
+}
+
+/// The decoded `key=value` pairs of a query.
+fn pairs(query: &str) -> Vec<(String, String)> {
+    let parts = query.split('&').filter(|part| !part.is_empty());
+    parts
+        .map(|part| part.split_once('=').unwrap_or((part, "")))
+        .map(|(key, value)| (decode(&key.replace('+', " ")), decode(&value.replace('+', " "))))
+        .collect()
+}
+
+/// Percent-decodes; what is not well formed stays as it is.
+fn decode(text: &str) -> String {
+    let digit = |b: Option<&u8>| b.and_then(|b| char::from(*b).to_digit(16));
+    let bytes = text.as_bytes();
+    let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while let Some(byte) = bytes.get(at) {
+        let pair = (digit(bytes.get(at + 1)), digit(bytes.get(at + 2)));
+        if let (b'%', (Some(high), Some(low))) = (byte, pair) {
+            out.push(u8::try_from(high * 16 + low).expect("two hexadecimal digits fit a byte"));
+            at += 3;
+        } else {
+            out.push(*byte);
+            at += 1;
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}

@@ -1,0 +1,213 @@
+//! Answers: their bodies and the forms a client may ask for.
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue, WARNING, WWW_AUTHENTICATE};
+use http::{Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use serde_json::{Value, json};
+
+use crate::discovery::Document;
+use crate::refusal::Refusal;
+use crate::resource::Resource;
+use crate::store::Object;
+use crate::table;
+
+/// A whole body, or the stream of a watch.
+pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// How objects are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Whole,
+    /// `PartialObjectMetadata`.
+    Metadata,
+    /// `Table`, each row with this much of its object.
+    Table(Include),
+}
+
+/// What a table's rows carry of their objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Include {
+    Nothing,
+    Metadata,
+    Object,
+}
+
+impl Form {
+    /// The first form in `accept` that can be given.
+    ///
+    /// # Errors
+    /// The refusal if there is none.
+    pub(super) fn negotiate(accept: &str, include: &str) -> Result<Self, Refusal> {
+        if accept.trim().is_empty() {
+            return Ok(Self::Whole);
+        }
+        let known = accept.split(',').find_map(|clause| Self::of_clause(clause, include));
+        known.ok_or_else(Refusal::not_acceptable)
+    }
+
+    fn of_clause(clause: &str, include: &str) -> Option<Self> {
+        let mut parts = clause.split(';').map(str::trim);
+        if !matches!(parts.next()?, "application/json" | "application/*" | "*/*") {
+            return None;
+        }
+        let mut form = "";
+        let mut version = "v1";
+        for part in parts {
+            match part.split_once('=') {
+                Some(("as", name)) => form = name,
+                Some(("v", name)) => version = name,
+                _ => {}
+            }
+        }
+        match (form, version) {
+            ("", _) => Some(Self::Whole),
+            ("PartialObjectMetadata" | "PartialObjectMetadataList", "v1") => Some(Self::Metadata),
+            ("Table", "v1") => Some(Self::Table(match include {
+                "None" => Include::Nothing,
+                "Object" => Include::Object,
+                _ => Include::Metadata,
+            })),
+            _ => None,
+        }
+    }
+
+    /// One object in this form.
+    pub(super) fn object(self, resource: &Resource, object: &Object) -> Bytes {
+        match self {
+            Self::Whole => whole(resource, object),
+            Self::Metadata => partial(object).to_string().into(),
+            Self::Table(include) => {
+                let row = self.row(resource, object, include);
+                self.table(resource, vec![row], &json!({}), true).to_string().into()
+            }
+        }
+    }
+
+    /// One object of a watch; only the first table of a stream names its columns.
+    pub(super) fn event(self, resource: &Resource, object: &Object, first: bool) -> Bytes {
+        match self {
+            Self::Whole | Self::Metadata => self.object(resource, object),
+            Self::Table(include) => {
+                let row = self.row(resource, object, include);
+                self.table(resource, vec![row], &json!({}), first).to_string().into()
+            }
+        }
+    }
+
+    /// A list of objects, with the metadata of a list.
+    pub(super) fn list<'o>(
+        self,
+        resource: &Resource,
+        objects: impl Iterator<Item = &'o Object>,
+        metadata: &Value,
+    ) -> Bytes {
+        let (kind, api_version) = match self {
+            Self::Whole => (format!("{}List", resource.kind), resource.api_version()),
+            Self::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
+            Self::Table(include) => {
+                let rows = objects.map(|object| self.row(resource, object, include)).collect();
+                return self.table(resource, rows, metadata, true).to_string().into();
+            }
+        };
+        let mut out = format!(
+            "{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\
+             \"items\":["
+        )
+        .into_bytes();
+        for (n, object) in objects.enumerate() {
+            if n > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(&self.object(resource, object));
+        }
+        out.extend_from_slice(b"]}\n");
+        out.into()
+    }
+
+    fn row(self, resource: &Resource, object: &Object, include: Include) -> Value {
+        let mut row = json!({"cells": table::cells(resource, &object.value)});
+        match include {
+            Include::Nothing => {}
+            Include::Metadata => row["object"] = partial(object),
+            Include::Object => row["object"] = resource.served(object.value.clone()),
+        }
+        row
+    }
+
+    fn table(
+        self,
+        resource: &Resource,
+        rows: Vec<Value>,
+        metadata: &Value,
+        columns: bool,
+    ) -> Value {
+        let columns = if columns { table::columns(resource) } else { Vec::new() };
+        json!({
+            "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+            "columnDefinitions": columns, "rows": rows,
+        })
+    }
+}
+
+/// The object as the store holds it, under the names of the served version.
+fn whole(resource: &Resource, object: &Object) -> Bytes {
+    if resource.renamed.is_empty() {
+        return object.json().clone();
+    }
+    resource.served(object.value.clone()).to_string().into()
+}
+
+fn partial(object: &Object) -> Value {
+    json!({
+        "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+        "metadata": object.value["metadata"],
+    })
+}
+
+/// A JSON answer.
+pub(super) fn json(code: StatusCode, value: &Value) -> Response<Body> {
+    bytes(code, "application/json", value.to_string().into())
+}
+
+/// An answer of any type.
+pub(crate) fn bytes(code: StatusCode, content_type: &'static str, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Full::new(body).boxed_unsync());
+    *response.status_mut() = code;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// A plain text answer.
+pub(super) fn text(text: &'static str) -> Response<Body> {
+    bytes(StatusCode::OK, "text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
+}
+
+/// A discovery document in the media type that was negotiated for it.
+pub(super) fn document(document: &Document) -> Response<Body> {
+    bytes(StatusCode::OK, document.content_type, document.value.to_string().into())
+}
+
+/// The answer to a request that was not done.
+pub(super) fn refusal(refusal: &Refusal) -> Response<Body> {
+    let code = StatusCode::from_u16(refusal.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json(code, &refusal.status());
+    if code == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static("Bearer realm=\"seaway-lab\"");
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    response
+}
+
+/// Adds a `Warning` header for each sentence.
+pub(super) fn warn(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
+    for warning in warnings {
+        let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+            response.headers_mut().append(WARNING, value);
+        }
+    }
+    response
+}

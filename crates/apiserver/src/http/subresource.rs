@@ -1,0 +1,126 @@
+//! Subresources other than `status`, and reviews: requests that are answered and not stored.
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::request::Call;
+use super::{Answer, Api, respond};
+use crate::refusal::Refusal;
+use crate::resource::Subresource;
+use crate::store::Key;
+use crate::strategy::Part;
+use crate::time;
+
+impl Api {
+    /// Answers a call about a subresource.
+    pub(super) fn subresource(&self, call: &Call) -> Answer {
+        let (Some(subresource), Some(name)) = (call.target.subresource, &call.target.name) else {
+            return Err(Refusal::method_not_allowed());
+        };
+        if call.target.resource.is_namespaced() && call.target.namespace.is_empty() {
+            return Err(Refusal::no_such_path());
+        }
+        match (subresource, call.method.as_str()) {
+            (Subresource::Status, "GET") => self.get(call, name),
+            (Subresource::Status | Subresource::Finalize, "PUT") => self.update(call, name),
+            (Subresource::Status, "PATCH") => self.patch(call, name),
+            (Subresource::Binding, "POST") => self.bind(call, name),
+            (Subresource::Eviction, "POST") => self.evict(call, name),
+            (Subresource::Token, "POST") => self.issue_token(call, name),
+            _ => Err(Refusal::method_not_allowed()),
+        }
+    }
+
+    /// Puts a pod on a node, once.
+    fn bind(&self, call: &Call, name: &str) -> Answer {
+        let resource = &call.target.resource;
+        let binding = call.object()?;
+        let Some(node) = binding["target"]["name"].as_str().filter(|node| !node.is_empty()) else {
+            return Err(Refusal::bad_request("binding: target.name: Required value"));
+        };
+        let key = Key::new(&call.target.namespace, name);
+        let dry_run = call.dry_run()?;
+        self.rewrite(resource, &key, Part::Binding, dry_run, |old| {
+            if !old["metadata"]["deletionTimestamp"].is_null() {
+                let why = format!("pod {name} is being deleted, cannot be assigned to a host");
+                return Err(Refusal::conflict(resource, name, &why));
+            }
+            if let Some(taken) = old["spec"]["nodeName"].as_str().filter(|node| !node.is_empty()) {
+                let why = format!("pod {name} is already assigned to node \"{taken}\"");
+                return Err(Refusal::conflict(resource, name, &why));
+            }
+            let mut new = old.clone();
+            new["spec"]["nodeName"] = json!(node);
+            scheduled(&mut new["status"]);
+            Ok(new)
+        })?;
+        Ok(success(StatusCode::CREATED))
+    }
+
+    /// Deletes a pod by way of the eviction API.
+    fn evict(&self, call: &Call, name: &str) -> Answer {
+        let eviction = call.object()?;
+        let key = Key::new(&call.target.namespace, name);
+        if !call.dry_run()? {
+            self.delete_object(&call.target.resource, &key, &eviction["deleteOptions"])?;
+        }
+        Ok(success(StatusCode::CREATED))
+    }
+
+    /// A token for a service account. It stays valid as long as the server runs.
+    fn issue_token(&self, call: &Call, name: &str) -> Answer {
+        self.existing(call, name)?;
+        let mut request = call.object()?;
+        let seconds = request["spec"]["expirationSeconds"].as_u64().unwrap_or(3600);
+        request["kind"] = json!("TokenRequest");
+        request["apiVersion"] = json!("authentication.k8s.io/v1");
+        request["spec"]["expirationSeconds"] = json!(seconds);
+        request["status"] = json!({
+            "token": self.tokens.issue_service_account(&call.target.namespace, name),
+            "expirationTimestamp": time::rfc3339(time::now().saturating_add(seconds)),
+        });
+        Ok(respond::json(StatusCode::CREATED, &request))
+    }
+
+    /// Answers a review: who the caller or a token is, and that known users may do everything.
+    pub(super) fn review(&self, call: &Call) -> Answer {
+        if call.method != http::Method::POST || call.target.name.is_some() {
+            return Err(Refusal::method_not_allowed());
+        }
+        let resource = &call.target.resource;
+        let mut review = call.object()?;
+        review["kind"] = json!(resource.kind);
+        review["apiVersion"] = json!(resource.api_version());
+        review["status"] = match resource.kind.as_str() {
+            "TokenReview" => {
+                let token = review["spec"]["token"].as_str().unwrap_or("");
+                match self.tokens.user(token) {
+                    Some(user) => json!({"authenticated": true, "user": user.describe()}),
+                    None => json!({"authenticated": false, "error": "unknown token"}),
+                }
+            }
+            "SelfSubjectReview" => json!({"userInfo": call.user.describe()}),
+            _ => json!({"allowed": true, "reason": "every known user may do everything"}),
+        };
+        Ok(respond::json(StatusCode::CREATED, &review))
+    }
+}
+
+/// Notes in a pod's status that it has a node.
+fn scheduled(status: &mut Value) {
+    let condition = json!({
+        "type": "PodScheduled", "status": "True",
+        "lastProbeTime": null, "lastTransitionTime": time::rfc3339(time::now()),
+    });
+    let mut conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.retain(|condition| condition["type"] != "PodScheduled");
+    conditions.push(condition);
+    status["conditions"] = json!(conditions);
+}
+
+fn success(code: StatusCode) -> http::Response<super::Body> {
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+        "code": code.as_u16(),
+    });
+    respond::json(code, &status)
+}

@@ -1,0 +1,255 @@
+//! Watches: the events of a kind as a stream of JSON lines.
+//!
+//! The connection pulls: a batch is read from the store's ring when the client has taken the one
+//! before. A slow client costs no memory, and is told 410 once the ring has moved on without it.
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::StatusCode;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::read::{expired, version_of};
+use super::request::Call;
+use super::respond::{self, Form};
+use super::{Answer, Api};
+use crate::refusal::Refusal;
+use crate::resource::Resource;
+use crate::selector::Selector;
+use crate::server::signalled;
+use crate::store::{Change, Cursor, Event, Object};
+
+/// How many events are written at once.
+const BATCH: usize = 128;
+/// How long a watch lasts if the client does not say.
+const LIFE: Duration = Duration::from_secs(45 * 60);
+/// How often a client is told the version it has reached.
+const BOOKMARK: Duration = Duration::from_secs(60);
+
+/// One watch.
+struct Watch {
+    api: Arc<Api>,
+    resource: Arc<Resource>,
+    namespace: String,
+    selector: Selector,
+    form: Form,
+    /// The objects there were at the start, still to be sent.
+    initial: VecDeque<Arc<Object>>,
+    /// Whether a bookmark must say where the initial objects end.
+    mark_initial_end: bool,
+    cursor: Cursor,
+    bookmarks: bool,
+    next_bookmark: Instant,
+    end: Instant,
+    /// Nothing was sent yet; a table names its columns once.
+    first: bool,
+    stopped: tokio::sync::watch::Receiver<bool>,
+    over: bool,
+}
+
+/// Where a watch begins.
+struct Start {
+    version: u64,
+    initial: VecDeque<Arc<Object>>,
+    mark_initial_end: bool,
+}
+
+impl Api {
+    /// Starts a watch.
+    pub(super) fn watch(self: &Arc<Self>, call: &Call) -> Answer {
+        let target = &call.target;
+        let mut selector = call.selector()?;
+        if let Some(name) = &target.name {
+            selector.fields = selector.fields.with_name(name);
+        }
+        let start = self.watch_start(call, &selector)?;
+        let life = call.number("timeoutSeconds")?.filter(|seconds| *seconds > 0);
+        let life = life.map_or(LIFE, Duration::from_secs);
+        let now = Instant::now();
+        let watch = Watch {
+            api: self.clone(),
+            resource: target.resource.clone(),
+            namespace: target.namespace.clone(),
+            selector,
+            form: call.form,
+            cursor: self.store.cursor(&target.resource.shelf, start.version),
+            initial: start.initial,
+            mark_initial_end: start.mark_initial_end,
+            bookmarks: call.flag("allowWatchBookmarks"),
+            next_bookmark: now + BOOKMARK,
+            end: now.checked_add(life).unwrap_or(now + LIFE),
+            first: true,
+            stopped: self.stopped.subscribe(),
+            over: false,
+        };
+        let frames = stream::unfold(watch, |mut watch| async move {
+            let chunk = watch.next().await?;
+            Some((Ok::<_, Infallible>(Frame::data(chunk)), watch))
+        });
+        let mut response = respond::bytes(StatusCode::OK, "application/json", Bytes::new());
+        *response.body_mut() = BodyExt::boxed_unsync(StreamBody::new(frames));
+        Ok(response)
+    }
+
+    /// The version a watch starts after, and what it sends first.
+    ///
+    /// Source: Kubernetes API concepts, "Resource versions", "Semantics for watch" and
+    /// "Streaming lists".
+    fn watch_start(&self, call: &Call, selector: &Selector) -> Result<Start, Refusal> {
+        let asked = version_of(call)?;
+        let matching = call.query("resourceVersionMatch").unwrap_or("");
+        let list = match call.query("sendInitialEvents") {
+            Some("true" | "1") if matching == "NotOlderThan" => true,
+            Some("true" | "1") => {
+                return Err(Refusal::bad_request(
+                    "resourceVersionMatch: Forbidden: sendInitialEvents requires setting \
+                     resourceVersionMatch to NotOlderThan",
+                ));
+            }
+            Some(_) => false,
+            None => asked.unwrap_or(0) == 0,
+        };
+        let mark_initial_end = list && call.query("sendInitialEvents").is_some();
+        if !list {
+            let version = asked.filter(|asked| *asked > 0).unwrap_or_else(|| self.store.version());
+            let mut cursor = self.store.cursor(&call.target.resource.shelf, version);
+            // Refused before the stream starts, so that clients see the code.
+            self.store.read(&mut cursor, 0).map_err(expired)?;
+            return Ok(Start { version, initial: VecDeque::new(), mark_initial_end });
+        }
+        let current = self.store.version();
+        if let Some(asked) = asked.filter(|asked| *asked > current) {
+            return Err(Refusal::too_large_version(asked, current));
+        }
+        let namespace = Some(call.target.namespace.as_str()).filter(|name| !name.is_empty());
+        let snapshot = self.store.snapshot(&call.target.resource.shelf, namespace, None);
+        let snapshot = snapshot.map_err(expired)?;
+        let objects = snapshot.objects.into_iter().map(|(_, object)| object);
+        let initial = objects.filter(|object| selector.matches(&object.value)).collect();
+        Ok(Start { version: snapshot.version, initial, mark_initial_end })
+    }
+}
+
+impl Watch {
+    /// The next lines to write, or none at the watch's end.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if self.over || *self.stopped.borrow() {
+                return None;
+            }
+            let lines = self.ready();
+            if !lines.is_empty() {
+                return Some(lines.into());
+            }
+            tokio::select! {
+                () = self.cursor.moved() => {}
+                () = tokio::time::sleep_until(self.next_bookmark.min(self.end)) => {
+                    self.over = Instant::now() >= self.end;
+                    self.next_bookmark = Instant::now() + BOOKMARK;
+                    let line = self.bookmark_if_wanted();
+                    if !line.is_empty() {
+                        return Some(line.into());
+                    }
+                }
+                () = signalled(&mut self.stopped) => return None,
+            }
+        }
+    }
+
+    /// What can be written without waiting: initial objects, their end, then events.
+    fn ready(&mut self) -> Vec<u8> {
+        let mut lines = Vec::new();
+        if !self.initial.is_empty() {
+            let count = self.initial.len().min(BATCH);
+            for object in self.initial.drain(..count).collect::<Vec<_>>() {
+                self.line(&mut lines, "ADDED", &object);
+            }
+            return lines;
+        }
+        if self.mark_initial_end {
+            self.mark_initial_end = false;
+            return self.bookmark(true);
+        }
+        while lines.is_empty() {
+            let before = self.cursor.version();
+            match self.api.store.read(&mut self.cursor, BATCH) {
+                Ok(events) => {
+                    for event in events {
+                        self.event(&mut lines, &event);
+                    }
+                }
+                Err(compacted) => {
+                    self.over = true;
+                    let status = expired(compacted).status();
+                    lines.extend(
+                        format!("{}\n", json!({"type": "ERROR", "object": status})).bytes(),
+                    );
+                }
+            }
+            if self.over || self.cursor.version() == before {
+                break;
+            }
+        }
+        lines
+    }
+
+    /// An event as this watch sees it: an object may enter or leave what its selector matches.
+    fn event(&mut self, lines: &mut Vec<u8>, event: &Event) {
+        if !self.namespace.is_empty() && event.key.namespace != self.namespace {
+            return;
+        }
+        let was = event.before.as_ref().is_some_and(|old| self.selector.matches(&old.value));
+        let is = event.change != Change::Deleted && self.selector.matches(&event.object.value);
+        let kind = match (was, is) {
+            (false, false) => return,
+            (false, true) => "ADDED",
+            (true, true) => "MODIFIED",
+            (true, false) => "DELETED",
+        };
+        self.line(lines, kind, &event.object);
+    }
+
+    fn line(&mut self, lines: &mut Vec<u8>, kind: &str, object: &Object) {
+        lines.extend_from_slice(format!("{{\"type\":\"{kind}\",\"object\":").as_bytes());
+        lines.extend_from_slice(&self.form.event(&self.resource, object, self.first));
+        lines.extend_from_slice(b"}\n");
+        self.first = false;
+    }
+
+    fn bookmark_if_wanted(&self) -> Vec<u8> {
+        // Before the initial objects are out, their version has not been reached.
+        if self.bookmarks && self.initial.is_empty() { self.bookmark(false) } else { Vec::new() }
+    }
+
+    /// A line that says which version has been reached.
+    fn bookmark(&self, initial_end: bool) -> Vec<u8> {
+        let mut metadata = json!({"resourceVersion": self.cursor.version().to_string()});
+        if initial_end {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let object = match self.form {
+            Form::Whole => json!({
+                "kind": self.resource.kind, "apiVersion": self.resource.api_version(),
+                "metadata": metadata,
+            }),
+            Form::Metadata => json!({
+                "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+                "metadata": metadata,
+            }),
+            Form::Table(_) => json!({
+                "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+                "columnDefinitions": [], "rows": [{"cells": [], "object": {
+                    "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+                    "metadata": metadata,
+                }}],
+            }),
+        };
+        format!("{}\n", json!({"type": "BOOKMARK", "object": object})).into_bytes()
+    }
+}

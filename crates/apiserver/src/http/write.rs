@@ -1,0 +1,260 @@
+//! Writing: create, update, patch.
+//!
+//! Each computes the object that would be stored from the one that is, and commits it if that one
+//! is still there; otherwise it starts over with the newer one.
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::request::{Call, FieldValidation};
+use super::{Answer, Api, respond};
+use crate::patch::Patch;
+use crate::refusal::Refusal;
+use crate::resource::{Resource, Subresource};
+use crate::store::{Key, Object};
+use crate::strategy::{self, Part};
+use crate::{schema, validate};
+
+/// How often a write starts over because others wrote in between. Each time somebody's write
+/// succeeded, so the bound is only there for a client that could wait for ever.
+const ATTEMPTS: usize = 64;
+
+/// How a write ended.
+#[derive(Debug)]
+pub(super) enum Written {
+    /// The object as it is now, or would be.
+    Kept(Value),
+    /// It was removed: its last finalizer went.
+    Removed(Value),
+}
+
+impl Api {
+    /// `POST` to a collection.
+    pub(super) fn create(&self, call: &Call) -> Answer {
+        let resource = &call.target.resource;
+        let (value, warnings) = self.decode(call, call.object()?)?;
+        let value = self.new_object(resource, &call.target.namespace, value)?;
+        let created = if call.dry_run()? {
+            let key = key_of(&value);
+            if self.store.get(&resource.shelf, &key).is_some() {
+                return Err(Refusal::already_exists(resource, &key.name));
+            }
+            answer(call, StatusCode::CREATED, value)
+        } else {
+            let object = self.add(resource, value)?;
+            let body = call.form.object(resource, &object);
+            respond::bytes(StatusCode::CREATED, "application/json", body)
+        };
+        Ok(respond::warn(created, &warnings))
+    }
+
+    /// `PUT` to an object or its subresource.
+    pub(super) fn update(&self, call: &Call, name: &str) -> Answer {
+        let (value, warnings) = self.decode(call, call.object()?)?;
+        let key = Key::new(&call.target.namespace, name);
+        let part = Part::of(call.target.subresource);
+        let dry_run = call.dry_run()?;
+        let written =
+            self.rewrite(&call.target.resource, &key, part, dry_run, |_| Ok(value.clone()))?;
+        Ok(respond::warn(written_answer(call, written), &warnings))
+    }
+
+    /// `PATCH` of an object or its subresource.
+    pub(super) fn patch(&self, call: &Call, name: &str) -> Answer {
+        let resource = &call.target.resource;
+        let (media_type, document) = call.patch()?;
+        let patch = Patch::parse(media_type, document)?;
+        let key = Key::new(&call.target.namespace, name);
+        let part = Part::of(call.target.subresource);
+        let mut warnings = Vec::new();
+        let dry_run = call.dry_run()?;
+        let written = self.rewrite(resource, &key, part, dry_run, |old| {
+            let served = resource.served(old.clone());
+            let patched = patch.apply(&served, schema::of(resource))?;
+            let (value, found) = self.decode(call, patched)?;
+            warnings = found;
+            Ok(value)
+        })?;
+        Ok(respond::warn(written_answer(call, written), &warnings))
+    }
+
+    /// A client's object under its stored names, held against its schema; with warnings.
+    ///
+    /// # Errors
+    /// The refusal of an object of another kind, or one its schema does not allow.
+    pub(super) fn decode(
+        &self,
+        call: &Call,
+        mut value: Value,
+    ) -> Result<(Value, Vec<String>), Refusal> {
+        let resource = &call.target.resource;
+        let validation = call.field_validation()?;
+        let (kind, api_version) = (resource.kind.as_str(), resource.api_version());
+        for (field, expected) in [("apiVersion", api_version.as_str()), ("kind", kind)] {
+            let given = value[field].as_str().filter(|given| !given.is_empty());
+            if let Some(given) = given.filter(|given| *given != expected) {
+                return Err(Refusal::bad_request(format!(
+                    "the {field} in the data ({given}) does not match the expected {field} \
+                     ({expected})"
+                )));
+            }
+            value[field] = json!(expected);
+        }
+        let as_kind =
+            format!("{kind} in version \"{}\" cannot be handled as a {kind}", resource.version);
+        let unknown = schema::check(schema::of(resource), &mut value)
+            .map_err(|error| Refusal::bad_request(format!("{as_kind}: {error}")))?;
+        let unknown: Vec<String> =
+            unknown.iter().map(|path| format!("unknown field \"{path}\"")).collect();
+        match validation {
+            FieldValidation::Strict if !unknown.is_empty() => Err(Refusal::bad_request(format!(
+                "{as_kind}: strict decoding error: {}",
+                unknown.join(", ")
+            ))),
+            FieldValidation::Warn => Ok((resource.stored(value), unknown)),
+            FieldValidation::Ignore | FieldValidation::Strict => {
+                Ok((resource.stored(value), Vec::new()))
+            }
+        }
+    }
+
+    /// Creates an object on the server's own behalf.
+    ///
+    /// # Errors
+    /// As a client's request would be refused.
+    pub(crate) fn create_object(
+        &self,
+        resource: &Resource,
+        namespace: &str,
+        mut value: Value,
+    ) -> Result<Arc<Object>, Refusal> {
+        value["apiVersion"] = json!(resource.api_version());
+        value["kind"] = json!(resource.kind);
+        let value = self.new_object(resource, namespace, value)?;
+        self.add(resource, value)
+    }
+
+    /// The object to be stored for what a client wants created.
+    fn new_object(
+        &self,
+        resource: &Resource,
+        namespace: &str,
+        mut value: Value,
+    ) -> Result<Value, Refusal> {
+        strategy::identify(resource, namespace, &mut value)?;
+        strategy::prepare_create(resource, &mut value);
+        let causes = validate::create(resource, &value);
+        if !causes.is_empty() {
+            return Err(Refusal::invalid(resource, &key_of(&value).name, &causes));
+        }
+        if resource.is_namespaced() {
+            self.admit_to_namespace(resource, &key_of(&value))?;
+        }
+        Ok(value)
+    }
+
+    fn admit_to_namespace(&self, resource: &Resource, key: &Key) -> Result<(), Refusal> {
+        let namespaces = self.builtin("", "namespaces");
+        let namespace = self.store.get(&namespaces.shelf, &Key::new("", &key.namespace));
+        let namespace = namespace.ok_or_else(|| Refusal::not_found(&namespaces, &key.namespace))?;
+        if namespace.metadata("deletionTimestamp").is_null() {
+            return Ok(());
+        }
+        let why = format!(
+            "unable to create new content in namespace {} because it is being terminated",
+            key.namespace
+        );
+        Err(Refusal::forbidden(resource, &key.name, &why))
+    }
+
+    /// Stores a new object; a generated name that is taken is generated again.
+    fn add(&self, resource: &Resource, mut value: Value) -> Result<Arc<Object>, Refusal> {
+        for _ in 0..ATTEMPTS {
+            let created = self.store.create(&resource.shelf, key_of(&value), value.clone());
+            if let Ok(object) = created {
+                return Ok(object);
+            }
+            if !strategy::rename(&mut value) {
+                break;
+            }
+        }
+        Err(Refusal::already_exists(resource, &key_of(&value).name))
+    }
+
+    /// Replaces an object by what `change` makes of it.
+    ///
+    /// # Errors
+    /// The refusal of an object that is missing or was modified, or of the change.
+    pub(super) fn rewrite(
+        &self,
+        resource: &Resource,
+        key: &Key,
+        part: Part,
+        dry_run: bool,
+        mut change: impl FnMut(&Value) -> Result<Value, Refusal>,
+    ) -> Result<Written, Refusal> {
+        for _ in 0..ATTEMPTS {
+            let old = self.store.get(&resource.shelf, key);
+            let old = old.ok_or_else(|| Refusal::not_found(resource, &key.name))?;
+            let mut new = change(&old.value)?;
+            strategy::same_object(resource, &old, &new)?;
+            strategy::prepare_update(resource, part, &mut new, &old.value);
+            let causes = validate::update(resource, part, &new, &old.value);
+            if !causes.is_empty() {
+                return Err(Refusal::invalid(resource, &key.name, &causes));
+            }
+            if dry_run || new == old.value {
+                return Ok(Written::Kept(new));
+            }
+            let version = old.version;
+            let shelf = &resource.shelf;
+            let committed = if strategy::is_finished(&new) {
+                let replaced = self.store.replace(shelf, key.clone(), version, new);
+                let removed =
+                    replaced.and_then(|last| self.store.remove(shelf, key.clone(), last.version));
+                removed.map(|last| Written::Removed(last.value.clone()))
+            } else {
+                let replaced = self.store.replace(shelf, key.clone(), version, new);
+                replaced.map(|object| Written::Kept(object.value.clone()))
+            };
+            if let Ok(written) = committed {
+                return Ok(written);
+            }
+        }
+        Err(Refusal::modified(resource, &key.name))
+    }
+
+    /// Drops a namespace's own finalizer, which removes it.
+    ///
+    /// # Errors
+    /// The refusal if it is gone already.
+    pub(crate) fn finalize_namespace(&self, resource: &Resource, key: &Key) -> Result<(), Refusal> {
+        let part = Part::of(Some(Subresource::Finalize));
+        let finalized = self.rewrite(resource, key, part, false, |old| {
+            let mut new = old.clone();
+            new["spec"]["finalizers"] = json!([]);
+            Ok(new)
+        });
+        finalized.map(|_| ())
+    }
+}
+
+/// Where an object is stored.
+pub(super) fn key_of(value: &Value) -> Key {
+    let text = |field: &str| value["metadata"][field].as_str().unwrap_or("");
+    Key::new(text("namespace"), text("name"))
+}
+
+fn written_answer(call: &Call, written: Written) -> http::Response<super::Body> {
+    match written {
+        Written::Kept(value) | Written::Removed(value) => answer(call, StatusCode::OK, value),
+    }
+}
+
+/// An answer that shows one object.
+pub(super) fn answer(call: &Call, code: StatusCode, value: Value) -> http::Response<super::Body> {
+    let object = Object::shown(value);
+    let body = call.form.object(&call.target.resource, &object);
+    respond::bytes(code, "application/json", body)
+}

@@ -1,0 +1,201 @@
+//! Strategic merge patch: a merge patch that knows which lists are sets and which are keyed.
+//!
+//! Source: Kubernetes "Update API Objects in Place Using kubectl patch" and
+//! k8s.io/apimachinery `strategicpatch`. Directives: `$patch: replace|delete|merge`,
+//! `$retainKeys`, `$deleteFromPrimitiveList/<field>`, `$setElementOrder/<field>`.
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::schema::{Field, Merge, Struct, Type};
+
+const DIRECTIVE: &str = "$patch";
+const RETAIN: &str = "$retainKeys";
+const DELETE: &str = "$deleteFromPrimitiveList/";
+const ORDER: &str = "$setElementOrder/";
+
+/// Merges `patch` into `target`, an object of type `of` (unknown types merge like JSON).
+///
+/// # Errors
+/// A sentence about a directive that can't be followed.
+pub(super) fn apply(target: &mut Value, patch: &Value, of: Option<&Struct>) -> Result<(), String> {
+    let Some(fields) = patch.as_object() else {
+        target.clone_from(patch);
+        return Ok(());
+    };
+    match fields.get(DIRECTIVE).map(Value::as_str) {
+        None | Some(Some("merge")) => {}
+        Some(Some("replace")) => {
+            let mut replaced = fields.clone();
+            replaced.remove(DIRECTIVE);
+            *target = Value::Object(replaced);
+            return Ok(());
+        }
+        Some(Some("delete")) => {
+            *target = json!({});
+            return Ok(());
+        }
+        Some(other) => return Err(format!("unknown {DIRECTIVE} directive {other:?}")),
+    }
+    if !target.is_object() {
+        *target = json!({});
+    }
+    let Some(object) = target.as_object_mut() else { return Ok(()) };
+    retain(object, fields)?;
+    for (name, value) in fields {
+        if name == DIRECTIVE || name == RETAIN || name.starts_with(ORDER) {
+            continue;
+        }
+        if let Some(list) = name.strip_prefix(DELETE) {
+            remove_values(object, list, value)?;
+            continue;
+        }
+        if value.is_null() {
+            object.remove(name);
+            continue;
+        }
+        let field = of.and_then(|of| of.fields.get(name));
+        merge_field(object.entry(name.clone()).or_insert(Value::Null), value, field)?;
+    }
+    for (name, order) in fields {
+        if let Some(list) = name.strip_prefix(ORDER) {
+            let field = of.and_then(|of| of.fields.get(list));
+            reorder(object.get_mut(list), order, field);
+        }
+    }
+    Ok(())
+}
+
+/// Drops the fields that `$retainKeys` does not name.
+fn retain(object: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<(), String> {
+    let Some(keys) = patch.get(RETAIN) else { return Ok(()) };
+    let keys = keys.as_array().ok_or_else(|| format!("{RETAIN} must be a list"))?;
+    object.retain(|name, _| keys.iter().any(|key| key == name.as_str()));
+    Ok(())
+}
+
+fn remove_values(
+    object: &mut Map<String, Value>,
+    list: &str,
+    values: &Value,
+) -> Result<(), String> {
+    let values = values.as_array().ok_or_else(|| format!("{DELETE}{list} must be a list"))?;
+    if let Some(items) = object.get_mut(list).and_then(Value::as_array_mut) {
+        items.retain(|item| !values.contains(item));
+    }
+    Ok(())
+}
+
+fn merge_field(target: &mut Value, patch: &Value, field: Option<&Field>) -> Result<(), String> {
+    let of = field.map(|field| &field.of);
+    if let Some(items) = patch.as_array() {
+        let Some(Type::List(inner, merge)) = of else {
+            target.clone_from(patch);
+            return Ok(());
+        };
+        return match merge {
+            Merge::Atomic => {
+                target.clone_from(patch);
+                Ok(())
+            }
+            Merge::Set => {
+                add_values(target, items);
+                Ok(())
+            }
+            Merge::Keys(keys) => merge_items(target, items, &keys[0], inner.named()),
+        };
+    }
+    if let Some(Type::Map(inner)) = of
+        && patch.is_object()
+        && inner.named().is_some()
+    {
+        return merge_entries(target, patch, inner.named());
+    }
+    apply(target, patch, of.and_then(Type::named))
+}
+
+/// Merges a map whose values are objects of one type.
+fn merge_entries(target: &mut Value, patch: &Value, of: Option<&Struct>) -> Result<(), String> {
+    for (key, value) in patch.as_object().into_iter().flatten() {
+        if value.is_null() {
+            if let Some(entries) = target.as_object_mut() {
+                entries.remove(key);
+            }
+        } else {
+            apply(&mut target[key.as_str()], value, of)?;
+        }
+    }
+    Ok(())
+}
+
+fn add_values(target: &mut Value, items: &[Value]) {
+    let mut values = target.as_array().cloned().unwrap_or_default();
+    for item in items {
+        if !values.contains(item) {
+            values.push(item.clone());
+        }
+    }
+    *target = Value::Array(values);
+}
+
+/// Merges each item with the one of the same key, or adds it.
+fn merge_items(
+    target: &mut Value,
+    items: &[Value],
+    key: &str,
+    of: Option<&Struct>,
+) -> Result<(), String> {
+    let directive = |item: &Value| item[DIRECTIVE].as_str().map(str::to_owned);
+    if items.iter().any(|item| directive(item).as_deref() == Some("replace")) {
+        let kept = items.iter().filter(|item| directive(item).is_none());
+        *target = Value::Array(kept.cloned().collect());
+        return Ok(());
+    }
+    let mut merged = target.as_array().cloned().unwrap_or_default();
+    for item in items {
+        let id = &item[key];
+        if id.is_null() {
+            return Err(format!("map: {item} does not contain declared merge key: {key}"));
+        }
+        let place = merged.iter().position(|other| other[key] == *id);
+        match (directive(item).as_deref(), place) {
+            (Some("delete"), _) => merged.retain(|other| other[key] != *id),
+            (_, Some(place)) => apply(&mut merged[place], item, of)?,
+            (_, None) => {
+                let mut added = json!({});
+                apply(&mut added, item, of)?;
+                merged.push(added);
+            }
+        }
+    }
+    *target = Value::Array(merged);
+    Ok(())
+}
+
+/// Puts a list in the order the directive names. Items it does not name, which others have added,
+/// stay behind the item they followed.
+fn reorder(list: Option<&mut Value>, order: &Value, field: Option<&Field>) {
+    let (Some(items), Some(order)) = (list.and_then(Value::as_array_mut), order.as_array()) else {
+        return;
+    };
+    let key = match field.map(|field| &field.of) {
+        Some(Type::List(_, Merge::Keys(keys))) => Some(keys[0].as_str()),
+        _ => None,
+    };
+    let id = |item: &Value| key.map_or_else(|| item.clone(), |key| item[key].clone()).to_string();
+    let rank: HashMap<String, usize> =
+        order.iter().enumerate().map(|(n, item)| (id(item), n)).collect();
+    // Each unnamed item takes the rank of the named one before it, so a stable sort keeps it there.
+    let mut last = 0;
+    let mut ranked: Vec<(usize, Value)> = Vec::new();
+    for item in items.drain(..) {
+        let named = rank.get(&id(&item)).map(|rank| rank + 1);
+        last = named.unwrap_or(last);
+        ranked.push((last, item));
+    }
+    ranked.sort_by_key(|(rank, _)| *rank);
+    items.extend(ranked.into_iter().map(|(_, item)| item));
+}
+
+#[cfg(test)]
+mod tests;

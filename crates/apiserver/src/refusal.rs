@@ -1,0 +1,222 @@
+//! Why a request was not done, as the `Status` object that clients read.
+use serde_json::{Value, json};
+
+use crate::resource::Resource;
+
+/// A request's failure: an HTTP code, Kubernetes' machine-readable reason and a sentence.
+///
+/// Source: k8s.io/apimachinery `api/errors`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Refusal {
+    pub(crate) code: u16,
+    reason: &'static str,
+    message: String,
+    details: Option<Value>,
+}
+
+/// One thing wrong with one field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cause {
+    field: String,
+    reason: &'static str,
+    message: String,
+}
+
+impl Cause {
+    /// A field that must be set is not.
+    pub(crate) fn required(field: impl Into<String>, detail: &str) -> Self {
+        Self::new(field, "FieldValueRequired", with("Required value", detail))
+    }
+
+    /// A field holds what it must not.
+    pub(crate) fn invalid(field: impl Into<String>, value: &Value, detail: &str) -> Self {
+        Self::new(field, "FieldValueInvalid", with(&format!("Invalid value: {value}"), detail))
+    }
+
+    /// The same value twice where it must be unique.
+    pub(crate) fn duplicate(field: impl Into<String>, value: &Value) -> Self {
+        Self::new(field, "FieldValueDuplicate", format!("Duplicate value: {value}"))
+    }
+
+    /// A field refers to what does not exist.
+    pub(crate) fn not_found(field: impl Into<String>, value: &Value) -> Self {
+        Self::new(field, "FieldValueNotFound", format!("Not found: {value}"))
+    }
+
+    /// A value outside a closed set.
+    pub(crate) fn not_supported(field: impl Into<String>, value: &Value, known: &[&str]) -> Self {
+        let known: Vec<_> = known.iter().map(|word| format!("\"{word}\"")).collect();
+        let message = format!("Unsupported value: {value}: supported values: {}", known.join(", "));
+        Self::new(field, "FieldValueNotSupported", message)
+    }
+
+    /// A field that may not be set, or not be changed, here.
+    pub(crate) fn forbidden(field: impl Into<String>, detail: &str) -> Self {
+        Self::new(field, "FieldValueForbidden", with("Forbidden", detail))
+    }
+
+    /// A value longer than its limit.
+    pub(crate) fn too_long(field: impl Into<String>, limit: usize) -> Self {
+        let message = format!("Too long: may not be more than {limit} bytes");
+        Self::new(field, "FieldValueTooLong", message)
+    }
+
+    fn new(field: impl Into<String>, reason: &'static str, message: String) -> Self {
+        Self { field: field.into(), reason, message }
+    }
+
+    /// The cause with its field as one line, as it stands in a `Status` message.
+    pub(crate) fn line(&self) -> String {
+        format!("{}: {}", self.field, self.message)
+    }
+}
+
+fn with(what: &str, detail: &str) -> String {
+    if detail.is_empty() { what.to_owned() } else { format!("{what}: {detail}") }
+}
+
+impl Refusal {
+    fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { code, reason, message: message.into(), details: None }
+    }
+
+    fn about(mut self, resource: &Resource, name: &str) -> Self {
+        self.details =
+            Some(json!({"name": name, "group": resource.group, "kind": resource.plural}));
+        self
+    }
+
+    /// There is no such object.
+    pub(crate) fn not_found(resource: &Resource, name: &str) -> Self {
+        let message = format!("{} \"{name}\" not found", resource.qualified());
+        Self::new(404, "NotFound", message).about(resource, name)
+    }
+
+    /// There is no such path.
+    pub(crate) fn no_such_path() -> Self {
+        let mut refusal =
+            Self::new(404, "NotFound", "the server could not find the requested resource");
+        refusal.details = Some(json!({}));
+        refusal
+    }
+
+    /// The name is taken.
+    pub(crate) fn already_exists(resource: &Resource, name: &str) -> Self {
+        let message = format!("{} \"{name}\" already exists", resource.qualified());
+        Self::new(409, "AlreadyExists", message).about(resource, name)
+    }
+
+    /// Someone else wrote first, or a precondition does not hold.
+    pub(crate) fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
+        let message =
+            format!("Operation cannot be fulfilled on {} \"{name}\": {why}", resource.qualified());
+        Self::new(409, "Conflict", message).about(resource, name)
+    }
+
+    /// The conflict of an update that was based on an older version.
+    pub(crate) fn modified(resource: &Resource, name: &str) -> Self {
+        let why = "the object has been modified; please apply your changes to the latest version \
+                   and try again";
+        Self::conflict(resource, name, why)
+    }
+
+    /// The object breaks the rules of its kind, at each of `causes`.
+    pub(crate) fn invalid(resource: &Resource, name: &str, causes: &[Cause]) -> Self {
+        let mut lines: Vec<String> = causes.iter().map(Cause::line).collect();
+        lines.dedup();
+        let list = match lines.as_slice() {
+            [one] => one.clone(),
+            many => format!("[{}]", many.join(", ")),
+        };
+        let message = format!("{} \"{name}\" is invalid: {list}", resource.kind_and_group());
+        let mut refusal = Self::new(422, "Invalid", message);
+        let causes: Vec<Value> = causes
+            .iter()
+            .map(|c| json!({"reason": c.reason, "message": c.message, "field": c.field}))
+            .collect();
+        refusal.details = Some(json!({
+            "name": name, "group": resource.group, "kind": resource.kind, "causes": causes,
+        }));
+        refusal
+    }
+
+    /// The rules of the cluster, rather than of the kind, are against it.
+    pub(crate) fn forbidden(resource: &Resource, name: &str, why: &str) -> Self {
+        let message = format!("{} \"{name}\" is forbidden: {why}", resource.qualified());
+        Self::new(403, "Forbidden", message).about(resource, name)
+    }
+
+    /// The request can't be understood.
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(400, "BadRequest", message)
+    }
+
+    /// The request is well formed but can't be done to this object.
+    pub(crate) fn unfit(message: String) -> Self {
+        let message =
+            format!("the server rejected our request due to an error in our request: {message}");
+        Self::new(422, "Invalid", message)
+    }
+
+    /// The version asked for is no longer remembered: list again.
+    pub(crate) fn expired(message: impl Into<String>) -> Self {
+        Self::new(410, "Expired", message)
+    }
+
+    /// The version asked for has not happened yet.
+    pub(crate) fn too_large_version(asked: u64, current: u64) -> Self {
+        let message = format!("Too large resource version: {asked}, current: {current}");
+        let mut refusal = Self::new(504, "Timeout", message);
+        refusal.details = Some(json!({
+            "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+            "retryAfterSeconds": 1,
+        }));
+        refusal
+    }
+
+    /// The path exists but not with this method.
+    pub(crate) fn method_not_allowed() -> Self {
+        let message = "the server does not allow this method on the requested resource";
+        let mut refusal = Self::new(405, "MethodNotAllowed", message);
+        refusal.details = Some(json!({}));
+        refusal
+    }
+
+    /// No credentials, or unknown ones.
+    pub(crate) fn unauthorized() -> Self {
+        Self::new(401, "Unauthorized", "Unauthorized")
+    }
+
+    /// None of the formats the client accepts can be written.
+    pub(crate) fn not_acceptable() -> Self {
+        let message = "only the following media types are accepted: application/json";
+        Self::new(406, "NotAcceptable", message)
+    }
+
+    /// The body is in a format that can't be read.
+    pub(crate) fn unsupported_media_type(known: &str) -> Self {
+        let message = format!(
+            "the body of the request was in an unknown format - accepted media types include: \
+             {known}"
+        );
+        Self::new(415, "UnsupportedMediaType", message)
+    }
+
+    /// The body is larger than `limit` bytes.
+    pub(crate) fn too_large(limit: usize) -> Self {
+        let message = format!("Request entity too large: limit is {limit}");
+        Self::new(413, "RequestEntityTooLarge", message)
+    }
+
+    /// The `Status` object that says all this.
+    pub(crate) fn status(&self) -> Value {
+        let mut status = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": self.message, "reason": self.reason, "code": self.code,
+        });
+        if let Some(details) = &self.details {
+            status["details"] = details.clone();
+        }
+        status
+    }
+}

@@ -1,0 +1,21 @@
+//! Which objects a request is about: label and field selectors.
+mod field;
+mod label;
+
+pub(crate) use field::FieldSelector;
+pub(crate) use label::LabelSelector;
+
+use serde_json::Value;
+
+/// Both selectors of a list, watch or deletion.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Selector {
+    pub(crate) labels: LabelSelector,
+    pub(crate) fields: FieldSelector,
+}
+
+impl Selector {
+    pub(crate) fn matches(&self, object: &Value) -> bool {
+        self.labels.matches(&object["metadata"]["labels"]) && self.fields.matches(object)
+    }
+}

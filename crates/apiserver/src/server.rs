@@ -1,0 +1,210 @@
+//! The server as its owner sees it: made from options, run until told to stop.
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tracing::debug;
+
+use crate::access::Tokens;
+use crate::credentials::{self, Credentials};
+use crate::http::Api;
+use crate::lifecycle;
+
+/// How long a client may take for the TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a client may take for a request's head.
+const HEAD: Duration = Duration::from_secs(30);
+/// How long open requests may go on once the server stops. Watches end at once.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// What a server is made from.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Bound sockets, in any network namespace; all serve the same API over TLS.
+    pub listeners: Vec<TcpListener>,
+    /// Names and addresses the certificate is for, besides `localhost`, the loopback addresses and
+    /// `kubernetes.default.svc`.
+    pub sans: Vec<String>,
+}
+
+/// Why a server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No certificate.
+    #[error("prepare the API server's credentials")]
+    Credentials(#[from] credentials::Error),
+    /// A listener can't be used.
+    #[error("listen for the API server")]
+    Listen(#[source] io::Error),
+}
+
+/// An API server with its objects, credentials and sockets.
+#[derive(Debug)]
+pub struct Server {
+    api: Arc<Api>,
+    credentials: Credentials,
+    listeners: Vec<TcpListener>,
+}
+
+impl Server {
+    /// A server with an empty cluster: the four namespaces every cluster has, and nothing in them.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn new(options: Options) -> Result<Self, Error> {
+        let credentials = Credentials::new(&credentials::all_names(&options.sans))?;
+        let api = Arc::new(Api::new(Tokens::new(), credentials.ca_pem.clone()));
+        lifecycle::populate(&api);
+        Ok(Self { api, credentials, listeners: options.listeners })
+    }
+
+    /// The certificate authority that clients must trust, as PEM.
+    pub fn ca_pem(&self) -> &str {
+        &self.credentials.ca_pem
+    }
+
+    /// The administrator's bearer token.
+    pub fn token(&self) -> &str {
+        self.api.tokens.admin()
+    }
+
+    /// A kubeconfig for the administrator, for a client that reaches the server at `server_url`.
+    pub fn kubeconfig(&self, server_url: &str) -> String {
+        self.kubeconfig_for("kubernetes-admin", self.token(), server_url)
+    }
+
+    /// A kubeconfig for the agent of `node` (user `system:node:<node>`), with a new token.
+    pub fn node_kubeconfig(&self, node: &str, server_url: &str) -> String {
+        let token = self.api.tokens.issue_node(node);
+        self.kubeconfig_for(&format!("system:node:{node}"), &token, server_url)
+    }
+
+    fn kubeconfig_for(&self, user: &str, token: &str, server_url: &str) -> String {
+        let ca = base64::engine::general_purpose::STANDARD.encode(self.ca_pem());
+        format!(
+            "apiVersion: v1\n\
+             kind: Config\n\
+             clusters:\n\
+             - name: seaway-lab\n\
+             \x20 cluster:\n\
+             \x20   server: {server_url}\n\
+             \x20   certificate-authority-data: {ca}\n\
+             users:\n\
+             - name: {user}\n\
+             \x20 user:\n\
+             \x20   token: {token}\n\
+             contexts:\n\
+             - name: seaway-lab\n\
+             \x20 context:\n\
+             \x20   cluster: seaway-lab\n\
+             \x20   user: {user}\n\
+             current-context: seaway-lab\n"
+        )
+    }
+
+    /// Serves until `shutdown` completes, then ends watches and lets other requests finish.
+    ///
+    /// # Errors
+    /// [`Error::Listen`] if a listener can't be used; nothing was served then.
+    pub async fn run(&self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let mut tasks = JoinSet::new();
+        for listener in &self.listeners {
+            let listener = self.listener(listener).map_err(Error::Listen)?;
+            let acceptor = TlsAcceptor::from(self.credentials.tls.clone());
+            tasks.spawn(accept(listener, acceptor, self.api.clone(), stopped.clone()));
+        }
+        tasks.spawn(lifecycle::run(self.api.clone(), stopped.clone()));
+        shutdown.await;
+        self.api.stop();
+        stop.send_replace(true);
+        while tasks.join_next().await.is_some() {}
+        Ok(())
+    }
+
+    fn listener(&self, listener: &TcpListener) -> io::Result<tokio::net::TcpListener> {
+        let listener = listener.try_clone()?;
+        listener.set_nonblocking(true)?;
+        tokio::net::TcpListener::from_std(listener)
+    }
+}
+
+type Stopped = tokio::sync::watch::Receiver<bool>;
+
+/// Returns once the server stops.
+pub(crate) async fn signalled(stopped: &mut Stopped) {
+    // An error means the server is gone, which is stopped enough.
+    drop(stopped.wait_for(|stopped| *stopped).await);
+}
+
+/// Takes connections from one listener until told to stop, then waits for those it has.
+async fn accept(
+    listener: tokio::net::TcpListener,
+    acceptor: TlsAcceptor,
+    api: Arc<Api>,
+    mut stopped: Stopped,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    connections.spawn(serve(stream, peer, acceptor.clone(), api.clone(), stopped.clone()));
+                }
+                // Out of descriptors, or the peer went away: neither is helped by haste.
+                Err(error) => {
+                    debug!(%error, "accept a connection");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+            () = signalled(&mut stopped) => break,
+        }
+    }
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+        debug!("requests were still open when the API server stopped");
+    }
+}
+
+/// Serves one connection.
+async fn serve(
+    stream: tokio::net::TcpStream,
+    peer: SocketAddr,
+    acceptor: TlsAcceptor,
+    api: Arc<Api>,
+    mut stopped: Stopped,
+) {
+    let nodelay = stream.set_nodelay(true);
+    let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await;
+    let (Ok(()), Ok(Ok(stream))) = (nodelay, handshake) else {
+        debug!(%peer, "no TLS handshake");
+        return;
+    };
+    let service = hyper::service::service_fn(move |request| {
+        let api = api.clone();
+        async move { Ok::<_, std::convert::Infallible>(api.serve(request).await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(HEAD);
+    builder.http2().timer(hyper_util::rt::TokioTimer::new());
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let result = tokio::select! {
+        result = &mut connection => result,
+        () = signalled(&mut stopped) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        debug!(%peer, %error, "connection ended");
+    }
+}

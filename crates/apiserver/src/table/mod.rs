@@ -1,0 +1,101 @@
+//! Objects as rows: what `kubectl get` prints.
+//!
+//! Source: Kubernetes pkg/printers/internalversion.
+mod cluster;
+mod pod;
+
+use serde_json::{Value, json};
+
+use crate::resource::{Resource, Rules};
+use crate::time;
+
+/// A column: its heading, type and whether only `-o wide` shows it.
+type Column = (&'static str, &'static str, bool);
+
+const NAME: Column = ("Name", "string", false);
+const AGE: Column = ("Age", "string", false);
+const PLAIN: &[Column] = &[NAME, AGE];
+
+/// The columns of a kind.
+pub(crate) fn columns(resource: &Resource) -> Vec<Value> {
+    let column = |(name, of, wide): &Column| {
+        let format = if *name == "Name" { "name" } else { "" };
+        json!({
+            "name": name, "type": of, "format": format, "description": "",
+            "priority": i32::from(*wide),
+        })
+    };
+    layout(resource).0.iter().map(column).collect()
+}
+
+/// The cells of one object, as many as its kind has columns.
+pub(crate) fn cells(resource: &Resource, object: &Value) -> Vec<Value> {
+    layout(resource).1(object)
+}
+
+fn layout(resource: &Resource) -> (&'static [Column], fn(&Value) -> Vec<Value>) {
+    match resource.rules {
+        Rules::Pod => (pod::COLUMNS, pod::cells),
+        Rules::Node => (cluster::NODE, cluster::node),
+        Rules::Namespace => (cluster::NAMESPACE, cluster::namespace),
+        Rules::ConfigMap => (cluster::CONFIG_MAP, cluster::config_map),
+        Rules::Secret => (cluster::SECRET, cluster::secret),
+        Rules::Event => (cluster::EVENT, cluster::event),
+        Rules::Service => (cluster::SERVICE, cluster::service),
+        Rules::EndpointSlice => (cluster::ENDPOINT_SLICE, cluster::endpoint_slice),
+        Rules::Plain => match resource.kind.as_str() {
+            "ServiceAccount" => (cluster::SERVICE_ACCOUNT, cluster::service_account),
+            "Endpoints" => (cluster::ENDPOINTS, cluster::endpoints),
+            "Lease" => (cluster::LEASE, cluster::lease),
+            "NetworkPolicy" => (cluster::NETWORK_POLICY, cluster::network_policy),
+            "Ingress" => (cluster::INGRESS, cluster::ingress),
+            "IngressClass" => (cluster::INGRESS_CLASS, cluster::ingress_class),
+            _ => (PLAIN, plain),
+        },
+        Rules::Review => (PLAIN, plain),
+    }
+}
+
+fn plain(object: &Value) -> Vec<Value> {
+    vec![name(object), age(object)]
+}
+
+fn name(object: &Value) -> Value {
+    object["metadata"]["name"].clone()
+}
+
+fn age(object: &Value) -> Value {
+    json!(since(&object["metadata"]["creationTimestamp"]))
+}
+
+/// How long ago a time stamp was.
+fn since(stamp: &Value) -> String {
+    let then = stamp.as_str().and_then(time::parse_rfc3339);
+    then.map_or_else(
+        || "<unknown>".to_owned(),
+        |then| time::human(time::now().saturating_sub(then)),
+    )
+}
+
+/// The text at `value`, or `otherwise` if it is missing or empty.
+fn text_or(value: &Value, otherwise: &str) -> String {
+    value.as_str().filter(|text| !text.is_empty()).unwrap_or(otherwise).to_owned()
+}
+
+/// The items of a list, none if it is missing.
+fn items(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// `words` with commas, or `<none>`.
+fn listed(words: &[String]) -> String {
+    if words.is_empty() { "<none>".to_owned() } else { words.join(",") }
+}
+
+/// `a=b,c=d` of a map of strings, or `<none>`.
+fn pairs(map: &Value) -> String {
+    let entries = map.as_object().into_iter().flatten();
+    let words: Vec<String> =
+        entries.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or(""))).collect();
+    listed(&words)
+}

@@ -1,0 +1,126 @@
+//! What an update may not change.
+use serde_json::Value;
+
+use crate::refusal::Cause;
+use crate::resource::{Resource, Rules};
+
+/// What is wrong with turning `old` into `new`.
+pub(super) fn causes(resource: &Resource, new: &Value, old: &Value) -> Vec<Cause> {
+    match resource.rules {
+        Rules::Pod => pod(&new["spec"], &old["spec"]),
+        Rules::Node => node(&new["spec"], &old["spec"]),
+        Rules::ConfigMap | Rules::Secret => immutable_content(resource, new, old),
+        Rules::EndpointSlice => unchanged("addressType", &new["addressType"], &old["addressType"]),
+        Rules::Plain | Rules::Event | Rules::Namespace | Rules::Service | Rules::Review => {
+            Vec::new()
+        }
+    }
+}
+
+fn unchanged(field: &str, new: &Value, old: &Value) -> Vec<Cause> {
+    if new == old {
+        return Vec::new();
+    }
+    vec![Cause::invalid(field, new, "field is immutable")]
+}
+
+/// A pod's specification is what it runs as. Images, a nearer deadline, more tolerations and fewer
+/// scheduling gates are the exceptions.
+///
+/// Source: pkg/apis/core/validation, `ValidatePodUpdate`.
+fn pod(new: &Value, old: &Value) -> Vec<Cause> {
+    let mut comparable = new.clone();
+    for list in ["initContainers", "containers"] {
+        let (Some(now), Some(before)) = (comparable[list].as_array_mut(), old[list].as_array())
+        else {
+            continue;
+        };
+        if now.len() != before.len() {
+            let detail = "pod updates may not add or remove containers";
+            return vec![Cause::forbidden(format!("spec.{list}"), detail)];
+        }
+        for (now, before) in now.iter_mut().zip(before) {
+            now["image"] = before["image"].clone();
+        }
+    }
+    let mut causes = Vec::new();
+    for field in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
+        causes.extend(pod_exception(field, &new[field], &old[field]));
+        comparable[field] = old[field].clone();
+    }
+    let grace = "terminationGracePeriodSeconds";
+    if old[grace].as_i64().is_some_and(|seconds| seconds < 0) && new[grace] == 1 {
+        comparable[grace] = old[grace].clone();
+    }
+    let without_nulls = |spec: &Value| -> Vec<(String, Value)> {
+        let fields = spec.as_object().into_iter().flatten();
+        fields.filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.clone(), v.clone())).collect()
+    };
+    if without_nulls(&comparable) != without_nulls(old) {
+        let detail = "pod updates may not change fields other than \
+            `spec.containers[*].image`,`spec.initContainers[*].image`,\
+            `spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing \
+            tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was \
+            previously negative)";
+        causes.push(Cause::forbidden("spec", detail));
+    }
+    causes
+}
+
+/// Whether one of the fields that may change did so in the way it may.
+fn pod_exception(field: &str, new: &Value, old: &Value) -> Option<Cause> {
+    let path = format!("spec.{field}");
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    match field {
+        "activeDeadlineSeconds" => {
+            let later = match (new.as_i64(), old.as_i64()) {
+                (Some(new), Some(old)) => new > old,
+                (None, Some(_)) => true,
+                (_, None) => false,
+            };
+            let detail = "must be less than or equal to previous value";
+            later.then(|| Cause::invalid(path, new, detail))
+        }
+        "tolerations" => {
+            let now = list(new);
+            let lost = list(old).iter().any(|toleration| !now.contains(toleration));
+            let detail = "existing toleration can not be modified except its tolerationSeconds";
+            lost.then(|| Cause::forbidden(path, detail))
+        }
+        _ => {
+            let before = list(old);
+            let added = list(new).iter().any(|gate| !before.contains(gate));
+            let detail = "only deletion is allowed, but found new scheduling gate";
+            added.then(|| Cause::forbidden(path, detail))
+        }
+    }
+}
+
+/// A node's addresses for pods are given once.
+fn node(new: &Value, old: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    for field in ["podCIDRs", "providerID"] {
+        let before = &old[field];
+        let given = before.as_array().map_or(before.is_string(), |list| !list.is_empty());
+        if given && new[field] != *before {
+            let detail = "node updates may not change podCIDR except from \"\" to valid";
+            causes.push(Cause::forbidden(format!("spec.{field}"), detail));
+        }
+    }
+    causes
+}
+
+fn immutable_content(resource: &Resource, new: &Value, old: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    if old["immutable"] == true {
+        for field in ["data", "binaryData", "immutable"] {
+            if new[field] != old[field] {
+                causes.push(Cause::forbidden(field, "field is immutable when `immutable` is set"));
+            }
+        }
+    }
+    if resource.rules == Rules::Secret {
+        causes.extend(unchanged("type", &new["type"], &old["type"]));
+    }
+    causes
+}
