@@ -168,6 +168,11 @@ impl Child {
         (&mut self.exit).await.unwrap_or_else(|_| ExitStatus::from_raw(0))
     }
 
+    /// Whether it has ended and been waited for.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.exit.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+    }
+
     /// Sends `signal`; a child that has ended already is no error.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ pub mod enter;
 pub mod host;
 pub mod node;
 pub mod plane;
+pub mod probe;
 pub mod spec;
 pub mod topology;
 pub mod underlay;

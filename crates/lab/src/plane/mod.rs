@@ -1,15 +1,14 @@
 //! The lab's control plane: what a Kubernetes control plane decides beside its API server, as small
-//! level-triggered controllers. They speak to the API server over HTTP as anyone does.
+//! level-triggered controllers. They speak to the API server over HTTP as anyone does. What
+//! namespaces come with is the API server's own doing.
 //!
 //! | controller | decides | like |
 //! |---|---|---|
-//! | [`namespaces`] | what every namespace comes with | kube-controller-manager |
 //! | [`node_cidrs`] | `Node.spec.podCIDRs` | node-ipam-controller |
 //! | [`scheduler`] | `Pod.spec.nodeName` | kube-scheduler |
 //! | [`node_health`] | `Ready` of nodes that fell silent, and what becomes of their pods | node-lifecycle, podgc |
 
 pub mod level;
-mod namespaces;
 mod node_cidrs;
 pub mod node_health;
 pub mod scheduler;
@@ -17,30 +16,23 @@ pub mod scheduler;
 use std::sync::Arc;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube_rs::{Api, Client};
 use tokio::task::JoinSet;
 
 use crate::spec::Spec;
 
-/// Makes the namespaces every cluster has, then runs all controllers until the future is dropped.
-///
-/// # Errors
-/// When the API server refuses the namespaces.
-pub async fn run(client: Client, spec: Arc<Spec>, ca: String) -> Result<(), kube_rs::Error> {
-    namespaces::make_first(&client).await?;
+/// Runs all controllers until the future is dropped.
+pub async fn run(client: Client, spec: Arc<Spec>) {
     let mut controllers = JoinSet::new();
     let nodes = level::watch(Api::<Node>::all(client.clone()), &mut controllers);
     let pods = level::watch(Api::<Pod>::all(client.clone()), &mut controllers);
     let leases = Api::<Lease>::namespaced(client.clone(), node_health::LEASES);
     let leases = level::watch(leases, &mut controllers);
-    let namespaces = level::watch(Api::<Namespace>::all(client.clone()), &mut controllers);
-    controllers.spawn(namespaces::run(client.clone(), namespaces, ca));
     controllers.spawn(node_cidrs::run(client.clone(), nodes.clone(), spec));
     controllers.spawn(scheduler::run(client.clone(), nodes.clone(), pods.clone()));
     controllers.spawn(node_health::run(client, nodes, pods, leases));
     while controllers.join_next().await.is_some() {}
-    Ok(())
 }
 
 /// Whether an API error only says that somebody was faster: what was to be made is there, what was to
