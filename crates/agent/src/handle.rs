@@ -72,6 +72,9 @@ pub enum Status {
     NotReady(String),
 }
 
+/// A loop that takes longer than this for a turn is stuck.
+const ALIVE_WITHIN: Duration = Duration::from_secs(5);
+
 /// Where an answer goes; closed when nobody waits for it any more.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, RequestError>>;
 
@@ -157,6 +160,13 @@ impl Handle {
             Ok(Err(_)) => Status::NotReady("the agent is stopping".to_owned()),
             Err(_) => Status::NotReady("the agent does not answer".to_owned()),
         }
+    }
+
+    /// Whether the loop turns: it answers, whatever the answer.
+    pub async fn is_alive(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Status(reply)).is_ok()
+            && tokio::time::timeout(ALIVE_WITHIN, answer).await.is_ok_and(|answer| answer.is_ok())
     }
 
     /// What the step called `name` is known to hold, a line per row; `None` when there is no such

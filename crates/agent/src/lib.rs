@@ -1,10 +1,12 @@
 //! The agent of one node: the loop that keeps the node's network equal to its plan, the journal of
 //! its leases, and the sockets it answers on.
 
+pub mod admin;
 pub mod cni;
 #[cfg(test)]
 mod fake;
 mod handle;
+pub mod install;
 pub mod journal;
 mod observe;
 mod reconcile;

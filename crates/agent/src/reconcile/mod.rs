@@ -210,6 +210,9 @@ impl Loop {
                 |rejected| rejected.to_string(),
             ));
         }
+        if let Some(cause) = &self.compiled.peers.mtu_too_small {
+            return Status::NotReady(format!("the uplink of Node {node} {cause}"));
+        }
         if let Some(trouble) = self.report.trouble_of_all() {
             return Status::NotReady(trouble.to_owned());
         }
@@ -230,6 +233,7 @@ impl Loop {
             },
             self.status(),
         );
+        self.metrics.ready(matches!(self.status(), Status::Ready { .. }));
     }
 }
 

@@ -1,0 +1,67 @@
+//! Views as JSON, where a program would want them.
+
+use serde_json::{Value, json};
+
+use crate::reconcile::StepReport;
+use crate::shown::View;
+
+/// A view by its name; `None` when it is only text.
+pub(super) fn dump(name: &str, view: &View) -> Option<Value> {
+    Some(match name {
+        "ipam" => leases(view),
+        "report" => report(view),
+        "rejected" => view
+            .compiled
+            .rejected
+            .iter()
+            .map(|row| json!({ "object": row.object, "field": row.field, "why": row.why }))
+            .collect(),
+        _ => return None,
+    })
+}
+
+fn leases(view: &View) -> Value {
+    let leases: Vec<Value> =
+        view.leases
+            .attachments
+            .values()
+            .map(|attachment| {
+                let pod = attachment.pod.as_ref().map(
+                    |pod| json!({ "namespace": pod.namespace, "name": pod.name, "uid": pod.uid }),
+                );
+                json!({
+                    "containerID": attachment.key.container_id,
+                    "ifname": attachment.key.ifname.as_str(),
+                    "network": attachment.network,
+                    "netns": attachment.netns,
+                    "pod": pod,
+                    "addresses": attachment.addrs,
+                    "mac": attachment.mac.to_string(),
+                })
+            })
+            .collect();
+    let resting = view.leases.resting.iter();
+    let resting: Vec<Value> =
+        resting.map(|(addr, at)| json!({ "address": addr, "releasedAt": at })).collect();
+    json!({ "leases": leases, "resting": resting })
+}
+
+fn report(view: &View) -> Value {
+    let step = |step: &StepReport| {
+        let failures: Vec<&str> = step.failures.iter().map(|f| f.text.as_str()).collect();
+        json!({
+            "step": step.step,
+            "puts": step.puts,
+            "deletes": step.deletes,
+            "drift": step.drift,
+            "failures": failures,
+            "seconds": step.took.as_secs_f64(),
+        })
+    };
+    let report = &view.report;
+    json!({
+        "generation": report.generation.0,
+        "seconds": report.took.as_secs_f64(),
+        "steps": report.steps.iter().map(step).collect::<Vec<_>>(),
+    })
+}

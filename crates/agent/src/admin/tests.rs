@@ -1,0 +1,82 @@
+//! Claims about the desk: who may see what.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::sync_channel;
+
+use super::*;
+use crate::handle::Message;
+use crate::scratch::Scratch;
+
+/// A desk before a loop that is ready and knows one table.
+fn desk() -> Desk {
+    let (inbox, messages) = sync_channel(16);
+    std::thread::spawn(move || {
+        for message in messages {
+            match message {
+                Message::Status(reply) => {
+                    drop(reply.send(Status::Ready { pod_cidrs: Vec::new() }));
+                }
+                Message::Dump(name, reply) => {
+                    drop(reply.send((name == "links").then(|| "seaway0\n".to_owned())));
+                }
+                Message::Attach(..)
+                | Message::Detach(..)
+                | Message::Check(..)
+                | Message::Gc(..)
+                | Message::Wake
+                | Message::Stop => return,
+            }
+        }
+    });
+    Desk { handle: Handle::new(inbox), shown: Arc::default(), metrics: Arc::default() }
+}
+
+#[tokio::test]
+async fn root_sees_everything_and_anybody_sees_health_and_metrics() {
+    let desk = desk();
+    let cases = [
+        ("/healthz", 200, 200),
+        ("/readyz", 200, 200),
+        ("/metrics", 200, 200),
+        ("/plan", 200, 404),
+        ("/report?o=json", 200, 404),
+        ("/dump/links", 200, 404),
+        ("/dump/ipam", 200, 404),
+        ("/dump/ipam?o=json", 200, 404),
+        ("/dump/links?o=json", 404, 404),
+        ("/dump/nonsense", 404, 404),
+        ("/", 404, 404),
+    ];
+    for (path, root, anybody) in cases {
+        for (visitor, status) in [(Visitor::Root, root), (Visitor::Anybody, anybody)] {
+            let answer = desk.answer(&Method::GET, path, visitor).await;
+            assert_eq!(answer.status.as_u16(), status, "{path} for {visitor:?}");
+        }
+    }
+    let answer = desk.answer(&Method::POST, "/plan", Visitor::Root).await;
+    assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_socket_is_for_root_alone_and_speaks_http() {
+    let scratch = Scratch::new();
+    let path = scratch.path().join("agent.sock");
+    tokio::spawn(Server::socket(&path).unwrap().serve(desk()));
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let text = tokio::task::spawn_blocking(move || {
+        let mut stream = UnixStream::connect(&path).unwrap();
+        stream
+            .write_all(b"GET /dump/links HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    });
+    let text = text.await.unwrap();
+    assert!(
+        text.starts_with("HTTP/1.1 200 OK\r\n") && text.ends_with("\r\n\r\nseaway0\n"),
+        "{text}"
+    );
+}

@@ -1,0 +1,94 @@
+//! Views as text, in the field's own notation.
+
+use std::fmt::{Display, Write};
+
+use plan::{Plan, Table};
+
+use crate::shown::View;
+
+/// Everything that `/dump/<name>` and `seaway dump` know: tables of the kernel as last read and
+/// written, then what only the agent knows.
+pub const DUMPS: [&str; 15] = [
+    "links",
+    "addrs",
+    "pods",
+    "sysctls",
+    "neighbors",
+    "fdb",
+    "routes",
+    "rules",
+    "nft",
+    "ipam",
+    "attachments",
+    "peers",
+    "rejected",
+    "plan",
+    "report",
+];
+
+/// A view by its name; `None` when it is the loop that knows, or nobody.
+pub(super) fn dump(name: &str, view: &View) -> Option<String> {
+    Some(match name {
+        "ipam" => leases(view),
+        "attachments" => view.compiled.attachments.to_string(),
+        "peers" => view.compiled.peers.to_string(),
+        "rejected" => lines(&view.compiled.rejected),
+        "plan" => plan(&view.compiled.plan),
+        "report" => format!("{}\n", view.report),
+        _ => return None,
+    })
+}
+
+/// Pools, then leases in the order of addresses, then what rests.
+fn leases(view: &View) -> String {
+    let mut text = view.compiled.pools.to_string();
+    let attachments = view.leases.attachments.values();
+    let mut leases: Vec<_> =
+        attachments.flat_map(|a| a.addrs.iter().map(move |addr| (addr, a))).collect();
+    leases.sort_by_key(|(addr, _)| **addr);
+    for (addr, attachment) in leases {
+        let pod = attachment.pod.as_ref().map(|pod| format!(" pod {pod}")).unwrap_or_default();
+        line(&mut text, format_args!("{addr} leased to {}{pod}", attachment.key));
+    }
+    for (addr, at) in &view.leases.resting {
+        line(&mut text, format_args!("{addr} released at {at}"));
+    }
+    text
+}
+
+fn plan(plan: &Plan) -> String {
+    let mut text = String::new();
+    section(&mut text, "links", &plan.links, |key, row| format!("{key} {row}"));
+    section(&mut text, "addrs", &plan.addrs, |(link, net), ()| format!("{net} dev {link}"));
+    section(&mut text, "pods", &plan.pods, |key, row| format!("{key} {row}"));
+    section(&mut text, "sysctls", &plan.sysctls, |key, row| format!("{key} = {row}"));
+    section(&mut text, "neighbors", &plan.neighbors, |key, row| format!("{key} {row}"));
+    section(&mut text, "fdb", &plan.fdb, |key, row| format!("{key} {row}"));
+    section(&mut text, "routes", &plan.routes, |key, row| format!("{key} {row}"));
+    section(&mut text, "rules", &plan.rules, |key, row| format!("{key} {row}"));
+    section(&mut text, "nft", &plan.nft, |key, row| format!("{key} {row}"));
+    text
+}
+
+fn section<K: Ord, R>(
+    text: &mut String,
+    name: &str,
+    table: &Table<K, R>,
+    row_line: fn(&K, &R) -> String,
+) {
+    line(text, format_args!("# {name}"));
+    for (key, row) in table {
+        line(text, format_args!("{}", row_line(key, row)));
+    }
+}
+
+fn lines(rows: &[impl Display]) -> String {
+    rows.iter().fold(String::new(), |mut text, row| {
+        line(&mut text, format_args!("{row}"));
+        text
+    })
+}
+
+fn line(text: &mut String, what: std::fmt::Arguments<'_>) {
+    writeln!(text, "{what}").expect("writing to a String does not fail");
+}
