@@ -109,8 +109,19 @@ impl Capabilities {
 ///
 /// # Errors
 /// What the kernel says; needs `CAP_SETPCAP`.
-#[expect(unsafe_code, reason = "nix has no wrapper for this prctl")]
 pub fn limit_capabilities(keep: Capabilities) -> io::Result<()> {
+    bound_capabilities(keep)?;
+    set_capabilities(keep)
+}
+
+/// Makes `keep` the most that the calling thread, and whatever it executes, can ever have: bounds
+/// its set and empties the ambient one. What it holds now stays until [`set_capabilities`], a
+/// change of user or an exec.
+///
+/// # Errors
+/// What the kernel says; needs `CAP_SETPCAP`.
+#[expect(unsafe_code, reason = "nix has no wrapper for this prctl")]
+pub fn bound_capabilities(keep: Capabilities) -> io::Result<()> {
     for number in 0..NAMES.len() {
         if keep.0 & (1 << number) == 0 {
             drop_from_bounding_set(number)?;
@@ -120,8 +131,7 @@ pub fn limit_capabilities(keep: Capabilities) -> io::Result<()> {
     // WHY: nix has no wrapper for it.
     let cleared =
         unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
-    check(cleared)?;
-    set_capabilities(keep)
+    check(cleared)
 }
 
 #[expect(unsafe_code, reason = "nix has no wrapper for this prctl")]
@@ -150,8 +160,12 @@ struct CapabilityWord {
     inheritable: u32,
 }
 
+/// Makes `keep` what the calling thread holds: permitted and effective, none inheritable.
+///
+/// # Errors
+/// What the kernel says; a capability that is not permitted can't be gained.
 #[expect(unsafe_code, reason = "nobody wraps capset")]
-fn set_capabilities(keep: Capabilities) -> io::Result<()> {
+pub fn set_capabilities(keep: Capabilities) -> io::Result<()> {
     const VERSION_3: u32 = 0x2008_0522;
     let header = CapabilityHeader { version: VERSION_3, pid: 0 };
     let bytes = keep.0.to_le_bytes();

@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -54,6 +55,17 @@ pub struct Output {
     pub stdout: Vec<u8>,
     /// All it wrote to standard error.
     pub stderr: Vec<u8>,
+}
+
+/// Why a command that had limited time left no output.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It took too long and was killed.
+    #[error("it took too long")]
+    Slow,
+    /// It could not be started or talked to.
+    #[error(transparent)]
+    Failed(#[from] io::Error),
 }
 
 impl Children {
@@ -116,19 +128,28 @@ impl Children {
     /// input is no error.
     pub async fn run(&self, command: &mut Command, input: &[u8]) -> io::Result<Output> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.spawn(command)?.converse(input).await
+    }
+
+    /// Like [`run`](Children::run), but kills the command when it takes longer than `limit`.
+    ///
+    /// # Errors
+    /// See [`RunError`].
+    pub async fn run_within(
+        &self,
+        limit: Duration,
+        command: &mut Command,
+        input: &[u8],
+    ) -> Result<Output, RunError> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.spawn(command)?;
-        let write = async {
-            let Some(stdin) = child.stdin.take() else { return Ok(()) };
-            let mut stdin = pipe::Sender::from_owned_fd(stdin.into())?;
-            match stdin.write_all(input).await {
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-                other => other,
+        match tokio::time::timeout(limit, child.converse(input)).await {
+            Ok(output) => Ok(output?),
+            Err(_) => {
+                child.signal(Signal::SIGKILL)?;
+                Err(RunError::Slow)
             }
-        };
-        let stdout = read_all(child.stdout.take().map(OwnedFd::from));
-        let stderr = read_all(child.stderr.take().map(OwnedFd::from));
-        let ((), stdout, stderr) = tokio::try_join!(write, stdout, stderr)?;
-        Ok(Output { status: child.wait().await, stdout, stderr })
+        }
     }
 
     /// Waits for every child that has ended and tells whoever started it.
@@ -171,6 +192,23 @@ impl Child {
     /// Whether it has ended and been waited for.
     pub fn has_ended(&mut self) -> bool {
         !matches!(self.exit.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+    }
+
+    /// Writes `input`, reads both outputs and waits for the end.
+    async fn converse(&mut self, input: &[u8]) -> io::Result<Output> {
+        let stdin = self.stdin.take();
+        let write = async {
+            let Some(stdin) = stdin else { return Ok(()) };
+            let mut stdin = pipe::Sender::from_owned_fd(stdin.into())?;
+            match stdin.write_all(input).await {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+                other => other,
+            }
+        };
+        let stdout = read_all(self.stdout.take().map(OwnedFd::from));
+        let stderr = read_all(self.stderr.take().map(OwnedFd::from));
+        let ((), stdout, stderr) = tokio::try_join!(write, stdout, stderr)?;
+        Ok(Output { status: self.wait().await, stdout, stderr })
     }
 
     /// Sends `signal`; a child that has ended already is no error.

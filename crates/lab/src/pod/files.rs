@@ -1,0 +1,242 @@
+//! The three files every pod is given: `/etc/hosts`, `/etc/resolv.conf`, `/etc/hostname`.
+//!
+//! Source: kubelet `managedHostsFileContent`, `GeneratePodHostNameAndDomain`, `dns.Configurer`.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::Pod;
+
+/// Longest host name a pod gets: a DNS label.
+const LONGEST_HOST_NAME: usize = 63;
+
+/// How names are resolved in this cluster.
+#[derive(Clone, Debug)]
+pub struct Dns {
+    /// Addresses of the cluster's DNS servers.
+    pub servers: Vec<IpAddr>,
+    /// The cluster's domain, without a leading or trailing dot.
+    pub domain: String,
+}
+
+/// The pod's host name, and the domain it is in if it has a subdomain.
+pub(crate) fn host_name(pod: &Pod, domain: &str) -> (String, Option<String>) {
+    let spec = pod.spec.as_ref();
+    let named = spec.and_then(|spec| spec.hostname.as_deref()).filter(|name| !name.is_empty());
+    let own = pod.metadata.name.as_deref().unwrap_or_default();
+    let host = named.unwrap_or(own);
+    let host = &host[..host.floor_char_boundary(LONGEST_HOST_NAME)];
+    let host = host.trim_end_matches(['-', '.']).to_owned();
+    let subdomain = spec.and_then(|spec| spec.subdomain.as_deref()).filter(|sub| !sub.is_empty());
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+    (host, subdomain.map(|sub| format!("{sub}.{namespace}.svc.{domain}")))
+}
+
+/// `/etc/hosts` of a pod with its own network.
+pub(crate) fn hosts(pod: &Pod, ips: &[IpAddr], domain: &str) -> String {
+    let mut text = String::from(
+        "# Kubernetes-managed hosts file.\n\
+         127.0.0.1\tlocalhost\n\
+         ::1\tlocalhost ip6-localhost ip6-loopback\n\
+         fe00::0\tip6-localnet\n\
+         fe00::0\tip6-mcastprefix\n\
+         fe00::1\tip6-allnodes\n\
+         fe00::2\tip6-allrouters\n",
+    );
+    let (host, domain) = host_name(pod, domain);
+    for ip in ips {
+        match &domain {
+            Some(domain) => line(&mut text, &format!("{ip}\t{host}.{domain}\t{host}")),
+            None => line(&mut text, &format!("{ip}\t{host}")),
+        }
+    }
+    text + &aliases(pod)
+}
+
+/// `/etc/hosts` of a pod on its node's network: `node`, the node's own, and the aliases.
+pub(crate) fn node_hosts(pod: &Pod, node: &str) -> String {
+    let end = if node.is_empty() || node.ends_with('\n') { "" } else { "\n" };
+    format!("# Kubernetes-managed hosts file (host network).\n{node}{end}{}", aliases(pod))
+}
+
+fn aliases(pod: &Pod) -> String {
+    let mut text = String::new();
+    let aliases = pod.spec.as_ref().and_then(|spec| spec.host_aliases.as_deref());
+    let Some(aliases) = aliases.filter(|aliases| !aliases.is_empty()) else { return text };
+    line(&mut text, "\n# Entries added by HostAliases.");
+    for alias in aliases {
+        let names = alias.hostnames.as_deref().unwrap_or_default().join("\t");
+        line(&mut text, &format!("{}\t{names}", alias.ip));
+    }
+    text
+}
+
+/// `/etc/resolv.conf` of a pod, by its `dnsPolicy` and `dnsConfig`; `node` is its node's own.
+///
+/// A pod on its node's network resolves like the node unless it says `ClusterFirstWithHostNet`.
+pub(crate) fn resolv_conf(pod: &Pod, dns: &Dns, node: &str) -> String {
+    let spec = pod.spec.as_ref();
+    let policy = spec.and_then(|spec| spec.dns_policy.as_deref()).unwrap_or("ClusterFirst");
+    let host_network = spec.and_then(|spec| spec.host_network) == Some(true);
+    let mut conf = match policy {
+        "None" => Resolver::default(),
+        "ClusterFirst" if !host_network => Resolver::cluster(pod, dns, node),
+        "ClusterFirstWithHostNet" => Resolver::cluster(pod, dns, node),
+        _ => Resolver::parse(node),
+    };
+    if let Some(own) = spec.and_then(|spec| spec.dns_config.as_ref()) {
+        add(&mut conf.servers, own.nameservers.as_deref());
+        add(&mut conf.searches, own.searches.as_deref());
+        for option in own.options.iter().flatten() {
+            conf.set(option.name.as_deref().unwrap_or_default(), option.value.as_deref());
+        }
+    }
+    conf.print()
+}
+
+#[derive(Default)]
+struct Resolver {
+    servers: Vec<String>,
+    searches: Vec<String>,
+    options: Vec<(String, Option<String>)>,
+}
+
+impl Resolver {
+    fn cluster(pod: &Pod, dns: &Dns, node: &str) -> Self {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+        let domain = &dns.domain;
+        let mut searches =
+            vec![format!("{namespace}.svc.{domain}"), format!("svc.{domain}"), domain.clone()];
+        add(&mut searches, Some(&Self::parse(node).searches));
+        let servers = dns.servers.iter().map(IpAddr::to_string).collect();
+        Self { servers, searches, options: vec![("ndots".to_owned(), Some("5".to_owned()))] }
+    }
+
+    fn parse(text: &str) -> Self {
+        let mut conf = Self::default();
+        for line in text.lines() {
+            let mut words = line.split_whitespace();
+            match words.next() {
+                Some("nameserver") => conf.servers.extend(words.next().map(str::to_owned)),
+                // The last one counts, as in the C library.
+                Some("search" | "domain") => conf.searches = words.map(str::to_owned).collect(),
+                Some("options") => words.for_each(|word| match word.split_once(':') {
+                    Some((name, value)) => conf.set(name, Some(value)),
+                    None => conf.set(word, None),
+                }),
+                _ => {}
+            }
+        }
+        conf
+    }
+
+    fn set(&mut self, name: &str, value: Option<&str>) {
+        self.options.retain(|(known, _)| known != name);
+        self.options.push((name.to_owned(), value.map(str::to_owned)));
+    }
+
+    fn print(&self) -> String {
+        let mut text = String::new();
+        if !self.searches.is_empty() {
+            line(&mut text, &format!("search {}", self.searches.join(" ")));
+        }
+        for server in &self.servers {
+            line(&mut text, &format!("nameserver {server}"));
+        }
+        if !self.options.is_empty() {
+            let print = |(name, value): &(String, Option<String>)| match value {
+                Some(value) => format!("{name}:{value}"),
+                None => name.clone(),
+            };
+            let options: Vec<_> = self.options.iter().map(print).collect();
+            line(&mut text, &format!("options {}", options.join(" ")));
+        }
+        text
+    }
+}
+
+/// Appends what `list` doesn't have yet.
+fn add(list: &mut Vec<String>, more: Option<&[String]>) {
+    for word in more.unwrap_or_default() {
+        if !list.contains(word) {
+            list.push(word.clone());
+        }
+    }
+}
+
+fn line(text: &mut String, line: &str) {
+    writeln!(text, "{line}").expect("writing to a String can't fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pod(spec: &Value) -> Pod {
+        let mut pod: Value = json!({"metadata": {"name": "web-0", "namespace": "shop"}});
+        pod["spec"] = spec.clone();
+        pod["spec"]["containers"] = json!([]);
+        serde_json::from_value(pod).unwrap()
+    }
+
+    #[test]
+    fn the_manifest_decides_a_pods_name() {
+        let long = "a".repeat(62) + "-bc";
+        let cases = [
+            (json!({}), ("web-0", None)),
+            (json!({"hostname": "db"}), ("db", None)),
+            (json!({"subdomain": "peers"}), ("web-0", Some("peers.shop.svc.cluster.local"))),
+            (
+                json!({"hostname": "db", "subdomain": "peers"}),
+                ("db", Some("peers.shop.svc.cluster.local")),
+            ),
+            (json!({"hostname": long}), (&long[..62], None)),
+        ];
+        for (spec, (host, domain)) in cases {
+            let expected = (host.to_owned(), domain.map(str::to_owned));
+            assert_eq!(host_name(&pod(&spec), "cluster.local"), expected, "{spec}");
+        }
+    }
+
+    #[test]
+    fn hosts_names_every_address_of_the_pod_and_its_aliases() {
+        let ips: Vec<IpAddr> = vec!["10.244.1.2".parse().unwrap(), "fd00::2".parse().unwrap()];
+        let spec = json!({"subdomain": "peers",
+            "hostAliases": [{"ip": "192.0.2.1", "hostnames": ["a", "b"]}]});
+        let text = hosts(&pod(&spec), &ips, "cluster.local");
+        let tail = text.split_once("ip6-allrouters\n").unwrap().1;
+        assert_eq!(
+            tail,
+            "10.244.1.2\tweb-0.peers.shop.svc.cluster.local\tweb-0\n\
+             fd00::2\tweb-0.peers.shop.svc.cluster.local\tweb-0\n\
+             \n# Entries added by HostAliases.\n192.0.2.1\ta\tb\n"
+        );
+    }
+
+    #[test]
+    fn policy_and_config_decide_how_a_pod_resolves_names() {
+        let servers = vec!["10.96.0.10".parse().unwrap()];
+        let dns = Dns { servers, domain: "cluster.local".to_owned() };
+        let node = "search corp\nnameserver 192.0.2.53\noptions timeout:1 edns0\n";
+        let cluster = "search shop.svc.cluster.local svc.cluster.local cluster.local corp\n\
+                       nameserver 10.96.0.10\noptions ndots:5\n";
+        let one_dot = cluster.replace("ndots:5", "ndots:1");
+        let alone = "search x\nnameserver 192.0.2.1\noptions ndots:2 edns0\n";
+        let own = json!({"nameservers": ["192.0.2.1"], "searches": ["x"],
+            "options": [{"name": "ndots", "value": "2"}, {"name": "edns0"}]});
+        let cases = [
+            (json!({}), cluster),
+            (json!({"dnsPolicy": "ClusterFirst"}), cluster),
+            (json!({"hostNetwork": true}), node),
+            (json!({"hostNetwork": true, "dnsPolicy": "ClusterFirstWithHostNet"}), cluster),
+            (json!({"dnsPolicy": "Default"}), node),
+            (json!({"dnsPolicy": "None", "dnsConfig": own}), alone),
+            (json!({"dnsConfig": {"options": [{"name": "ndots", "value": "1"}]}}), &one_dot),
+        ];
+        for (spec, expected) in cases {
+            assert_eq!(resolv_conf(&pod(&spec), &dns, node), expected, "{spec}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The pods of one node: what kubelet and a container runtime do on a real one.
+//!
+//! A [`Runner`] watches the pods that are bound to its node and gives each a worker, a task that
+//! compares what the pod's object wants with what runs, and does the next thing towards it: start a
+//! sandbox (`sandbox`), join the network (`cni`), start containers (`container`, which becomes the
+//! role in `init`), restart them (`restart`), end them (`ending`). What it did is told in the
+//! object's status (`status`) and in events (`events`).
+//!
+//! A worker acts on levels: a lost, doubled or reordered event costs a pass and not correctness. One
+//! that waits holds up no other. Everything it starts is a descendant of the node's first process,
+//! and its mounts are in the node's mount namespace, so nothing can outlive the node.
+
+pub mod cni;
+mod container;
+mod ending;
+mod env;
+mod events;
+mod files;
+pub mod init;
+mod launch;
+mod log;
+mod restart;
+mod root;
+pub mod sandbox;
+mod slot;
+mod start;
+mod status;
+mod watch;
+mod worker;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kube_rs::Client;
+use tokio::sync::{mpsc, oneshot};
+
+pub use files::Dns;
+pub use launch::Program;
+
+use crate::images::Images;
+use crate::node::Context;
+
+/// What a node's pods are like, beyond what its [`Context`] says.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What images stand for.
+    pub images: Images,
+    /// How pods resolve names.
+    pub dns: Dns,
+    /// This binary.
+    pub program: PathBuf,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            images: Images::default(),
+            dns: Dns {
+                servers: vec![std::net::Ipv4Addr::new(10, 96, 0, 10).into()],
+                domain: "cluster.local".to_owned(),
+            },
+            program: PathBuf::from("/proc/self/exe"),
+        }
+    }
+}
+
+/// Everything the workers of one node share.
+pub(crate) struct Node {
+    pub context: Arc<Context>,
+    pub settings: Settings,
+    pub client: Client,
+    pub cni: cni::Runtime,
+    pub pause: sandbox::Pause,
+    pub events: events::Events,
+}
+
+/// Runs the pods bound to one node, until it is dropped. See the module.
+#[derive(Debug)]
+pub struct Runner {
+    questions: mpsc::Sender<Question>,
+    node: Arc<Node>,
+}
+
+/// A container, for those who want to run something beside it or read what it wrote.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its name.
+    pub container: String,
+    /// Its first process: number as the node sees it, and a descriptor of it; `None` if it does
+    /// not run.
+    pub process: Option<(i32, Arc<OwnedFd>)>,
+    /// Its environment.
+    pub env: Vec<(String, String)>,
+    /// Its working directory.
+    pub cwd: PathBuf,
+    /// The log of its newest run, in the format of the container runtime interface.
+    pub log: PathBuf,
+}
+
+/// Why a container was not found.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FindError {
+    /// No such pod on this node.
+    #[error("pod {0} is not on this node")]
+    NoPod(String),
+    /// The pod has no such container.
+    #[error("pod {pod} has no container {container:?}; it has {known}")]
+    NoContainer {
+        /// Namespace and name.
+        pod: String,
+        /// The name that was asked for.
+        container: String,
+        /// The names there are.
+        known: String,
+    },
+    /// The runner has ended.
+    #[error("the node is going down")]
+    Ended,
+}
+
+pub(crate) struct Question {
+    namespace: String,
+    pod: String,
+    container: Option<String>,
+    answer: oneshot::Sender<Result<Found, FindError>>,
+}
+
+impl Runner {
+    /// Starts to run the pods bound to the node of `context`, as the API server behind `client`
+    /// knows them.
+    ///
+    /// # Errors
+    /// If there is no memory for the pause program.
+    pub fn start(context: Arc<Context>, client: Client, settings: Settings) -> io::Result<Self> {
+        let cni = cni::Runtime {
+            children: context.children.clone(),
+            conf_dir: context.cni_conf_dir.clone(),
+            bin_dir: context.cni_bin_dir.clone(),
+            cache_dir: context.run_dir.join("cni/results"),
+        };
+        let events = events::Events::start(client.clone(), &context.name);
+        let pause = sandbox::Pause::load()?;
+        let node = Arc::new(Node { context, settings, client, cni, pause, events });
+        let (questions, asked) = mpsc::channel(16);
+        tokio::spawn(watch::run(node.clone(), asked));
+        Ok(Self { questions, node })
+    }
+
+    /// A container of a pod on this node; the pod's first if it isn't named.
+    ///
+    /// # Errors
+    /// See [`FindError`].
+    pub async fn find(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: Option<&str>,
+    ) -> Result<Found, FindError> {
+        let (answer, found) = oneshot::channel();
+        let question = Question {
+            namespace: namespace.to_owned(),
+            pod: pod.to_owned(),
+            container: container.map(str::to_owned),
+            answer,
+        };
+        self.questions.send(question).await.map_err(|_| FindError::Ended)?;
+        found.await.map_err(|_| FindError::Ended)?
+    }
+
+    /// Whether pods can join the network now, as the node's `Ready` condition tells it.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub async fn network(&self) -> Result<(), cni::Error> {
+        self.node.cni.status().await
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("context", &self.context).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,430 @@
+//! A pod's way up: sandbox, network, init containers, containers, and each again when it ends.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret};
+use kube_rs::api::Api;
+use nix::sys::signal::Signal;
+use serde_json::{Map, Value, json};
+
+use super::cni::{self, Join};
+use super::env::{self, Sources};
+use super::events::Kind;
+use super::launch::{self, Bind, Launch};
+use super::restart::Policy;
+use super::sandbox::{Sandbox, Sharing, fresh_id};
+use super::slot::Slot;
+use super::status::State;
+use super::worker::{Exit, Worker, policy, stays};
+use super::{container, files, init};
+
+/// How soon it is looked whether the network has become ready.
+const NETWORK_SOON: Duration = Duration::from_millis(100);
+/// How soon it is looked whether a missing ConfigMap or Secret has come.
+const CONFIG_SOON: Duration = Duration::from_secs(2);
+/// How long an unknown image is an error before it is a back-off.
+const PULL_AGAIN: Duration = Duration::from_secs(10);
+
+/// Which list of the manifest a container is in, and where.
+type At = (bool, usize);
+
+impl Worker {
+    /// Does the next things towards a running pod; says when to look again.
+    pub(super) async fn advance(&mut self, pod: &Pod) -> Option<Instant> {
+        if self.broken {
+            if let Err(at) = self.replace(pod).await {
+                return at;
+            }
+        }
+        if self.sandbox.is_none() {
+            if let Some(at) = self.retry.filter(|at| *at > Instant::now()) {
+                return Some(at);
+            }
+            if let Err(error) = self.start_sandbox(pod).await {
+                return Some(self.sandbox_failed(pod, &error));
+            }
+            (self.failures, self.retry) = (0, None);
+        }
+        let spec = pod.spec.as_ref()?;
+        let policy = policy(pod);
+        let mut next: Option<Instant> = None;
+        let mut look = |at: Option<Instant>| next = [next, at].into_iter().flatten().min();
+        for (index, manifest) in spec.init_containers.iter().flatten().enumerate() {
+            // An init container's end with 0 is its success under every policy but its own.
+            let policy = match policy {
+                _ if stays(manifest) => Policy::Always,
+                Policy::Always => Policy::OnFailure,
+                other => other,
+            };
+            look(self.drive(pod, manifest, (true, index), policy).await);
+            let Some(slot) = self.init.get(index) else { break };
+            if !slot.succeeded() && !(stays(manifest) && (slot.runs() || slot.last.is_some())) {
+                return next;
+            }
+        }
+        for (index, manifest) in spec.containers.iter().enumerate() {
+            look(self.drive(pod, manifest, (false, index), policy).await);
+        }
+        next
+    }
+
+    fn slot(&mut self, (is_init, index): At) -> Option<&mut Slot> {
+        if is_init { self.init.get_mut(index) } else { self.containers.get_mut(index) }
+    }
+
+    /// Starts one container if it is time; says when it will be.
+    async fn drive(
+        &mut self,
+        pod: &Pod,
+        manifest: &Container,
+        at: At,
+        policy: Policy,
+    ) -> Option<Instant> {
+        let slot = self.slot(at)?;
+        if slot.runs() {
+            return None;
+        }
+        let ended = slot.end().map(|end| end.code).zip(slot.ended_at);
+        if let Some((code, ended_at)) = ended {
+            if !policy.restarts(code) {
+                return None;
+            }
+            let (now, earliest) = (Instant::now(), slot.backoff.earliest(ended_at));
+            if now < earliest {
+                let delay = earliest.duration_since(ended_at).as_secs();
+                let name = pod.metadata.name.as_deref().unwrap_or_default();
+                let message = format!(
+                    "back-off {delay}s restarting failed container={} pod={name}",
+                    slot.name
+                );
+                if matches!(slot.state, State::Ended(_)) {
+                    slot.wait("CrashLoopBackOff", Some(message.clone()));
+                    self.tell(pod, Some(&manifest.name), Kind::Warning, "BackOff", message);
+                }
+                return Some(earliest);
+            }
+        }
+        self.launch(pod, manifest, at).await
+    }
+
+    async fn launch(&mut self, pod: &Pod, manifest: &Container, at: At) -> Option<Instant> {
+        let name = Some(manifest.name.as_str());
+        let launch = match self.prepare(pod, manifest).await {
+            Ok(launch) => launch,
+            Err(Unprepared::Image(unknown)) => {
+                let message = unknown.to_string();
+                let slot = self.slot(at)?;
+                let is_known = matches!(&slot.state, State::Waiting { reason, .. } if reason.contains("Image"));
+                let reason = if is_known { "ImagePullBackOff" } else { "ErrImagePull" };
+                slot.wait(reason, Some(message.clone()));
+                if is_known {
+                    return None;
+                }
+                self.tell(pod, name, Kind::Warning, "Failed", message);
+                return Some(Instant::now() + PULL_AGAIN);
+            }
+            Err(Unprepared::Config(message)) => {
+                let slot = self.slot(at)?;
+                let reason = "CreateContainerConfigError";
+                let is_new = !matches!(&slot.state, State::Waiting { message: Some(old), .. } if *old == message);
+                slot.wait(reason, Some(message.clone()));
+                if is_new {
+                    self.tell(pod, name, Kind::Warning, "Failed", format!("Error: {message}"));
+                }
+                return Some(Instant::now() + CONFIG_SOON);
+            }
+        };
+        self.start_container(pod, manifest, at, launch).await
+    }
+
+    async fn start_container(
+        &mut self,
+        pod: &Pod,
+        manifest: &Container,
+        at: At,
+        launch: Launch,
+    ) -> Option<Instant> {
+        let id = match fresh_id() {
+            Ok(id) => id,
+            Err(_) => return Some(Instant::now() + CONFIG_SOON),
+        };
+        let log_dir = self.log_dir(pod);
+        let slot = self.slot(at)?;
+        if let Some(ended_at) = slot.ended_at.take() {
+            slot.backoff.started(ended_at, Instant::now());
+            slot.restarts += 1;
+        }
+        slot.id = id.clone();
+        slot.found.env = launch.env.clone();
+        slot.found.log = log_dir.join(&slot.name).join(format!("{}.log", slot.restarts));
+        let log = slot.found.log.clone();
+        let with = (&self.node.context.children, self.node.settings.program.as_path());
+        let started = match self.sandbox.as_ref() {
+            Some(sandbox) => container::start(sandbox, with, &launch, &log).await,
+            None => return None,
+        };
+        let name = Some(manifest.name.as_str());
+        match started {
+            Ok(mut child) => {
+                self.slot(at)?.started(child.pid, child.pidfd.clone());
+                let exited = self.exited.clone();
+                tokio::spawn(async move {
+                    let status = child.wait().await;
+                    // Nobody listens only if the pod is no more.
+                    drop(exited.send(Exit { id, status }));
+                });
+                let said = format!("Started container {}", manifest.name);
+                self.tell(pod, name, Kind::Normal, "Started", said);
+                None
+            }
+            Err(error) => {
+                let message = error.to_string();
+                self.tell(pod, name, Kind::Warning, "Failed", format!("Error: {message}"));
+                self.slot(at)?.not_started(message);
+                Some(Instant::now())
+            }
+        }
+    }
+
+    /// Everything a container needs to know, or why it can't start.
+    async fn prepare(&self, pod: &Pod, manifest: &Container) -> Result<Launch, Unprepared> {
+        let image = manifest.image.as_deref().unwrap_or_default();
+        let (words, args) = (manifest.command.as_deref(), manifest.args.as_deref());
+        let sources = self.sources(pod, manifest).await.map_err(Unprepared::Config)?;
+        let env = env::environment(pod, manifest, &self.facts(), &sources)
+            .map_err(|missing| Unprepared::Config(missing.to_string()))?;
+        let command = env::expand_all(words.unwrap_or_default(), &env);
+        let args = env::expand_all(args.unwrap_or_default(), &env);
+        let images = &self.node.settings.images;
+        let program = images.program(image, &command, &args).map_err(Unprepared::Image)?;
+        let folder = self.folder(pod);
+        let file = |name: &str| Bind {
+            source: folder.join(name),
+            target: PathBuf::from("/etc").join(name),
+            read_only: false,
+        };
+        let context = manifest.security_context.as_ref();
+        let spec = pod.spec.clone().unwrap_or_default();
+        let (user, group, groups) = launch::user(&spec, manifest);
+        Ok(Launch {
+            program,
+            env: with_defaults(pod, &self.node.settings.dns.domain, env),
+            cwd: manifest.working_dir.as_deref().filter(|dir| !dir.is_empty()).map(PathBuf::from),
+            root: folder.join("root"),
+            binds: ["hosts", "resolv.conf", "hostname"].map(file).into(),
+            capabilities: launch::capabilities(manifest).bits(),
+            privileged: context.and_then(|context| context.privileged) == Some(true),
+            no_new_privileges: context.and_then(|it| it.allow_privilege_escalation) == Some(false),
+            user,
+            group,
+            groups,
+        })
+    }
+
+    /// The ConfigMaps and Secrets the container's environment uses.
+    async fn sources(&self, pod: &Pod, manifest: &Container) -> Result<Sources, String> {
+        let (config_maps, secrets) = env::references(manifest);
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+        let client = &self.node.client;
+        let mut sources = Sources::default();
+        let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+        for name in config_maps {
+            if let Some(found) = maps.get_opt(name).await.map_err(|error| error.to_string())? {
+                sources.config_maps.insert(name.to_owned(), found.data.unwrap_or_default());
+            }
+        }
+        let hidden: Api<Secret> = Api::namespaced(client.clone(), namespace);
+        for name in secrets {
+            if let Some(found) = hidden.get_opt(name).await.map_err(|error| error.to_string())? {
+                sources.secrets.insert(name.to_owned(), found.data.unwrap_or_default());
+            }
+        }
+        Ok(sources)
+    }
+
+    async fn start_sandbox(&mut self, pod: &Pod) -> Result<(), SandboxError> {
+        let sharing = Sharing::of(pod);
+        let node = self.node.clone();
+        if !sharing.host_network {
+            node.cni.status().await?;
+        }
+        let (host, _) = files::host_name(pod, &node.settings.dns.domain);
+        let netns_dir = node.context.run_dir.join("netns");
+        let with = (netns_dir.as_path(), &node.context.children);
+        let sandbox = Sandbox::start(&node.pause, &host, sharing, sysctls(pod), with).await?;
+        let netns = sandbox.netns.clone();
+        let container_id = sandbox.id.clone();
+        // Known from here on, so that a failure below is cleaned up like a lost sandbox.
+        self.sandbox = Some(sandbox);
+        self.broken = true;
+        if let Some(netns) = netns {
+            let join = join(pod, container_id, netns);
+            self.join = Some(join.clone());
+            self.ips = node.cni.add(&join).await?;
+        } else {
+            self.ips = node.context.addrs.clone();
+        }
+        self.write_files(pod, sharing)?;
+        self.broken = false;
+        Ok(())
+    }
+
+    fn sandbox_failed(&mut self, pod: &Pod, error: &SandboxError) -> Instant {
+        let now = Instant::now();
+        if let SandboxError::Network(cni::Error::NotReady(_)) = error {
+            return now + NETWORK_SOON;
+        }
+        let message = format!("Failed to create pod sandbox: {error}");
+        self.tell(pod, None, Kind::Warning, "FailedCreatePodSandBox", message);
+        let at = self.failed();
+        self.retry = Some(at);
+        at
+    }
+
+    /// Clears away a sandbox that is lost, with everything in it. `Err` says when to look again.
+    async fn replace(&mut self, pod: &Pod) -> Result<(), Option<Instant>> {
+        let all = || self.containers.iter().chain(&self.init);
+        all().for_each(|slot| slot.signal(Signal::SIGKILL));
+        if all().any(Slot::runs) {
+            return Err(None);
+        }
+        self.leave(pod).await.map_err(Some)?;
+        if self.failures == 0 {
+            let message = "Pod sandbox changed, it will be killed and re-created.".to_owned();
+            self.tell(pod, None, Kind::Normal, "SandboxChanged", message);
+        }
+        // A new sandbox is initialized anew.
+        for slot in &mut self.init {
+            slot.wait("PodInitializing", None);
+        }
+        Ok(())
+    }
+
+    fn write_files(&self, pod: &Pod, sharing: Sharing) -> io::Result<()> {
+        let folder = self.folder(pod);
+        std::fs::create_dir_all(folder.join("root"))?;
+        let dns = &self.node.settings.dns;
+        // A node without such a file says nothing.
+        let own = |path| std::fs::read_to_string(path).unwrap_or_default();
+        let hosts = if sharing.host_network {
+            files::node_hosts(pod, &own("/etc/hosts"))
+        } else {
+            files::hosts(pod, &self.ips, &dns.domain)
+        };
+        let host = match sharing.host_network {
+            true => self.node.context.name.clone(),
+            false => files::host_name(pod, &dns.domain).0,
+        };
+        std::fs::write(folder.join("hosts"), hosts)?;
+        let resolver = files::resolv_conf(pod, dns, &own("/etc/resolv.conf"));
+        std::fs::write(folder.join("resolv.conf"), resolver)?;
+        std::fs::write(folder.join("hostname"), host + "\n")
+    }
+
+    /// The pod's own folder on the node.
+    pub(super) fn folder(&self, pod: &Pod) -> PathBuf {
+        self.node.context.run_dir.join("pods").join(pod.metadata.uid.as_deref().unwrap_or_default())
+    }
+
+    /// Where its containers' logs are.
+    pub(super) fn log_dir(&self, pod: &Pod) -> PathBuf {
+        let text = |field: &Option<String>| field.clone().unwrap_or_default();
+        let (meta, logs) = (&pod.metadata, self.node.context.run_dir.join("log/pods"));
+        logs.join([text(&meta.namespace), text(&meta.name), text(&meta.uid)].join("_"))
+    }
+
+    pub(super) fn tell(
+        &self,
+        pod: &Pod,
+        container: Option<&str>,
+        kind: Kind,
+        reason: &str,
+        message: String,
+    ) {
+        self.node.events.tell(pod, container, kind, reason, message);
+    }
+}
+
+enum Unprepared {
+    Image(crate::images::Unknown),
+    Config(String),
+}
+
+#[derive(Debug, thiserror::Error)]
+enum SandboxError {
+    #[error("{0}")]
+    Kernel(#[from] io::Error),
+    #[error("{}", chain(.0))]
+    Network(#[from] cni::Error),
+}
+
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", chain(cause)),
+        None => error.to_string(),
+    }
+}
+
+/// What a runtime gives every container, unless the manifest sets it.
+fn with_defaults(pod: &Pod, domain: &str, env: Vec<(String, String)>) -> Vec<(String, String)> {
+    let defaults = [
+        ("PATH", init::DEFAULT_PATH.to_owned()),
+        ("HOSTNAME", files::host_name(pod, domain).0),
+        ("HOME", "/root".to_owned()),
+    ];
+    let missing = defaults.into_iter().filter(|(name, _)| !env.iter().any(|(set, _)| set == name));
+    let mut all: Vec<_> = missing.map(|(name, value)| (name.to_owned(), value)).collect();
+    all.extend(env);
+    all
+}
+
+/// The manifest's, after those that newer runtimes set for everybody: binding low ports and
+/// sending pings take no capability (containerd `enable_unprivileged_ports`, `_icmp`).
+fn sysctls(pod: &Pod) -> Vec<(String, String)> {
+    let defaults = [
+        ("net.ipv4.ip_unprivileged_port_start", "0"),
+        ("net.ipv4.ping_group_range", "0 2147483647"),
+    ];
+    let mut all: Vec<_> = defaults.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let context = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+    let own = context.and_then(|context| context.sysctls.as_deref()).unwrap_or_default();
+    all.extend(own.iter().map(|sysctl| (sysctl.name.clone(), sysctl.value.clone())));
+    all
+}
+
+/// Source: kubelet's `CNI_ARGS`; containerd `toCNIPortMappings`.
+fn join(pod: &Pod, container_id: String, netns: PathBuf) -> Join {
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    let args = [
+        ("IgnoreUnknown", "1".to_owned()),
+        ("K8S_POD_NAMESPACE", text(&pod.metadata.namespace)),
+        ("K8S_POD_NAME", text(&pod.metadata.name)),
+        ("K8S_POD_INFRA_CONTAINER_ID", container_id.clone()),
+        ("K8S_POD_UID", text(&pod.metadata.uid)),
+    ];
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let ports = containers.flat_map(|container| container.ports.iter().flatten());
+    let mappings: Vec<Value> = ports
+        .filter(|port| port.host_port.is_some_and(|number| number > 0))
+        .map(|port| {
+            json!({
+                "hostPort": port.host_port,
+                "containerPort": port.container_port,
+                "protocol": port.protocol.as_deref().unwrap_or("TCP").to_ascii_lowercase(),
+                "hostIP": text(&port.host_ip)
+            })
+        })
+        .collect();
+    let mut capabilities = Map::new();
+    if !mappings.is_empty() {
+        capabilities.insert("portMappings".to_owned(), Value::Array(mappings));
+    }
+    if let Some(annotations) = &pod.metadata.annotations {
+        let name = "io.kubernetes.cri.pod-annotations".to_owned();
+        capabilities.insert(name, json!(annotations));
+    }
+    let args = args.map(|(name, value)| (name.to_owned(), value)).into();
+    Join { container_id, netns, args, capabilities }
+}
