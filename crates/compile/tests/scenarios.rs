@@ -24,22 +24,23 @@ mod scenario;
 use std::path::{Path, PathBuf};
 
 /// Every scenario file, in order.
-fn files() -> Vec<PathBuf> {
+fn files() -> std::io::Result<Vec<PathBuf>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
     let mut files: Vec<PathBuf> = Vec::new();
-    for folder in std::fs::read_dir(root).unwrap() {
-        let entries = std::fs::read_dir(folder.unwrap().path()).unwrap();
-        files.extend(entries.map(|entry| entry.unwrap().path()));
+    for folder in std::fs::read_dir(root)? {
+        for entry in std::fs::read_dir(folder?.path())? {
+            files.push(entry?.path());
+        }
     }
     files.sort();
-    files
+    Ok(files)
 }
 
 #[test]
 fn every_scenario_comes_out_as_written() {
     let update = std::env::var("UPDATE").is_ok_and(|value| value == "1");
     let mut wrong = Vec::new();
-    let files = files();
+    let files = files().unwrap();
     assert!(!files.is_empty());
     for path in files {
         let text = std::fs::read_to_string(&path).unwrap();

@@ -17,7 +17,13 @@ pub fn rows(world: &World, key: &AttachmentKey) -> Option<Plan> {
     let joined = table.rows.get(key)?;
     let mut plan = Plan::default();
     lower(world, me, key, joined, &mut plan);
+    // The tables are the node's, with or without this attachment.
+    plan.nft = plan.nft.iter().filter_map(element).collect();
     Some(plan)
+}
+
+fn element((key, row): (&nft::Key, &nft::Row)) -> Option<(nft::Key, nft::Row)> {
+    matches!(row, nft::Row::Element(_)).then(|| (key.clone(), row.clone()))
 }
 
 /// A row of an attachment that is not in the kernel as it should be.
@@ -52,11 +58,8 @@ pub fn check(want: &Plan, have: &Plan) -> Vec<Difference> {
     compare("fdb entry", &want.fdb, &have.fdb, &mut found);
     compare("route", &want.routes, &have.routes, &mut found);
     for (key, row) in &want.nft {
-        if let nft::Key::Element(_, set, _) = key
-            && have.nft.get(key) != Some(row)
-        {
-            let row = format!("element of nft set {}", set.0);
-            found.push(Difference { row, found: MISSING.into() });
+        if have.nft.get(key) != Some(row) {
+            found.push(Difference { row: format!("{key} {row}"), found: MISSING.into() });
         }
     }
     found

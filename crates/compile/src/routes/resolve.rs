@@ -124,7 +124,7 @@ fn owners(world: &World) -> BTreeMap<IpAddr, &NodeName> {
     owners
 }
 
-/// The least MTU of the uplinks that carry this node's addresses.
+/// The least MTU of the uplinks that carry this node's addresses; of all, when none is known to.
 fn underlay_mtu(world: &World, here: &Node, rejected: &mut Vec<Rejected>) -> Option<u32> {
     let mut least = None;
     for ip in &here.internal_ips {
@@ -137,7 +137,7 @@ fn underlay_mtu(world: &World, here: &Node, rejected: &mut Vec<Rejected>) -> Opt
             }),
         }
     }
-    least
+    least.or_else(|| world.host.uplinks.iter().map(|uplink| uplink.mtu).min())
 }
 
 fn report(unmet: Unmet, me: &NodeName, rejected: &mut Vec<Rejected>) -> Option<super::MtuTooSmall> {

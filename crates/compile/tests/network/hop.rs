@@ -50,8 +50,8 @@ struct Way<'a> {
 pub(super) fn follow(network: &Network, origin: &Origin, flow: Flow) -> Fate {
     let mut way = Way { network, flow, translated: false, hops: 0 };
     let end = match origin {
-        Origin::Pod(node, key) => way.from_pod(node, key),
-        Origin::Node(node) => way.from_node(node),
+        Origin::Pod(node, key) => way.leave_pod(node, key),
+        Origin::Node(node) => way.leave_node(node),
         Origin::Outside(_) => way.underlay(None),
     };
     match end {
@@ -67,7 +67,7 @@ impl<'a> Way<'a> {
         &self.network.nodes[node].1.plan
     }
 
-    fn from_pod(&mut self, node: &NodeName, key: &AttachmentKey) -> End {
+    fn leave_pod(&mut self, node: &NodeName, key: &AttachmentKey) -> End {
         let plan = self.plan(node);
         let link = plan.pods.get(key).ok_or("the pod has no link")?;
         let port = key.host_link();
@@ -93,7 +93,7 @@ impl<'a> Way<'a> {
         gateways.find(|addr| Family::of(*addr) == family).ok_or("no route in the pod".to_owned())
     }
 
-    fn from_node(&mut self, node: &NodeName) -> End {
+    fn leave_node(&mut self, node: &NodeName) -> End {
         self.nat(node, HookPoint::Output, None, None, None)?;
         self.route(node, None)
     }
@@ -121,7 +121,7 @@ impl<'a> Way<'a> {
         let plan = self.plan(node);
         if let Some((key, link)) = plan.pods.iter().find(|(key, _)| key.host_link() == oif) {
             let mac = self.mac(plan, &oif, next)?;
-            return self.into_pod(key, link, mac);
+            return self.enter_pod(key, link, mac);
         }
         match plan.links.get(&oif).map(|link| &link.kind) {
             Some(LinkKind::Bridge) => {
@@ -143,10 +143,10 @@ impl<'a> Way<'a> {
         let (FdbKey { dev, .. }, _) = port.ok_or("no port of the bridge leads there")?;
         let pod = plan.pods.iter().find(|(key, _)| key.host_link() == *dev);
         let (key, link) = pod.ok_or("the port has no pod")?;
-        self.into_pod(key, link, mac)
+        self.enter_pod(key, link, mac)
     }
 
-    fn into_pod(&self, key: &AttachmentKey, link: &plan::PodLink, mac: Mac) -> End {
+    fn enter_pod(&self, key: &AttachmentKey, link: &plan::PodLink, mac: Mac) -> End {
         if link.mac != mac || !link.addrs.iter().any(|net| net.addr() == self.flow.dst) {
             return Err(format!("pod {key} is not who it was for"));
         }
@@ -232,7 +232,7 @@ impl<'a> Way<'a> {
             .collect();
         if let Some(uplink) = world.host.uplinks.first() {
             let any = if dst.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
-            routes.push((any.parse().unwrap(), on(uplink.name.clone())));
+            routes.push((any.parse().expect("a prefix"), on(uplink.name.clone())));
         }
         routes
     }
@@ -302,7 +302,7 @@ impl<'a> Way<'a> {
         let Flow { src, dst, protocol, sport, dport, answer } = self.flow;
         let transport = match protocol {
             6 | 17 | 132 => Transport::Ports { protocol, sport, dport },
-            58 => Transport::Icmpv6 { kind: u8::try_from(dport).unwrap() },
+            58 => Transport::Icmpv6 { kind: u8::try_from(dport).unwrap_or_default() },
             other => Transport::Other(other),
         };
         Packet {

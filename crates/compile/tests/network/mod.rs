@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use model::{AttachmentKey, Family, NodeName, World};
+use model::{AttachmentKey, NodeName, World};
 use seaway_compile::{Compiled, Scope, compile};
 
 pub(crate) use hop::{Flow, Origin};
@@ -76,18 +76,6 @@ impl Network {
             let key = world.attachments.keys().find(|key| key.container_id == id)?;
             Some((name, key))
         })
-    }
-
-    /// The first address of `family` a packet from `origin` carries.
-    pub(crate) fn source(&self, origin: &Origin, family: Family) -> Option<IpAddr> {
-        match origin {
-            Origin::Pod(node, key) => {
-                let addrs = &self.nodes.get(node)?.0.attachments.get(key)?.addrs;
-                addrs.iter().copied().find(|addr| Family::of(*addr) == family)
-            }
-            Origin::Node(node) => self.nodes.get(node)?.0.nodes.get(node)?.internal_ip(family),
-            Origin::Outside(addr) => Some(*addr),
-        }
     }
 
     /// Follows `flow` from `origin`, and its answer back: a flow whose answer is lost is lost.

@@ -131,9 +131,21 @@ fn flow(network: &Network, origin: &Origin, lie: Option<IpAddr>, to: &str) -> Re
         None => parse(to)?,
     };
     let family = Family::of(dst);
-    let src = lie.or_else(|| network.source(origin, family));
+    let src = lie.or_else(|| own_address(network, origin, family));
     let src = src.ok_or(format!("the sender has no {family} address"))?;
     Ok(Flow { src, dst, protocol, sport: 40001, dport: port, answer: false })
+}
+
+/// The first address of `family` that a packet from `origin` carries.
+fn own_address(network: &Network, origin: &Origin, family: Family) -> Option<IpAddr> {
+    match origin {
+        Origin::Pod(node, key) => {
+            let addrs = &network.nodes.get(node)?.0.attachments.get(key)?.addrs;
+            addrs.iter().copied().find(|addr| Family::of(*addr) == family)
+        }
+        Origin::Node(node) => network.nodes.get(node)?.0.nodes.get(node)?.internal_ip(family),
+        Origin::Outside(addr) => Some(*addr),
+    }
 }
 
 /// Who gets the packet, and from where and to which address if either changed.

@@ -1,4 +1,5 @@
 //! The YAML of manifests as JSON, as far as manifests go: mappings, sequences, scalars.
+#![expect(clippy::wildcard_enum_match_arm, reason = "a parser's events are not our own enum")]
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 use serde_json::{Map, Value};
