@@ -7,38 +7,26 @@ use std::path::Path;
 
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 use wire::cni::{
-    Add, AddResult, Check, Code, Environment, Error, Interface, Ip, Operation, Paths, Reply,
-    Request, Route, Version, parse,
+    Add, AddResult, Check, Code, Environment, Error, Interface, Ip, Operation, Paths, Request,
+    Route, parse,
 };
 
 use super::check::differences;
 use super::pending;
 use crate::{Attach, Attached, Handle, RequestError, Status};
 
-/// Answers one call.
+/// Answers one call; `Err` is the refusal the runtime is told.
 pub(super) async fn answer(
     handle: &Handle,
     paths: &Paths,
     environment: &Environment,
     stdin: &[u8],
     netns: Option<OwnedFd>,
-) -> Reply {
-    let version = Version::of(stdin);
-    let outcome = match parse(environment, stdin) {
-        Ok(request) => operate(handle, paths, request, netns).await,
-        Err(error) => Err(error),
-    };
-    match outcome {
-        Ok(result) => Reply {
-            success: true,
-            stdout: result.map_or_else(String::new, |result| result.to_json(version)),
-        },
-        Err(error) => {
-            let (command, key) = (&environment.command, &environment.container_id);
-            tracing::warn!(%command, container = %key, code = error.code.number(), "{error}");
-            super::plugin::refused(&error, version)
-        }
-    }
+) -> Result<String, Error> {
+    let request = parse(environment, stdin)?;
+    let version = request.version;
+    let result = operate(handle, paths, request, netns).await?;
+    Ok(result.map_or_else(String::new, |result| result.to_json(version)))
 }
 
 async fn operate(
@@ -213,6 +201,7 @@ pub(super) mod tests {
 
     use model::{Attachment, AttachmentKey, Mac};
     use plan::PodLink;
+    use wire::cni::Version;
 
     use super::*;
 

@@ -6,17 +6,20 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use wire::cni::{Code, Error, MAX_MESSAGE, Paths, Reply, Version, decode_call};
+use wire::cni::{
+    Code, Command, Environment, Error, MAX_MESSAGE, Paths, Reply, Version, decode_call,
+};
 
 use super::answer::answer;
 use super::pending;
 use crate::Handle;
+use crate::observe::Metrics;
 
 /// How long a plugin may take to say what it wants, and to take its reply.
 const TALK_WITHIN: Duration = Duration::from_secs(5);
@@ -68,23 +71,23 @@ impl Server {
 
     /// Answers plugins until it is dropped. DELs that wait on disk come first: what they release
     /// is free for the first ADD.
-    pub async fn serve(self, handle: Handle) {
+    pub async fn serve(self, handle: Handle, metrics: Arc<Metrics>) {
         let Server { listener, paths } = self;
-        let paths = Arc::new(paths);
+        let desk = Arc::new(Desk { handle, paths, metrics });
         let places = Arc::new(Semaphore::new(MOST));
         let mut talks = JoinSet::new();
         let mut looks = tokio::time::interval(PENDING_EVERY);
         loop {
             tokio::select! {
                 biased;
-                _ = looks.tick() => do_pending(&handle, &paths).await,
+                _ = looks.tick() => desk.do_pending().await,
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
                         let place = places.clone().try_acquire_owned();
-                        let (handle, paths) = (handle.clone(), paths.clone());
+                        let desk = Arc::clone(&desk);
                         talks.spawn(async move {
                             let busy = place.is_err();
-                            talk(stream, &handle, &paths, busy).await;
+                            desk.talk(stream, busy).await;
                             drop(place);
                         });
                     }
@@ -99,49 +102,84 @@ impl Server {
     }
 }
 
-async fn do_pending(handle: &Handle, paths: &Paths) {
-    let waiting = pending::list(&paths.pending()).unwrap_or_else(|error| {
-        tracing::warn!("read {}: {error}", paths.pending().display());
-        Vec::new()
-    });
-    for del in waiting {
-        match del.key {
-            Ok(key) => match handle.detach(key.clone()).await {
-                Ok(()) => tracing::info!(attachment = %key, "did a DEL that waited"),
-                Err(error) => {
-                    tracing::warn!(attachment = %key, "a DEL keeps waiting: {error}");
-                    continue;
-                }
-            },
-            Err(why) => tracing::warn!("drop {}: {why}", del.file.display()),
-        }
-        if let Err(error) = pending::remove(&del.file) {
-            tracing::warn!("remove {}: {error}", del.file.display());
-        }
-    }
+/// What every request is answered with.
+struct Desk {
+    handle: Handle,
+    paths: Paths,
+    metrics: Arc<Metrics>,
 }
 
-/// One plugin process: its call, its reply.
-async fn talk(mut stream: UnixStream, handle: &Handle, paths: &Paths, busy: bool) {
-    match stream.peer_cred() {
-        Ok(peer) if peer.uid() == nix::unistd::geteuid().as_raw() => {}
-        Ok(peer) => return tracing::warn!(uid = peer.uid(), "only the agent's user may ask"),
-        Err(error) => return tracing::warn!("who asks on the CNI socket: {error}"),
-    }
-    let reply = match tokio::time::timeout(TALK_WITHIN, read_call(&mut stream)).await {
-        Ok(Ok((bytes, netns))) => match decode_call(&bytes) {
-            Ok((_, stdin)) if busy => {
-                let msg = format!("{MOST} requests are being served already");
-                super::plugin::refused(&Error::new(Code::TryAgainLater, msg), Version::of(stdin))
+impl Desk {
+    async fn do_pending(&self) {
+        let directory = self.paths.pending();
+        let waiting = pending::list(&directory).unwrap_or_else(|error| {
+            tracing::warn!("read {}: {error}", directory.display());
+            Vec::new()
+        });
+        for del in waiting {
+            match del.key {
+                Ok(key) => match self.handle.detach(key.clone()).await {
+                    Ok(()) => tracing::info!(attachment = %key, "did a DEL that waited"),
+                    Err(error) => {
+                        tracing::warn!(attachment = %key, "a DEL keeps waiting: {error}");
+                        continue;
+                    }
+                },
+                Err(why) => tracing::warn!("drop {}: {why}", del.file.display()),
             }
-            Ok((environment, stdin)) => answer(handle, paths, &environment, stdin, netns).await,
-            Err(error) => return tracing::warn!("CNI socket: {error}"),
-        },
-        Ok(Err(error)) => return tracing::warn!("read from the CNI socket: {error}"),
-        Err(_) => return tracing::warn!("a CNI plugin connected and said nothing"),
-    };
-    // A plugin that was killed does not take its reply; its runtime will call DEL.
-    drop(tokio::time::timeout(TALK_WITHIN, write_reply(&mut stream, &reply)).await);
+            if let Err(error) = pending::remove(&del.file) {
+                tracing::warn!("remove {}: {error}", del.file.display());
+            }
+        }
+    }
+
+    /// One plugin process: its call, its reply.
+    async fn talk(&self, mut stream: UnixStream, busy: bool) {
+        match stream.peer_cred() {
+            Ok(peer) if peer.uid() == nix::unistd::geteuid().as_raw() => {}
+            Ok(peer) => return tracing::warn!(uid = peer.uid(), "only the agent's user may ask"),
+            Err(error) => return tracing::warn!("who asks on the CNI socket: {error}"),
+        }
+        let (bytes, netns) = match tokio::time::timeout(TALK_WITHIN, read_call(&mut stream)).await {
+            Ok(Ok(call)) => call,
+            Ok(Err(error)) => return tracing::warn!("read from the CNI socket: {error}"),
+            Err(_) => return tracing::warn!("a CNI plugin connected and said nothing"),
+        };
+        let (environment, stdin) = match decode_call(&bytes) {
+            Ok(call) => call,
+            Err(error) => return tracing::warn!("read from the CNI socket: {error}"),
+        };
+        let reply = self.reply(&environment, stdin, netns, busy).await;
+        // A plugin that was killed does not take its reply; its runtime will call DEL.
+        drop(tokio::time::timeout(TALK_WITHIN, write_reply(&mut stream, &reply)).await);
+    }
+
+    async fn reply(
+        &self,
+        environment: &Environment,
+        stdin: &[u8],
+        netns: Option<OwnedFd>,
+        busy: bool,
+    ) -> Reply {
+        let start = Instant::now();
+        let outcome = if busy {
+            let msg = format!("{MOST} requests are being served already");
+            Err(Error::new(Code::TryAgainLater, msg))
+        } else {
+            answer(&self.handle, &self.paths, environment, stdin, netns).await
+        };
+        let operation = environment.command.parse().map_or("other", Command::as_str);
+        let error = outcome.as_ref().err();
+        self.metrics.cni(operation, error.map(|error| error.code), start.elapsed());
+        match outcome {
+            Ok(stdout) => Reply { success: true, stdout },
+            Err(error) => {
+                let (container, code) = (&environment.container_id, error.code.number());
+                tracing::warn!(operation, %container, code, "{error}");
+                super::plugin::refused(&error, Version::of(stdin))
+            }
+        }
+    }
 }
 
 /// The bytes of a call and the network namespace that came with them.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -54,7 +55,7 @@ impl Node {
         let (paths, handle) = (self.paths(), Handle::new(inbox));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let server = runtime.block_on(async { Server::bind(paths) }).unwrap();
-        runtime.spawn(server.serve(handle));
+        runtime.spawn(server.serve(handle, Arc::default()));
         let (book, books) = std::sync::mpsc::channel();
         std::thread::spawn(move || keep_books(&messages, &book));
         Serving { books, runtime: Some(runtime) }

@@ -1,6 +1,7 @@
 //! Counters and gauges, and their text for Prometheus.
 
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use compile::Pools;
 use kube::Nodes;
@@ -12,6 +13,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+
+use wire::cni::Code;
 
 use crate::journal::Leases;
 use crate::reconcile::Report;
@@ -43,6 +46,13 @@ pub struct Metrics {
     nodes: Gauge,
     rejected: Gauge,
     foreign_drops: Gauge,
+    cni_seconds: ByLabel<Label, Histogram>,
+    cni_errors: ByLabel<[(&'static str, u64); 1], Counter>,
+}
+
+/// A histogram of durations.
+fn seconds() -> Histogram {
+    Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5])
 }
 
 /// Registers a metric and keeps it: `(registry, name, help)`.
@@ -63,7 +73,6 @@ impl Default for Metrics {
         let r = &mut registry;
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         r.register("build", "Version of this agent", version);
-        let buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
         Metrics {
             ready: registered!(r, "agent_ready", "1 when ADD can be served"),
             generation: registered!(r, "agent_generation", "Generation of the World"),
@@ -71,7 +80,7 @@ impl Default for Metrics {
                 r,
                 "agent_pass_seconds",
                 "Time of one pass over all steps",
-                Histogram::new(buckets)
+                seconds()
             ),
             step_seconds: registered!(r, "step_seconds", "Time spent in the step"),
             step_changes: registered!(r, "step_changes", "Rows written or removed"),
@@ -93,6 +102,13 @@ impl Default for Metrics {
                 "nft_foreign_drop_chains",
                 "Base chains of others on the forward path that may drop packets of pods"
             ),
+            cni_seconds: registered!(
+                r,
+                "cni_seconds",
+                "Time from a request on the CNI socket to its answer",
+                ByLabel::new_with_constructor(seconds as fn() -> Histogram)
+            ),
+            cni_errors: registered!(r, "cni_errors", "Requests answered with an error"),
             registry,
         }
     }
@@ -160,6 +176,15 @@ impl Metrics {
         self.watch_up.set(i64::from(is_up));
         self.nodes.set(signed(nodes.listed.as_ref().map_or(0, |listed| listed.len()) as u64));
         self.rejected.set(signed(nodes.rejected.len() as u64));
+    }
+
+    /// A request on the CNI socket was answered, with `error` unless it succeeded.
+    pub(crate) fn cni(&self, operation: &'static str, error: Option<Code>, took: Duration) {
+        let label = [("operation", operation)];
+        self.cni_seconds.get_or_create(&label).observe(took.as_secs_f64());
+        if let Some(code) = error {
+            self.cni_errors.get_or_create(&[("code", u64::from(code.number()))]).inc();
+        }
     }
 
     /// Whether ADD can be served.

@@ -44,16 +44,23 @@ impl FromStr for Command {
     }
 }
 
-impl fmt::Display for Command {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Command {
+    /// The operation as the specification writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Command::Add => "ADD",
             Command::Del => "DEL",
             Command::Check => "CHECK",
             Command::Gc => "GC",
             Command::Status => "STATUS",
             Command::Version => "VERSION",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
