@@ -6,6 +6,7 @@
 pub mod confine;
 pub mod netlink;
 pub mod netns;
+pub mod nft;
 pub mod place;
 pub mod process;
 pub mod sysctl;

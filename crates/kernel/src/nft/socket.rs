@@ -1,0 +1,155 @@
+//! A netlink socket to nf_tables: dumps, and transactions.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket,
+    sockopt,
+};
+use nix::sys::time::TimeVal;
+
+use super::abi::{NFTA_GEN_ID, msg};
+use super::wire::{Head, Message, Writer, messages, u32_ne};
+
+/// `NLM_F_ACK`.
+pub(super) const ACK: u16 = 4;
+/// `NLM_F_DUMP`.
+const DUMP: u16 = 0x300;
+/// `NLMSG_ERROR`.
+const ERROR: u16 = 2;
+/// `NLMSG_DONE`.
+const DONE: u16 = 3;
+/// The kernel answers at once; a socket that stays silent this long is broken.
+const SILENCE: Duration = Duration::from_secs(10);
+/// Longer than any datagram that the kernel sends (32 KiB of a dump).
+const DATAGRAM: usize = 1 << 17;
+
+/// A socket to nf_tables in the network namespace of the thread that opened it.
+#[derive(Debug)]
+pub(super) struct Socket {
+    fd: OwnedFd,
+    seq: u32,
+    buffer: Vec<u8>,
+}
+
+/// An operation of a transaction that the kernel refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// `seq` of its message.
+    pub(super) seq: u32,
+    /// Why.
+    pub(super) errno: Errno,
+}
+
+impl Socket {
+    /// Opens a socket.
+    pub(super) fn open() -> io::Result<Self> {
+        let protocol = SockProtocol::NetlinkNetFilter;
+        let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+        let seconds = i64::try_from(SILENCE.as_secs()).expect("a few seconds");
+        setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(seconds, 0))?;
+        Ok(Socket { fd, seq: 0, buffer: vec![0; DATAGRAM] })
+    }
+
+    /// Asks for all objects of one kind and shows each to `visit`.
+    pub(super) fn dump(
+        &mut self,
+        operation: u16,
+        family: u8,
+        filter: impl FnOnce(&mut Writer),
+        mut visit: impl FnMut(Message<'_>),
+    ) -> io::Result<()> {
+        self.request(operation, DUMP, family, filter)?;
+        loop {
+            let len = self.receive(MsgFlags::empty())?;
+            for message in messages(&self.buffer[..len]).filter(|message| message.seq == self.seq) {
+                match message.kind {
+                    DONE => return Ok(()),
+                    ERROR => return errno(message.payload).map_or(Ok(()), |e| Err(e.into())),
+                    _ => visit(message),
+                }
+            }
+        }
+    }
+
+    /// Number of the ruleset's generation: it grows with every transaction of anyone.
+    pub(super) fn generation(&mut self) -> io::Result<u32> {
+        self.request(msg::GETGEN, 0, 0, |_| {})?;
+        loop {
+            let len = self.receive(MsgFlags::empty())?;
+            for message in messages(&self.buffer[..len]).filter(|message| message.seq == self.seq) {
+                if message.kind == ERROR {
+                    return Err(errno(message.payload).unwrap_or(Errno::EIO).into());
+                }
+                if let Some(id) = message.attrs().be32(NFTA_GEN_ID) {
+                    return Ok(id);
+                }
+            }
+        }
+    }
+
+    fn request(
+        &mut self,
+        operation: u16,
+        flags: u16,
+        family: u8,
+        body: impl FnOnce(&mut Writer),
+    ) -> io::Result<()> {
+        self.seq = self.seq.wrapping_add(1);
+        let kind = msg::SUBSYSTEM << 8 | operation;
+        let mut request = Writer::default();
+        request.message(Head { kind, flags, seq: self.seq, family, res_id: 0 }, body);
+        send(self.fd.as_raw_fd(), &request.bytes, MsgFlags::empty())?;
+        Ok(())
+    }
+
+    /// Commits one transaction: all of it, or nothing when operations are refused.
+    ///
+    /// The kernel works the batch off while it is being sent, so that its answers are there already.
+    pub(super) fn commit(&mut self, batch: &[u8]) -> io::Result<Vec<Refusal>> {
+        // Twice, as the kernel counts its own bookkeeping, too; and room for an answer to each.
+        setsockopt(&self.fd, sockopt::SndBufForce, &(2 * batch.len() + 4096))?;
+        setsockopt(&self.fd, sockopt::RcvBufForce, &(4 * batch.len() + (1 << 16)))?;
+        send(self.fd.as_raw_fd(), batch, MsgFlags::empty())?;
+        let (mut refusals, mut acknowledged) = (Vec::new(), false);
+        loop {
+            let len = match self.receive(MsgFlags::MSG_DONTWAIT) {
+                Ok(len) => len,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) => return Err(e),
+            };
+            for message in messages(&self.buffer[..len]).filter(|message| message.kind == ERROR) {
+                match errno(message.payload) {
+                    None => acknowledged = true,
+                    Some(errno) => refusals.push(Refusal { seq: message.seq, errno }),
+                }
+            }
+        }
+        if refusals.is_empty() && !acknowledged {
+            return Err(io::Error::other("the kernel did not confirm the transaction"));
+        }
+        Ok(refusals)
+    }
+
+    fn receive(&mut self, flags: MsgFlags) -> io::Result<usize> {
+        loop {
+            match recv(self.fd.as_raw_fd(), &mut self.buffer, flags) {
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) if flags.is_empty() => return Err(Errno::ETIMEDOUT.into()),
+                received => return Ok(received?),
+            }
+        }
+    }
+}
+
+/// The error in an `NLMSG_ERROR`; `None` in an acknowledgement.
+fn errno(payload: &[u8]) -> Option<Errno> {
+    match u32_ne(payload).map(u32::cast_signed) {
+        Some(0) => None,
+        Some(code) => Some(Errno::from_raw(code.saturating_neg())),
+        None => Some(Errno::EBADMSG),
+    }
+}

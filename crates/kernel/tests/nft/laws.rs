@@ -1,0 +1,155 @@
+//! The laws of mechanisms, for nftables.
+
+use plan::nft::{Chain, Key, Row, Rule, Statement, Value, Verdict};
+use plan::{Changes, Mechanism, Table, diff};
+use seaway_kernel::nft::{Nft, foreign};
+
+use crate::shapes::{chain_name, everything, set_name, v4};
+use crate::{BRIDGE, INET, Rows, isolated, nft, put};
+
+#[test]
+fn converging_a_second_time_changes_nothing() {
+    isolated(|| {
+        let mut kernel = Nft::open().unwrap();
+        put(&mut kernel, &everything());
+        assert!(put(&mut kernel, &everything()).is_empty());
+    });
+}
+
+#[test]
+fn a_change_of_one_chain_or_element_leaves_every_other_rule_in_place() {
+    isolated(|| {
+        let mut kernel = Nft::open().unwrap();
+        let mut want = everything();
+        put(&mut kernel, &want);
+        let forward = || nft("-a list chain inet seaway forward");
+        let before = forward();
+        let called = Chain {
+            hook: None,
+            rules: vec![Rule { statements: vec![Statement::Counter], comment: None }],
+        };
+        want.insert(Key::Chain(INET, chain_name("called")), Row::Chain(called));
+        want.insert(Key::Element(INET, set_name("v4"), vec![v4(77)]), Row::Element(None));
+        want.remove(&Key::Element(INET, set_name("port"), vec![Value::Port(80)]));
+        assert_eq!(put(&mut kernel, &want).len(), 3);
+        assert_eq!(forward(), before, "a rule made anew has another handle");
+    });
+}
+
+#[test]
+fn an_empty_plan_removes_both_tables_and_leaves_those_of_others() {
+    isolated(|| {
+        nft("add table inet theirs { chain c { type filter hook forward priority 0; } ; }");
+        nft("add table ip seaway");
+        let before = nft("list ruleset");
+        let mut kernel = Nft::open().unwrap();
+        put(&mut kernel, &everything());
+        put(&mut kernel, &Rows::default());
+        assert_eq!(nft("list ruleset"), before);
+        assert!(foreign(&mut kernel).unwrap().is_empty());
+    });
+}
+
+/// The first `count` rows of `changes`, in the order in which they are applied.
+fn first(changes: &Changes<Key, Row>, count: usize) -> Changes<Key, Row> {
+    let puts = changes.puts.clone().into_iter().take(count).collect();
+    let left = count.saturating_sub(changes.puts.len());
+    let deletes = changes.deletes.iter().rev().take(left).rev().cloned().collect();
+    Changes { puts, deletes }
+}
+
+#[test]
+fn stopping_after_any_row_and_starting_again_reaches_the_same_end() {
+    let (full, mut other) = (everything(), everything());
+    other.remove(&Key::Set(BRIDGE, set_name("mark")));
+    for mark in 1..7 {
+        other.remove(&Key::Element(BRIDGE, set_name("mark"), vec![Value::Mark(mark)]));
+    }
+    other.insert(Key::Element(INET, set_name("v4"), vec![v4(99)]), Row::Element(None));
+    let ways = [(Table::default(), full.clone()), (full.clone(), other), (full, Table::default())];
+    for (from, to) in ways {
+        let rows = diff(&from, &to).len();
+        for count in (0..rows).step_by(rows / 8 + 1) {
+            isolated(|| {
+                let mut kernel = Nft::open().unwrap();
+                put(&mut kernel, &from);
+                // Rows that need a later one fail here, as they would after a crash.
+                drop(kernel.apply(&first(&diff(&from, &to), count)));
+                put(&mut kernel, &to);
+            });
+        }
+    }
+}
+
+/// What others may do to Seaway's tables, each a line for nft.
+const TAMPERINGS: [&str; 14] = [
+    "delete table inet seaway",
+    "flush table inet seaway",
+    "flush chain inet seaway forward",
+    "add rule inet seaway forward tcp dport 99 accept",
+    "insert rule inet seaway forward ip saddr { 1.1.1.1, 2.2.2.2 } counter accept",
+    "add rule inet seaway called log",
+    "add chain inet seaway forward { policy drop; }",
+    "add chain inet seaway theirs { type filter hook input priority 3; }",
+    "add set inet seaway theirs { type ipv4_addr; flags timeout; }",
+    "add element inet seaway v4 { 9.9.9.9 }",
+    "delete element inet seaway v4 { 10.0.0.1 }",
+    "add element inet seaway cluster { 172.16.0.1-172.16.0.6 }",
+    "flush set inet seaway cluster",
+    "add element inet seaway v6 { fd00::77 comment \"theirs\" }",
+];
+
+#[test]
+fn whatever_others_do_to_the_tables_one_pass_repairs() {
+    for tampering in TAMPERINGS {
+        isolated(|| {
+            let mut kernel = Nft::open().unwrap();
+            put(&mut kernel, &everything());
+            nft(tampering);
+            assert!(!put(&mut kernel, &everything()).is_empty(), "not seen: {tampering}");
+        });
+    }
+}
+
+#[test]
+fn a_set_of_another_type_and_a_chain_at_another_hook_replace_the_old_ones() {
+    isolated(|| {
+        let mut kernel = Nft::open().unwrap();
+        let mut want = everything();
+        put(&mut kernel, &want);
+        let pods = set_name("cluster6");
+        let Some(Row::Set(set)) = want.get(&Key::Set(INET, set_name("v6"))).cloned() else {
+            panic!("everything() declares v6")
+        };
+        let of = |key: &Key| matches!(key, Key::Element(INET, set, _) if *set == pods);
+        let old: Vec<_> = want.keys().filter(|key| of(key)).cloned().collect();
+        for key in &old {
+            want.remove(key);
+        }
+        want.insert(Key::Set(INET, pods), Row::Set(set));
+        let input = Key::Chain(INET, chain_name("in"));
+        let Some(Row::Chain(mut chain)) = want.get(&input).cloned() else {
+            panic!("everything() has a chain at input")
+        };
+        chain.hook.as_mut().unwrap().priority = 17;
+        chain.rules = vec![Rule {
+            statements: vec![Statement::Verdict(Verdict::Accept)],
+            comment: Some("late".to_owned()),
+        }];
+        want.insert(input, Row::Chain(chain));
+        put(&mut kernel, &want);
+    });
+}
+
+#[test]
+fn base_chains_of_others_that_drop_what_is_forwarded_are_found() {
+    isolated(|| {
+        nft(
+            "add table ip docker { chain f { type filter hook forward priority 5; policy drop; } ; }",
+        );
+        nft("add table inet fw { chain i { type filter hook input priority 0; policy drop; } ; }");
+        let found = foreign(&mut Nft::open().unwrap()).unwrap();
+        let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["chain ip docker f hook forward priority 5 policy drop"]);
+    });
+}
