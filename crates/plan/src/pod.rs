@@ -24,7 +24,7 @@ pub struct PodLink {
     pub addrs: Vec<IpNet>,
     /// Where the pod's default routes lead, at most one per family. Ascending.
     pub gateways: Vec<IpAddr>,
-    /// Static neighbor for the gateways (the host end), when routed: no ARP or NDP is needed.
+    /// Static neighbor for the gateways: the host end, or the bridge.
     pub gateway_mac: Option<Mac>,
     /// The bridge the host end is a port of. A port has hairpin on, learning and unicast flooding off.
     pub master: Option<IfName>,

@@ -14,11 +14,13 @@ use plan::nft::{ChainName, Field, HookPoint, Op, Rule, Statement, TableFamily, T
 use super::Joined;
 use crate::ruleset::{self, Ruleset, by_family, lookup};
 
-/// ICMPv6 types only a router or a multicast listener sends, with the reason to drop them. The
-/// first two would redirect neighbors (T04); listener reports are sent before the pod's address is
-/// known to it, and nobody here listens.
-const NOT_FROM_PODS: [(u8, &str); 3] = [
+/// ICMPv6 types no container has a reason to send, with that reason. Advertisements and redirects
+/// would move neighbors (T04, T05).
+const NOT_FROM_PODS: [(u8, &str); 6] = [
+    (133, "pods get their routes from the node"),
     (134, "pods are no routers: no advertisements"),
+    (135, "neighbors are static: pods need no NDP"),
+    (136, "neighbors are static: pods answer for nobody"),
     (137, "pods are no routers: no redirects"),
     (143, "nobody listens to multicast reports"),
 ];

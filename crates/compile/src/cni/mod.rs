@@ -4,7 +4,8 @@
 //! - *routed*: a veth pair with a host prefix inside and a link-local gateway; the node has a host
 //!   route and static neighbors on both ends, so no container shares an L2 with another.
 //! - *bridge*: a veth pair into `seaway0`, which carries the first address of each pod CIDR; static
-//!   neighbors and forwarding entries, so a container can't take another's address.
+//!   neighbors and forwarding entries, so a container can't take another's address. IPv6 between
+//!   containers goes by way of the node, which makes NDP among them needless.
 //! - Either way a packet leaves a container only with the container's own hardware and IP address.
 //! - A hostPort leads to its container for packets to an address of this node, and no others.
 //!
