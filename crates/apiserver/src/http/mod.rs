@@ -2,7 +2,7 @@
 mod delete;
 mod read;
 mod request;
-mod respond;
+pub(crate) mod respond;
 mod subresource;
 mod watch;
 mod write;
@@ -87,7 +87,7 @@ impl Api {
         if parts.method == Method::GET || parts.method == Method::HEAD {
             let accept = request::header(&parts.headers, http::header::ACCEPT);
             if let Some(answer) = self.openapi.answer(&registry, path, accept) {
-                return answer;
+                return Ok(answer);
             }
             if let Some(document) = discovery::document(&registry, path, accept) {
                 return Ok(respond::document(&document));

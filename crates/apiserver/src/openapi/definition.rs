@@ -1,0 +1,133 @@
+//! Types as OpenAPI schemas.
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use super::Dialect;
+use crate::resource::Resource;
+use crate::schema::{self, Field, Merge, Struct, Type};
+
+/// The schemas of `resources`, their lists, and all they consist of.
+pub(super) fn definitions<'r>(
+    dialect: Dialect,
+    resources: impl Iterator<Item = &'r Resource>,
+) -> Map<String, Value> {
+    let mut definitions = Map::new();
+    let mut wanted = BTreeSet::new();
+    for resource in resources {
+        let name = schema::full_name(&resource.group, &resource.version, &resource.kind);
+        let Some(of) = schema::of(resource) else { continue };
+        let mut definition = structure(dialect, of, &mut wanted);
+        definition["x-kubernetes-group-version-kind"] = json!([identity(resource, "")]);
+        let list = list(dialect, resource, &name);
+        definitions.insert(format!("{name}List"), list);
+        definitions.insert(name, definition);
+    }
+    while let Some(name) = wanted.pop_first() {
+        if !definitions.contains_key(&name)
+            && let Some(of) = schema::catalog().structs.get(&name)
+        {
+            let definition = structure(dialect, of, &mut wanted);
+            definitions.insert(name, definition);
+        }
+    }
+    definitions
+}
+
+/// Group, version and kind as the vendor extension names them.
+pub(super) fn identity(resource: &Resource, suffix: &str) -> Value {
+    json!({
+        "group": resource.group, "version": resource.version,
+        "kind": format!("{}{suffix}", resource.kind),
+    })
+}
+
+fn list(dialect: Dialect, resource: &Resource, item: &str) -> Value {
+    json!({
+        "type": "object", "required": ["items"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "items": {"type": "array", "items": dialect.reference(item)},
+        },
+        "x-kubernetes-group-version-kind": [identity(resource, "List")],
+    })
+}
+
+fn structure(dialect: Dialect, of: &Struct, wanted: &mut BTreeSet<String>) -> Value {
+    let mut properties = Map::new();
+    for (name, field) in &of.fields {
+        properties.insert(name.clone(), property(dialect, field, wanted));
+    }
+    let required: Vec<&String> =
+        of.fields.iter().filter(|(_, field)| field.required).map(|(name, _)| name).collect();
+    let mut definition = json!({"type": "object", "properties": properties});
+    if !required.is_empty() {
+        definition["required"] = json!(required);
+    }
+    definition
+}
+
+fn property(dialect: Dialect, field: &Field, wanted: &mut BTreeSet<String>) -> Value {
+    let mut property = of_type(dialect, &field.of, wanted);
+    if property.get("$ref").is_some() {
+        // Nothing may stand beside a reference.
+        return property;
+    }
+    if let Some(default) = &field.default {
+        property["default"] = default.clone();
+    }
+    if !field.allowed.is_empty() {
+        property["enum"] = json!(field.allowed);
+    }
+    let Type::List(_, merge) = &field.of else { return property };
+    match merge {
+        Merge::Atomic => property["x-kubernetes-list-type"] = json!("atomic"),
+        Merge::Set => {
+            property["x-kubernetes-list-type"] = json!("set");
+            property["x-kubernetes-patch-strategy"] = json!("merge");
+        }
+        Merge::Keys(keys) => {
+            let strategy = if field.retain { "merge,retainKeys" } else { "merge" };
+            property["x-kubernetes-list-type"] = json!("map");
+            property["x-kubernetes-list-map-keys"] = json!(keys);
+            property["x-kubernetes-patch-merge-key"] = json!(keys.first());
+            property["x-kubernetes-patch-strategy"] = json!(strategy);
+        }
+    }
+    property
+}
+
+fn of_type(dialect: Dialect, of: &Type, wanted: &mut BTreeSet<String>) -> Value {
+    match of {
+        Type::Any => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
+        Type::String => json!({"type": "string"}),
+        Type::Bytes => json!({"type": "string", "format": "byte"}),
+        Type::Time | Type::MicroTime => json!({"type": "string", "format": "date-time"}),
+        // A quantity may be written as a number too.
+        Type::Quantity => match dialect {
+            Dialect::V2 => json!({"type": "string"}),
+            Dialect::V3 => json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
+        },
+        Type::Integer => json!({"type": "integer", "format": "int64"}),
+        Type::Number => json!({"type": "number", "format": "double"}),
+        Type::Boolean => json!({"type": "boolean"}),
+        Type::IntOrString => match dialect {
+            Dialect::V2 => json!({"type": "string", "format": "int-or-string"}),
+            Dialect::V3 => json!({
+                "format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}],
+            }),
+        },
+        Type::Named(name) => {
+            wanted.insert(name.clone());
+            dialect.reference(name)
+        }
+        Type::Map(inner) => {
+            json!({"type": "object", "additionalProperties": of_type(dialect, inner, wanted)})
+        }
+        Type::List(inner, _) => {
+            json!({"type": "array", "items": of_type(dialect, inner, wanted)})
+        }
+    }
+}
