@@ -16,7 +16,7 @@ pub(super) fn lower(unmasqueraded: &Unmasqueraded, plan: &mut Plan) {
         rules.element(set, vec![(*net).into()]);
     }
     let leaves = |saddr, pods, daddr, set| {
-        let goto = Statement::Verdict(Verdict::Goto(ChainName("masquerade".to_owned())));
+        let goto = Statement::Verdict(Verdict::Goto(ChainName("leaving".to_owned())));
         let matches = vec![lookup(&[saddr], Op::Eq, pods), lookup(&[daddr], Op::Ne, set), goto];
         ruleset::rule(matches, "pods to outside of the cluster")
     };
@@ -30,7 +30,7 @@ pub(super) fn lower(unmasqueraded: &Unmasqueraded, plan: &mut Plan) {
     );
     let tcp = Statement::Match(Field::L4proto, Op::Eq, Value::Number(6));
     rules.chain(
-        "masquerade",
+        "leaving",
         vec![
             ruleset::rule(
                 vec![tcp, Statement::Masquerade { fully_random: true }],
