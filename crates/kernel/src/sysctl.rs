@@ -40,6 +40,11 @@ pub fn write(key: &str, value: &str) -> Result<(), SysctlError> {
     fs::write(path(key).map_err(failed)?, value).map_err(failed)
 }
 
+/// Whether there is a setting `key`.
+pub fn exists(key: &str) -> bool {
+    path(key).and_then(fs::exists).unwrap_or(false)
+}
+
 /// Whether the kernel has IPv6, in any namespace.
 pub fn has_ipv6() -> bool {
     fs::exists("/proc/sys/net/ipv6/conf").unwrap_or(false)

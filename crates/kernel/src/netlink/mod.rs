@@ -329,7 +329,9 @@ impl From<NetnsError> for Error {
 }
 
 /// Decodes a message, header included.
-fn decode(bytes: &[u8]) -> Result<RouteNetlinkMessage, netlink_packet_core::DecodeError> {
+pub(crate) fn decode(
+    bytes: &[u8],
+) -> Result<RouteNetlinkMessage, netlink_packet_core::DecodeError> {
     let payload = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes)?.payload;
     if let NetlinkPayload::InnerMessage(message) = payload {
         Ok(message)

@@ -6,8 +6,11 @@
 
 #![expect(unsafe_code, reason = "netlink socket options have no safe wrapper in nix or socket2")]
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -33,12 +36,39 @@ const NLM_F_CAPPED: u16 = 0x100;
 const NLM_F_ACK_TLVS: u16 = 0x200;
 const NLMSGERR_ATTR_MSG: u16 = 1;
 
+/// Protocol and port of every socket of this process, so that a monitor can tell its changes from
+/// those of others, each with how many have it: namespaces number their ports independently.
+static OWN_PORTS: Mutex<BTreeMap<(libc::c_int, u32), usize>> = Mutex::new(BTreeMap::new());
+
+/// Whether a socket of this process has `port`. Ports are unique within a namespace only; a clash
+/// with a stranger's costs that change's notice, and the next pass finds it.
+pub(crate) fn is_own_port(protocol: libc::c_int, port: u32) -> bool {
+    own_ports().contains_key(&(protocol, port))
+}
+
+fn own_ports() -> MutexGuard<'static, BTreeMap<(libc::c_int, u32), usize>> {
+    // A panic cannot leave a map of numbers half changed.
+    OWN_PORTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A bound netlink socket, unconnected, close-on-exec.
 #[derive(Debug)]
 pub(crate) struct Socket {
     fd: OwnedFd,
+    protocol: libc::c_int,
     port: u32,
     buffer: Vec<u8>,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut sockets) = own_ports().entry((self.protocol, self.port)) {
+            *sockets.get_mut() -= 1;
+            if *sockets.get() == 0 {
+                sockets.remove();
+            }
+        }
+    }
 }
 
 /// One message that came back.
@@ -68,7 +98,14 @@ impl Socket {
         setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(ANSWER_SECONDS, 0))?;
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
         let port = getsockname::<NetlinkAddr>(fd.as_raw_fd())?.pid();
-        Ok(Socket { fd, port, buffer: vec![0; RECEIVE_BUFFER] })
+        *own_ports().entry((protocol, port)).or_default() += 1;
+        Ok(Socket { fd, protocol, port, buffer: vec![0; RECEIVE_BUFFER] })
+    }
+
+    /// Joins a multicast group by its number.
+    pub(crate) fn join(&self, group: u32) -> io::Result<()> {
+        let group = libc::c_int::try_from(group).map_err(|_| Errno::EINVAL)?;
+        netlink_option(self.fd.as_fd(), libc::NETLINK_ADD_MEMBERSHIP, group)
     }
 
     /// The port the kernel gave this socket.

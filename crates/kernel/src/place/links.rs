@@ -91,8 +91,8 @@ impl Mechanism for Links {
     }
 }
 
-/// Whether a name is one Seaway gives to links of the node.
-fn is_ours(link: &LinkRow) -> bool {
+/// Whether a link has a name that Seaway gives to links of the node, and its mark.
+pub(super) fn is_ours(link: &LinkRow) -> bool {
     let name = link.name.as_str();
     let reserved = name.starts_with("sw") || name == "seaway0";
     reserved && link.alias.as_deref() == Some(Link::ALIAS)

@@ -84,6 +84,11 @@ impl From<Error> for ObserveError {
     }
 }
 
+/// Whether a link is one of Seaway's: of the node itself, or a pod's host end.
+pub(crate) fn is_seaways(link: &LinkRow) -> bool {
+    links::is_ours(link) || pods::AliasedKey::parse(link).is_some()
+}
+
 /// The links of the namespace by index and by name, at one moment.
 struct LinkNames {
     by_index: BTreeMap<u32, LinkRow>,

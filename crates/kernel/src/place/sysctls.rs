@@ -80,6 +80,7 @@ impl Sysctls {
                 _ => drop(originals.remove(key)),
             }
         }
+        originals.retain(|key, _| sysctl::exists(&key.0));
         if let Err(cause) = store(&self.record, &originals) {
             let cause = Arc::new(self.no_record(cause));
             let unforgotten =

@@ -4,6 +4,9 @@
 //! pair and its alias, so no kill can come between. Inside the pod, addresses, routes and neighbors
 //! carry Seaway's protocol number, and what the pod's own processes add is left alone.
 //!
+//! Settings of the host end are rows of `Plan.sysctls`; those of the pod's end are written here,
+//! before it goes up: no router advertisements or redirects, no duplicate address detection.
+//!
 //! A pod whose namespace is gone, or who broke its own end, is observed as a row that differs, and
 //! stands in nobody's way.
 
@@ -35,7 +38,6 @@ type Cause = Box<dyn StdError + Send + Sync>;
 pub struct Pods {
     netlink: Netlink,
     entrant: Entrant,
-    home: Netns,
 }
 
 /// A link with the name that follows from the key belongs to another attachment.
@@ -60,8 +62,7 @@ impl Pods {
     /// # Errors
     /// When no socket can be opened or no thread started.
     pub fn open() -> Result<Self, Error> {
-        let (netlink, entrant) = (Netlink::open()?, Entrant::start()?);
-        Ok(Pods { netlink, entrant, home: Netns::current()? })
+        Ok(Pods { netlink: Netlink::open()?, entrant: Entrant::start()? })
     }
 
     /// The row of one attachment, as [`Mechanism::observe`] would list it: for a pass that touches
@@ -130,7 +131,6 @@ impl Pods {
             }
             None => (self.create(key, row, &netns, settings)?, true),
         };
-        self.write_settings(key)?;
         let (ifname, row) = (key.ifname.clone(), row.clone());
         self.entrant.run(&netns, move || inside::put(&ifname, ends, &row, is_new))??;
         self.netlink.send(Request::link_up(&key.host_link()))?;
@@ -188,19 +188,6 @@ impl Pods {
         }
         let link = self.netlink.link(&host)?.ok_or(super::NoLink(host))?;
         Ok(Ends { index: link.index, peer: link.peer })
-    }
-
-    /// Settings of the host end: it takes packets from its pod only, and learns nothing from it.
-    fn write_settings(&mut self, key: &AttachmentKey) -> Result<(), Cause> {
-        let host = key.host_link();
-        let write = move || {
-            sysctl::write(&format!("net/ipv4/conf/{host}/rp_filter"), "1")?;
-            if sysctl::has_ipv6() {
-                sysctl::write(&format!("net/ipv6/conf/{host}/accept_ra"), "0")?;
-            }
-            Ok::<(), sysctl::SysctlError>(())
-        };
-        Ok(self.entrant.run(&self.home, write)??)
     }
 }
 
