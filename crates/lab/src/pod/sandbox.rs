@@ -19,8 +19,8 @@ use nix::sys::signal::Signal;
 
 use crate::children::{Child, Children};
 
-/// `pause`, compiled by build.rs.
-const PAUSE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));
+/// The program `pause`, compiled by build.rs: holds a pod's namespaces.
+pub const PAUSE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));
 
 /// The pause program, in memory, ready to be executed any number of times.
 pub struct Pause(File);

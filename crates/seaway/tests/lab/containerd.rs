@@ -1,0 +1,258 @@
+//! containerd, Debian's own, runs on a node of a lab and gives its containers Seaway's network, by
+//! the conflist and through the plugin that the agent put in place.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use crate::cri::{Runtime, Sandbox};
+use crate::lab::{Lab, eventually, success, test, text};
+use crate::manifests;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        test("ctr_gives_a_rootfs_container_the_network", rootfs_container),
+        test("the_cri_starts_and_removes_sandboxes_with_the_network", sandboxes),
+        test(
+            "a_sandbox_stopped_while_the_agent_is_down_is_released_by_the_next",
+            stopped_meanwhile,
+        ),
+    ]
+}
+
+/// `ctr run --rootfs --cni`: the container reaches a pod of the lab on another node by its address.
+fn rootfs_container() {
+    let lab = pair();
+    let containerd = Containerd::start(&lab, "node-1");
+    let server = lab.pod_field("server", "{.status.podIP}");
+    let before = state(&lab, "node-1");
+    let script =
+        format!("ip -o -4 addr show dev eth0; curl -sf --max-time 5 http://{server}:8080/");
+    let said = success(
+        &containerd.ctr(&["run", "--rm", "--rootfs", "--cni", ROOTFS, "c1", "sh", "-c", &script]),
+    );
+    let said = said.unwrap_or_else(|why| panic!("{why}\n{}", containerd.log()));
+    assert!(said.contains(" 10.244."), "an address of the node's pod CIDR: {said}");
+    eventually("DEL leaves the node as it was", || {
+        let now = state(&lab, "node-1");
+        if now == before { Ok(()) } else { Err(now) }
+    });
+}
+
+/// RunPodSandbox → reachable from a pod on the other node; StopPodSandbox → gone; twice is fine.
+fn sandboxes() {
+    let lab = pair();
+    let containerd = Containerd::start(&lab, "node-1");
+    let runtime = containerd.runtime();
+    let before = state(&lab, "node-1");
+    let ids: Vec<String> = (0..3)
+        .map(|n| {
+            let (name, uid) = (format!("pod-{n}"), format!("uid-{n}"));
+            let host_port = (n == 0).then_some((8088, 80));
+            let sandbox = Sandbox { name: &name, uid: &uid, host_port };
+            runtime.run(&sandbox).unwrap_or_else(|why| panic!("{why}\n{}", containerd.log()))
+        })
+        .collect();
+    let nft = text(&lab.node("node-1", &["nft", "list", "table", "inet", "seaway"]));
+    assert!(nft.contains("8088"), "the hostPort is in place: {nft}");
+    for id in &ids {
+        let addresses = runtime.addresses(id).expect("PodSandboxStatus");
+        assert!(addresses[0].starts_with("10.244."), "{addresses:?}");
+        for address in &addresses {
+            let ping = lab.exec("server", &["ping", "-c1", "-W2", address]);
+            assert!(ping.status.success(), "ping {address}: {}", lab.told(&ping));
+        }
+    }
+    for id in &ids {
+        runtime.stop(id).expect("StopPodSandbox");
+        runtime.stop(id).expect("StopPodSandbox again");
+        runtime.remove(id).expect("RemovePodSandbox");
+    }
+    assert_eq!(state(&lab, "node-1"), before, "DEL leaves the node as it was");
+    lab.check();
+}
+
+/// The agent is stopped for good, a sandbox goes, and the next agent releases what it had.
+fn stopped_meanwhile() {
+    let lab = pair();
+    let containerd = Containerd::start(&lab, "node-1");
+    let runtime = containerd.runtime();
+    let before = state(&lab, "node-1");
+    let sandbox = Sandbox { name: "pod", uid: "uid", host_port: None };
+    let id = runtime.run(&sandbox).expect("RunPodSandbox");
+    // The lab starts the agent again after a moment, so its socket is hidden for the meantime.
+    let hide = success(&lab.node("node-1", &["mv", "/run/seaway/cni.sock", "/run/seaway/hidden"]));
+    hide.expect("hide the socket");
+    runtime.stop(&id).expect("StopPodSandbox without an agent");
+    let waiting = text(&lab.node("node-1", &["ls", "/run/seaway/state/pending"]));
+    assert!(waiting.starts_with("sw"), "the DEL waits on disk: {waiting:?}");
+    eventually("the DEL that waited is done", || {
+        let now = state(&lab, "node-1");
+        if now == before { Ok(()) } else { Err(now) }
+    });
+    runtime.remove(&id).expect("RemovePodSandbox");
+}
+
+/// A container's root: the machine's own, read-only, as the lab's pods have it.
+const ROOTFS: &str = "/run/ctrd/rootfs";
+
+/// containerd on a node, in a mount namespace of its own, with everything it writes in the node's
+/// `/run/ctrd`. It ends with this value, and with the lab.
+struct Containerd<'a> {
+    lab: &'a Lab,
+    node: &'a str,
+    process: Child,
+}
+
+impl<'a> Containerd<'a> {
+    fn start(lab: &'a Lab, node: &'a str) -> Containerd<'a> {
+        let dir = lab.dir().join("nodes").join(node).join("run/ctrd");
+        fs::create_dir_all(dir.join("rootfs")).expect("make containerd's folder");
+        fs::write(dir.join("config.toml"), CONFIG).expect("write containerd's configuration");
+        write_image(&dir);
+        let log = fs::File::create(lab.dir().join("containerd.log")).expect("make the log");
+        let mut command = lab.seaway(&["lab", "node"]);
+        command.args([node, "--", "unshare", "--mount", "sh", "-ec", START]);
+        command.stdout(log.try_clone().expect("share the log")).stderr(log).stdin(Stdio::null());
+        let process = command.spawn().expect("start containerd");
+        let containerd = Containerd { lab, node, process };
+        eventually("containerd answers and finds its network", || {
+            containerd.runtime().network_ready()
+        });
+        let import = containerd.ctr(&["-n", "k8s.io", "image", "import", "/run/ctrd/pause.tar"]);
+        success(&import).expect("import the pause image");
+        containerd
+    }
+
+    /// The CRI: the socket's file is seen from outside of the node as well.
+    fn runtime(&self) -> Runtime {
+        let run = self.lab.dir().join("nodes").join(self.node).join("run");
+        Runtime::new(&run.join("ctrd/containerd.sock"))
+    }
+
+    /// `ctr`, in containerd's mount namespace, where the CNI directories it insists on are ours.
+    fn ctr(&self, args: &[&str]) -> std::process::Output {
+        let enter = "exec nsenter --mount=/proc/$(cat /run/ctrd/pid)/ns/mnt \
+                     ctr --address /run/ctrd/containerd.sock \"$@\"";
+        let words = [&["sh", "-c", enter, "ctr"], args].concat();
+        self.lab.node(self.node, &words)
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.lab.dir().join("containerd.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Containerd<'_> {
+    fn drop(&mut self) {
+        drop(self.lab.node(self.node, &["sh", "-c", "kill $(cat /run/ctrd/pid)"]));
+        drop(self.process.wait());
+    }
+}
+
+/// Makes the places containerd and `ctr` insist on, then becomes containerd. `ctr` reads only
+/// `/etc/cni/net.d` and `/opt/cni/bin`; runc wants the cgroup hierarchies where they are usually.
+const START: &str = r#"
+    mount --make-rprivate /
+    mkdir -p /run/ctrd/etc /run/ctrd/work
+    mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/ctrd/etc,workdir=/run/ctrd/work /etc
+    mkdir -p /etc/cni && ln -s /run/cni/net.d /etc/cni/net.d
+    mount -t tmpfs tmpfs /opt && mkdir /opt/cni && ln -s /run/cni/bin /opt/cni/bin
+    if ! [ -e /sys/fs/cgroup/cgroup.controllers ] && ! [ -d /sys/fs/cgroup/pids ]; then
+        mount -t tmpfs tmpfs /sys/fs/cgroup
+        for c in $(awk 'NR > 1 && $4 == 1 { print $1 }' /proc/cgroups); do
+            mkdir /sys/fs/cgroup/$c && mount -t cgroup -o $c cgroup /sys/fs/cgroup/$c || rmdir /sys/fs/cgroup/$c
+        done
+    fi
+    mount --bind / /run/ctrd/rootfs && mount -o remount,bind,ro /run/ctrd/rootfs
+    echo $$ > /run/ctrd/pid
+    exec containerd --config /run/ctrd/config.toml
+"#;
+
+/// `native`: a snapshotter that needs no overlay on overlay. `restrict_oom_score_adj`: as a kubelet
+/// in a container, we may not have CAP_SYS_RESOURCE.
+const CONFIG: &str = r#"
+version = 2
+root = "/run/ctrd/root"
+state = "/run/ctrd/state"
+disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.btrfs"]
+[grpc]
+  address = "/run/ctrd/containerd.sock"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "seaway.test/pause:1"
+  restrict_oom_score_adj = true
+  disable_apparmor = true
+  disable_tcp_service = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/run/cni/bin"
+    conf_dir = "/run/cni/net.d"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "native"
+"#;
+
+/// `pause.tar` in `dir`: an image in the OCI layout whose only layer is the lab's pause program.
+fn write_image(dir: &Path) {
+    let image = dir.join("image");
+    fs::create_dir_all(image.join("blobs/sha256")).expect("make the image's folder");
+    fs::write(dir.join("pause"), ::lab::pod::sandbox::PAUSE).expect("write pause");
+    let pause = dir.join("pause");
+    fs::set_permissions(&pause, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("chmod");
+    let layer_file = image.join("layer");
+    run(Command::new("tar").arg("-cf").arg(&layer_file).arg("-C").arg(dir).arg("pause"));
+    let layer = put_blob(&image, &fs::read(&layer_file).expect("read the layer"), "layer.v1.tar");
+    fs::remove_file(&layer_file).expect("remove the draft of the layer");
+    let config = json!({
+        "architecture": "amd64", "os": "linux", "config": { "Entrypoint": ["/pause"] },
+        "rootfs": { "type": "layers", "diff_ids": [layer["digest"]] }
+    });
+    let config = put_blob(&image, config.to_string().as_bytes(), "config.v1+json");
+    let manifest = json!({ "schemaVersion": 2, "config": config, "layers": [layer] });
+    let mut manifest = put_blob(&image, manifest.to_string().as_bytes(), "manifest.v1+json");
+    manifest["annotations"] = json!({ "io.containerd.image.name": "seaway.test/pause:1" });
+    let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
+    fs::write(image.join("index.json"), index.to_string()).expect("write the index");
+    let layout = r#"{"imageLayoutVersion":"1.0.0"}"#;
+    fs::write(image.join("oci-layout"), layout).expect("write the layout");
+    let archive = dir.join("pause.tar");
+    run(Command::new("tar").arg("-cf").arg(archive).arg("-C").arg(&image).arg("."));
+}
+
+/// Stores a blob under its digest; its descriptor.
+fn put_blob(image: &Path, bytes: &[u8], media_type: &str) -> serde_json::Value {
+    let draft = image.join("draft");
+    fs::write(&draft, bytes).expect("write a blob");
+    let sum = run(Command::new("sha256sum").arg(&draft));
+    let digest = sum.split_whitespace().next().expect("a digest").to_owned();
+    fs::rename(&draft, image.join("blobs/sha256").join(&digest)).expect("name the blob");
+    json!({
+        "mediaType": format!("application/vnd.oci.image.{media_type}"),
+        "digest": format!("sha256:{digest}"),
+        "size": bytes.len()
+    })
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    success(&output).unwrap_or_else(|why| panic!("{command:?}: {why}"))
+}
+
+/// A shell on node-1 and an echo on node-2.
+fn pair() -> Lab {
+    let mut lab = Lab::new();
+    let files: PathBuf = lab.dir().with_extension("files");
+    let file = manifests::write(&files, &manifests::pair());
+    let output = lab.try_up(&["--nodes", "2", "-f", &file]);
+    assert!(output.status.success(), "lab up: {}", lab.told(&output));
+    lab
+}
+
+/// What attachments leave on a node: links, routes, neighbors, leases.
+fn state(lab: &Lab, node: &str) -> String {
+    let script = "ip -o link show type veth | sed 's/^[0-9]*: \\([^@]*\\).*/\\1/'; ip route; \
+                  ip -6 route show proto 83; ip neigh show nud permanent; seaway dump ipam";
+    text(&lab.node(node, &["sh", "-c", script]))
+}

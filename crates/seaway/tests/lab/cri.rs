@@ -1,0 +1,209 @@
+//! A client of the Container Runtime Interface, just large enough to start and stop sandboxes as a
+//! kubelet does: unary gRPC over HTTP/2 on a Unix socket, with the few messages written out.
+//!
+//! Source: `k8s.io/cri-api` `runtime.v1`; gRPC over HTTP/2.
+
+use std::path::{Path, PathBuf};
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
+/// A container runtime.
+pub(crate) struct Runtime {
+    socket: PathBuf,
+    tokio: tokio::runtime::Runtime,
+}
+
+/// A sandbox to start.
+#[derive(Clone, Copy)]
+pub(crate) struct Sandbox<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) uid: &'a str,
+    /// `(host port, container port)`, TCP.
+    pub(crate) host_port: Option<(u32, u32)>,
+}
+
+impl Runtime {
+    pub(crate) fn new(socket: &Path) -> Runtime {
+        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        Runtime { socket: socket.to_owned(), tokio: tokio.expect("make an async runtime") }
+    }
+
+    /// Starts a sandbox; its id.
+    pub(crate) fn run(&self, sandbox: &Sandbox<'_>) -> Result<String, String> {
+        let request = Message::default().message(1, sandbox_config(sandbox));
+        let response = self.call("RunPodSandbox", request)?;
+        Ok(response.text(1))
+    }
+
+    /// Stops a sandbox: its network goes with DEL.
+    pub(crate) fn stop(&self, id: &str) -> Result<(), String> {
+        self.call("StopPodSandbox", Message::default().text(1, id)).map(drop)
+    }
+
+    /// Removes a stopped sandbox.
+    pub(crate) fn remove(&self, id: &str) -> Result<(), String> {
+        self.call("RemovePodSandbox", Message::default().text(1, id)).map(drop)
+    }
+
+    /// The addresses of a sandbox, primary first.
+    pub(crate) fn addresses(&self, id: &str) -> Result<Vec<String>, String> {
+        let response = self.call("PodSandboxStatus", Message::default().text(1, id))?;
+        let network = response.message(1).message(5);
+        let more = network.messages(2).into_iter().map(|ip| ip.text(1));
+        Ok([network.text(1)].into_iter().chain(more).filter(|ip| !ip.is_empty()).collect())
+    }
+
+    /// Whether the runtime finds its network ready; if not, why.
+    pub(crate) fn network_ready(&self) -> Result<(), String> {
+        let response = self.call("Status", Message::default())?;
+        let conditions = response.message(1).messages(1);
+        let network = conditions.iter().find(|c| c.text(1) == "NetworkReady");
+        match network {
+            Some(condition) if condition.number(2) == 1 => Ok(()),
+            Some(condition) => Err(format!("{}: {}", condition.text(3), condition.text(4))),
+            None => Err("no condition NetworkReady".to_owned()),
+        }
+    }
+
+    fn call(&self, method: &str, request: Message) -> Result<Reader, String> {
+        self.tokio.block_on(self.unary(method, request.0)).map_err(|e| format!("{method}: {e}"))
+    }
+
+    async fn unary(&self, method: &str, request: Vec<u8>) -> Result<Reader, String> {
+        let text = |error: &dyn std::error::Error| error.to_string();
+        let stream = tokio::net::UnixStream::connect(&self.socket).await.map_err(|e| text(&e))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .map_err(|e| text(&e))?;
+        tokio::spawn(connection);
+        let length = u32::try_from(request.len()).expect("requests are small").to_be_bytes();
+        let body = [&[0][..], &length, &request].concat();
+        let request =
+            http::Request::post(format!("http://localhost/runtime.v1.RuntimeService/{method}"))
+                .header("content-type", "application/grpc")
+                .header("te", "trailers")
+                .body(Full::new(Bytes::from(body)))
+                .expect("a request of constants");
+        let response = sender.send_request(request).await.map_err(|e| text(&e))?;
+        let headers = response.headers().clone();
+        let body = response.into_body().collect().await.map_err(|e| text(&e))?;
+        let trailers = body.trailers().cloned().unwrap_or(headers);
+        let header = |name: &str| {
+            trailers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+        };
+        if header("grpc-status") != "0" {
+            return Err(format!("code {}: {}", header("grpc-status"), header("grpc-message")));
+        }
+        let bytes = body.to_bytes();
+        Ok(Reader(bytes.get(5..).unwrap_or_default().to_vec()))
+    }
+}
+
+/// A `PodSandboxConfig` as a kubelet fills it.
+fn sandbox_config(sandbox: &Sandbox<'_>) -> Message {
+    let metadata = Message::default().text(1, sandbox.name).text(2, sandbox.uid).text(3, "default");
+    let config = Message::default().message(1, metadata).text(2, sandbox.name);
+    let config = match sandbox.host_port {
+        Some((host, container)) => {
+            let host_port = u64::from(host);
+            let mapping = Message::default().number(2, u64::from(container)).number(3, host_port);
+            config.message(5, mapping)
+        }
+        None => config,
+    };
+    config.message(8, Message::default())
+}
+
+/// A protobuf message being written.
+#[derive(Default)]
+struct Message(Vec<u8>);
+
+impl Message {
+    fn number(mut self, field: u64, value: u64) -> Message {
+        self.varint(field << 3);
+        self.varint(value);
+        self
+    }
+
+    fn text(self, field: u64, value: &str) -> Message {
+        self.bytes(field, value.as_bytes())
+    }
+
+    fn message(self, field: u64, value: Message) -> Message {
+        self.bytes(field, &value.0)
+    }
+
+    fn bytes(mut self, field: u64, value: &[u8]) -> Message {
+        self.varint(field << 3 | 2);
+        self.varint(value.len() as u64);
+        self.0.extend_from_slice(value);
+        self
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value.to_le_bytes()[0] | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value.to_le_bytes()[0]);
+    }
+}
+
+/// A protobuf message being read; what is absent is empty or zero.
+struct Reader(Vec<u8>);
+
+impl Reader {
+    fn text(&self, field: u64) -> String {
+        let value = self.fields().into_iter().find(|(f, _, _)| *f == field);
+        value.map(|(_, _, bytes)| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    fn number(&self, field: u64) -> u64 {
+        self.fields().into_iter().find(|(f, _, _)| *f == field).map_or(0, |(_, number, _)| number)
+    }
+
+    fn message(&self, field: u64) -> Reader {
+        self.messages(field).into_iter().next().unwrap_or(Reader(Vec::new()))
+    }
+
+    fn messages(&self, field: u64) -> Vec<Reader> {
+        let of = |(f, _, bytes): (u64, u64, Vec<u8>)| (f == field).then_some(Reader(bytes));
+        self.fields().into_iter().filter_map(of).collect()
+    }
+
+    /// Every field: its number, its value if it is a number, its bytes if it has some.
+    fn fields(&self) -> Vec<(u64, u64, Vec<u8>)> {
+        let mut rest = self.0.as_slice();
+        let mut fields = Vec::new();
+        while !rest.is_empty() {
+            let tag = varint(&mut rest);
+            match tag & 7 {
+                0 => fields.push((tag >> 3, varint(&mut rest), Vec::new())),
+                2 => {
+                    let length = usize::try_from(varint(&mut rest)).expect("a length");
+                    let (bytes, after) = rest.split_at(length);
+                    fields.push((tag >> 3, 0, bytes.to_vec()));
+                    rest = after;
+                }
+                kind => panic!("protobuf wire type {kind} is in no message used here"),
+            }
+        }
+        fields
+    }
+}
+
+fn varint(rest: &mut &[u8]) -> u64 {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (byte, after) = rest.split_first().expect("a whole varint");
+        *rest = after;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    value
+}
