@@ -12,6 +12,7 @@ mod http;
 mod lifecycle;
 mod openapi;
 mod patch;
+mod protobuf;
 mod refusal;
 mod resource;
 mod schema;

@@ -1,6 +1,9 @@
 //! Time stamps and random identifiers as objects carry them.
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// The last second of the year 9999, the last that four digits can name.
+pub(crate) const LAST: u64 = 253_402_300_799;
+
 /// Seconds since 1970-01-01T00:00:00Z.
 pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())

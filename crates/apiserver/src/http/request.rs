@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::respond::Form;
 use crate::access::User;
+use crate::protobuf;
 use crate::refusal::Refusal;
 use crate::resource::{Registry, Resource, Subresource};
 use crate::selector::{FieldSelector, LabelSelector, Selector};
@@ -152,10 +153,17 @@ impl Call {
     /// The object in the body.
     ///
     /// # Errors
-    /// The refusal of a body that is not a JSON object.
+    /// The refusal of a body that is not an object.
     pub(super) fn object(&self) -> Result<Value, Refusal> {
+        if self.content_type == protobuf::MEDIA_TYPE {
+            return protobuf::decode(&self.body).map_err(|error| {
+                Refusal::bad_request(format!("the body of the request is not readable: {error}"))
+            });
+        }
         if !matches!(self.content_type.as_str(), "" | "*/*" | "application/json") {
-            return Err(Refusal::unsupported_media_type("application/json"));
+            return Err(Refusal::unsupported_media_type(
+                "application/json, application/vnd.kubernetes.protobuf",
+            ));
         }
         let value = self.json()?;
         if value.is_object() {

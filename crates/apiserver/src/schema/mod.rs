@@ -6,17 +6,17 @@
 //! ```text
 //! package io.k8s.api.core.v1
 //! ContainerPort
-//!   containerPort int  !                     required
-//!   protocol      string = TCP in SCTP TCP UDP   default and allowed values
+//!   containerPort int @3 !
+//!   protocol string @4 = TCP in SCTP TCP UDP
 //! Container
-//!   ports [ContainerPort] merge containerPort,protocol    list with merge keys
-//!   env   {string}                                        map
+//!   ports [ContainerPort] @6 merge containerPort,protocol
 //! ```
 //!
-//! A field's words: `!` (required), `merge K,…` (a strategic merge pairs items by the first key;
+//! `[T]` is a list, `{T}` a map from strings. A field's words: `@N` (number in the protobuf form;
+//! `@N.M` inside an embedded message), `?` (a pointer in Go: its zero is not its absence), `!` (required), `merge K,…` (a strategic merge pairs items by the first key;
 //! all of them make an item unique), `set` (a list merged as a set), `retain` (a strategic merge
 //! names the keys that stay), `= V` (default), `in A B` (allowed values). `...F` stands for the
-//! fields of type `F`.
+//! fields of type `F`; with a number, for a message of them.
 mod check;
 mod defaults;
 mod parse;
@@ -73,6 +73,10 @@ pub(crate) struct Field {
     pub(crate) allowed: Vec<String>,
     /// A strategic merge lists the keys that stay.
     pub(crate) retain: bool,
+    /// Where it is in the protobuf form: its number, after that of a message it is embedded in.
+    pub(crate) wire: Vec<u64>,
+    /// Its zero is not its absence.
+    pub(crate) pointer: bool,
 }
 
 /// A named type.

@@ -51,11 +51,19 @@ fn field(line: &str) -> (String, Field) {
     let mut words = line.split_whitespace();
     let name = words.next().expect("an indented line names a field").to_owned();
     let of = words.next().map_or(Type::Any, of);
-    let mut field =
-        Field { of, required: false, default: None, allowed: Vec::new(), retain: false };
+    let mut field = Field {
+        of,
+        required: false,
+        default: None,
+        allowed: Vec::new(),
+        retain: false,
+        wire: Vec::new(),
+        pointer: false,
+    };
     while let Some(word) = words.next() {
         match word {
             "!" => field.required = true,
+            "?" => field.pointer = true,
             "retain" => field.retain = true,
             "set" => merge(&mut field, Merge::Set),
             "merge" => {
@@ -68,6 +76,10 @@ fn field(line: &str) -> (String, Field) {
                 field.default = Some(value.unwrap_or_else(|_| Value::String(text.to_owned())));
             }
             "in" => field.allowed = words.by_ref().map(str::to_owned).collect(),
+            number if number.starts_with('@') => {
+                let path = number[1..].split('.').map(|part| part.parse().expect("a number"));
+                field.wire = path.collect();
+            }
             other => panic!("schema: {other:?} in {line:?} says nothing"),
         }
     }
@@ -112,9 +124,12 @@ fn expand(structs: &mut BTreeMap<String, Struct>) {
         let included: Vec<String> =
             of.fields.keys().filter(|name| name.starts_with("...")).cloned().collect();
         for name in included {
-            of.fields.remove(&name);
+            let prefix = of.fields.remove(&name).map(|field| field.wire).unwrap_or_default();
             let source = find(&name[3..], package, |full| all.contains_key(full));
-            of.fields.extend(all[&source].fields.clone());
+            for (name, mut field) in all[&source].fields.clone() {
+                field.wire.splice(0..0, prefix.clone());
+                of.fields.insert(name, field);
+            }
         }
     }
 }
