@@ -30,6 +30,9 @@ const MOST: usize = 256;
 /// How often DELs that a plugin left on disk are looked for. They are rare: it asks first.
 const PENDING_EVERY: Duration = Duration::from_secs(2);
 
+/// How long to wait when the process has no descriptor left for a plugin.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// The listening CNI socket.
 #[derive(Debug)]
 pub struct Server {
@@ -69,35 +72,35 @@ impl Server {
         }
     }
 
-    /// Answers plugins until it is dropped. DELs that wait on disk come first: what they release
-    /// is free for the first ADD.
+    /// Answers plugins, and does the DELs that wait on disk, until it is dropped.
     pub async fn serve(self, handle: Handle, metrics: Arc<Metrics>) {
         let Server { listener, paths } = self;
         let desk = Arc::new(Desk { handle, paths, metrics });
-        let places = Arc::new(Semaphore::new(MOST));
-        let mut talks = JoinSet::new();
-        let mut looks = tokio::time::interval(PENDING_EVERY);
-        loop {
-            tokio::select! {
-                biased;
-                _ = looks.tick() => desk.do_pending().await,
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => {
-                        let place = places.clone().try_acquire_owned();
-                        let desk = Arc::clone(&desk);
-                        talks.spawn(async move {
-                            let busy = place.is_err();
-                            desk.talk(stream, busy).await;
-                            drop(place);
-                        });
-                    }
-                    Err(error) => {
-                        tracing::warn!("accept on the CNI socket: {error}");
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
-                },
-                Some(_) = talks.join_next() => {}
-            }
+        tokio::join!(desk.do_pending_for_ever(), accept(&listener, &desk));
+    }
+}
+
+/// Talks to every plugin that connects, and ends its talks when it is dropped.
+async fn accept(listener: &UnixListener, desk: &Arc<Desk>) {
+    let places = Arc::new(Semaphore::new(MOST));
+    let mut talks = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let place = places.clone().try_acquire_owned();
+                    let desk = Arc::clone(desk);
+                    talks.spawn(async move {
+                        desk.talk(stream, place.is_err()).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!("accept on the CNI socket: {error}");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            },
+            Some(_) = talks.join_next() => {}
         }
     }
 }
@@ -110,6 +113,14 @@ struct Desk {
 }
 
 impl Desk {
+    async fn do_pending_for_ever(&self) {
+        let mut looks = tokio::time::interval(PENDING_EVERY);
+        loop {
+            looks.tick().await;
+            self.do_pending().await;
+        }
+    }
+
     async fn do_pending(&self) {
         let directory = self.paths.pending();
         let waiting = pending::list(&directory).unwrap_or_else(|error| {
