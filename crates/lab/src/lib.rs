@@ -7,6 +7,7 @@ pub mod directory;
 pub mod enter;
 pub mod host;
 pub mod images;
+pub mod manifest;
 pub mod node;
 pub mod plane;
 pub mod pod;
