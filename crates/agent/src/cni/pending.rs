@@ -5,6 +5,8 @@
 //! addresses: until it has read them nothing they release can be given to anyone. They are durable,
 //! because the leases they release are. A DEL is done before an ADD of the same attachment, so an
 //! old one never undoes a new ADD.
+//!
+//! Source: `docs/decisions/0010-a-del-without-an-agent-waits-on-disk.md`.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
