@@ -2,20 +2,28 @@
 //! its leases, and the sockets it answers on.
 
 pub mod admin;
+mod capability;
 pub mod cni;
 #[cfg(test)]
 mod fake;
 mod handle;
 pub mod install;
 pub mod journal;
+mod monitor;
 mod observe;
+mod places;
+mod rebuild;
 mod reconcile;
+mod run;
 #[cfg(test)]
 mod scratch;
 mod shown;
 mod sources;
 
+pub use capability::MissingCapability;
 pub use handle::{Attach, Attached, Handle, RequestError, Status};
 pub use observe::Metrics;
+pub use places::PlaceError;
 pub use reconcile::{FailureRow, Report, StepReport, Subject};
+pub use run::{RunError, Settings, cleanup, run};
 pub use shown::{Shown, View};

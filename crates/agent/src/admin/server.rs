@@ -150,9 +150,8 @@ async fn talk<P>(
         .header_read_timeout(ASK_WITHIN)
         .max_buf_size(8192)
         .serve_connection(TokioIo::new(stream), service);
-    match tokio::time::timeout(LEAVE_WITHIN, connection).await {
-        Ok(Err(error)) => tracing::debug!("admin connection: {error}"),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = tokio::time::timeout(LEAVE_WITHIN, connection).await {
+        tracing::debug!("admin connection: {error}");
     }
 }
 

@@ -28,7 +28,7 @@ use crate::sources::Sources;
 pub use report::{FailureRow, Report, StepReport, Subject};
 
 pub(crate) use pass::Steps;
-pub(crate) use step::{Step, table};
+pub(crate) use step::{InPlan, Step, table};
 
 use retry::Retry;
 use turn::Turn;

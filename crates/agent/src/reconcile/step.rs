@@ -50,10 +50,7 @@ pub(crate) struct InPlan<K: Ord, R> {
 /// The table of a plan that stands in the field `$field`.
 macro_rules! table {
     ($field:ident) => {
-        $crate::reconcile::step::InPlan {
-            get: |plan| &plan.$field,
-            get_mut: |plan| &mut plan.$field,
-        }
+        $crate::reconcile::InPlan { get: |plan| &plan.$field, get_mut: |plan| &mut plan.$field }
     };
 }
 

@@ -17,6 +17,9 @@ pub(super) struct Turn {
     checks: Vec<(Arc<Attachment>, Reply<Attached>)>,
 }
 
+/// An ADD that failed, with its error for whoever waits, or that nobody waits for.
+type Failed = (AttachmentKey, Option<(Reply<Attached>, RequestError)>);
+
 impl Loop {
     /// Decides every request on a copy of the World. Returns whether one of them was to stop.
     pub(super) fn take(&mut self, messages: Vec<Message>, turn: &mut Turn) -> bool {
@@ -125,7 +128,7 @@ impl Loop {
     }
 
     /// Takes ADDs that failed out again, and only then says so.
-    fn undo(&mut self, failed: Vec<(AttachmentKey, Option<(Reply<Attached>, RequestError)>)>) {
+    fn undo(&mut self, failed: Vec<Failed>) {
         if failed.is_empty() {
             return;
         }

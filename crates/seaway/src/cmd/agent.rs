@@ -1,10 +1,239 @@
 //! `seaway agent`.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-#[derive(clap::Args)]
-pub(crate) struct Args {}
+use agent::Settings;
+use anyhow::{Context, bail, ensure};
+use clap::{Subcommand, ValueEnum};
+use ipnet::IpNet;
+use kube::Access;
+use model::{Config, NodeName, PodLinkMode, Routing, Vxlan};
+use tracing_subscriber::EnvFilter;
+use wire::cni::Paths;
 
-pub(crate) fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    Ok(ExitCode::SUCCESS)
+/// Smallest MTU at which IPv6 works (RFC 8200 §5).
+const LEAST_MTU: u32 = 1280;
+
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Run,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Remove everything agents put on this node: links, routes, rules, nftables, files. Stop the agent first.
+    Cleanup(Cleanup),
+}
+
+/// Where things are on the node.
+#[derive(clap::Args)]
+struct Places {
+    /// Directory of the sockets.
+    #[arg(long, env = "SEAWAY_RUN_DIR", default_value = "/run/seaway", value_name = "DIR")]
+    run_dir: PathBuf,
+    /// Directory of the ledger of leases.
+    #[arg(long, env = "SEAWAY_STATE_DIR", default_value = "/var/lib/seaway", value_name = "DIR")]
+    state_dir: PathBuf,
+    /// Where the container runtime looks for network configurations.
+    #[arg(long, env = "SEAWAY_CNI_CONF_DIR", default_value = "/etc/cni/net.d", value_name = "DIR")]
+    cni_conf_dir: PathBuf,
+    /// Where the container runtime looks for CNI plugins.
+    #[arg(long, env = "SEAWAY_CNI_BIN_DIR", default_value = "/opt/cni/bin", value_name = "DIR")]
+    cni_bin_dir: PathBuf,
+    /// How to log, on stderr. RUST_LOG chooses what.
+    #[arg(long, env = "SEAWAY_LOG_FORMAT", default_value = "text", value_enum)]
+    log_format: LogFormat,
+}
+
+#[derive(clap::Args)]
+struct Cleanup {
+    #[command(flatten)]
+    places: Places,
+    /// Forget the leases too.
+    #[arg(long)]
+    ledger: bool,
+}
+
+#[derive(clap::Args)]
+struct Run {
+    #[command(flatten)]
+    places: Places,
+    /// Name of this machine's Node object.
+    #[arg(long, env = "SEAWAY_NODE_NAME", value_name = "NAME")]
+    node_name: Option<String>,
+    /// Kubeconfig file; the pod's service account when left out.
+    #[arg(long, env = "SEAWAY_KUBECONFIG", value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// How pods are joined to the node: routed or bridge.
+    #[arg(long, env = "SEAWAY_POD_LINK", default_value = "routed", value_name = "MODE")]
+    pod_link: PodLinkMode,
+    /// How packets cross between nodes: auto (direct on the same subnet, else VXLAN), direct or vxlan.
+    #[arg(long, env = "SEAWAY_ROUTING", default_value = "auto", value_name = "MODE")]
+    routing: Routing,
+    /// MTU of pods, in bytes; follows from the uplink when left out.
+    #[arg(long, env = "SEAWAY_MTU", value_name = "BYTES")]
+    mtu: Option<u32>,
+    /// UDP port of the overlay.
+    #[arg(long, env = "SEAWAY_VXLAN_PORT", default_value_t = Config::default().vxlan.port, value_name = "PORT")]
+    vxlan_port: u16,
+    /// Network identifier of the overlay, 24 bits.
+    #[arg(long, env = "SEAWAY_VXLAN_VNI", default_value_t = Config::default().vxlan.vni, value_name = "VNI")]
+    vxlan_vni: u32,
+    /// Let packets to outside of the cluster keep the pod's address.
+    #[arg(long, env = "SEAWAY_NO_MASQUERADE")]
+    no_masquerade: bool,
+    /// Destinations outside of the cluster that see the pod's own address.
+    #[arg(long, env = "SEAWAY_NON_MASQUERADE_CIDRS", value_delimiter = ',', value_name = "CIDR,…")]
+    non_masquerade_cidrs: Vec<IpNet>,
+    /// Address of metrics and probes, or "none".
+    #[arg(
+        long,
+        env = "SEAWAY_METRICS_BIND",
+        default_value = "127.0.0.1:9966",
+        value_name = "ADDR"
+    )]
+    metrics_bind: String,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    match args.command {
+        Some(Command::Cleanup(cleanup)) => clean(cleanup),
+        None => {
+            start_log(args.run.places.log_format)?;
+            agent::run(settings(args.run)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn clean(args: Cleanup) -> anyhow::Result<ExitCode> {
+    start_log(args.places.log_format)?;
+    let Places { run_dir, state_dir, cni_conf_dir, cni_bin_dir, .. } = args.places;
+    let paths = Paths { run_dir, state_dir };
+    let left = agent::cleanup(&paths, &cni_conf_dir, &cni_bin_dir, args.ledger)?;
+    for line in &left {
+        super::talk(&format!("seaway: left behind: {line}"));
+    }
+    Ok(if left.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn settings(run: Run) -> anyhow::Result<Settings> {
+    let node = run.node_name.filter(|name| !name.is_empty());
+    let node =
+        node.context("--node-name (SEAWAY_NODE_NAME): which Node object is this machine?")?;
+    if let Some(mtu) = run.mtu {
+        ensure!(
+            (LEAST_MTU..=65535).contains(&mtu),
+            "--mtu {mtu}: between {LEAST_MTU} (RFC 8200 §5) and 65535"
+        );
+    }
+    ensure!(
+        (1..1 << 24).contains(&run.vxlan_vni),
+        "--vxlan-vni {}: between 1 and {}",
+        run.vxlan_vni,
+        (1 << 24) - 1
+    );
+    ensure!(run.vxlan_port != 0, "--vxlan-port 0: between 1 and 65535");
+    Ok(Settings {
+        metrics: metrics(&run.metrics_bind)?,
+        config: Config {
+            node: NodeName(node),
+            pod_link: run.pod_link,
+            routing: run.routing,
+            vxlan: Vxlan { vni: run.vxlan_vni, port: run.vxlan_port },
+            mtu: run.mtu,
+            masquerade: !run.no_masquerade,
+            non_masquerade_cidrs: run.non_masquerade_cidrs,
+        },
+        access: run.kubeconfig.map_or(Access::InCluster, Access::Kubeconfig),
+        paths: Paths { run_dir: run.places.run_dir, state_dir: run.places.state_dir },
+        cni_conf_dir: run.places.cni_conf_dir,
+        cni_bin_dir: run.places.cni_bin_dir,
+    })
+}
+
+fn metrics(text: &str) -> anyhow::Result<Option<SocketAddr>> {
+    if text == "none" {
+        return Ok(None);
+    }
+    match text.parse() {
+        Ok(addr) => Ok(Some(addr)),
+        Err(_) => {
+            bail!("--metrics-bind {text:?}: an address and port like 127.0.0.1:9966, or none")
+        }
+    }
+}
+
+/// What is logged unless RUST_LOG says otherwise. The client's own errors are said by the watch.
+const LOG: &str = "info,kube_client=off";
+
+/// Logs to stderr: what RUST_LOG says, else [`LOG`].
+fn start_log(format: LogFormat) -> anyhow::Result<()> {
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| LOG.to_owned());
+    let filter =
+        EnvFilter::builder().parse(&filter).with_context(|| format!("RUST_LOG {filter:?}"))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn read(line: &str) -> anyhow::Result<Settings> {
+        settings(Cli::try_parse_from(line.split_whitespace())?.args.run)
+    }
+
+    #[test]
+    fn every_bad_value_is_named_with_its_flag() {
+        let cases = [
+            ("agent", "--node-name"),
+            ("agent --node-name a --mtu 1279", "--mtu 1279"),
+            ("agent --node-name a --pod-link bridged", "--pod-link"),
+            ("agent --node-name a --routing ipsec", "auto, direct, vxlan"),
+            ("agent --node-name a --vxlan-vni 16777216", "--vxlan-vni 16777216"),
+            ("agent --node-name a --vxlan-port 0", "--vxlan-port 0"),
+            ("agent --node-name a --non-masquerade-cidrs 10.0.0.0/8,10.0.0/8", "10.0.0/8"),
+            ("agent --node-name a --metrics-bind everywhere", "--metrics-bind"),
+        ];
+        for (line, named) in cases {
+            let error = format!("{:#}", read(line).unwrap_err());
+            assert!(error.contains(named), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn settings_follow_from_flags() {
+        let line = "agent --node-name a --pod-link bridge --routing vxlan --no-masquerade \
+                    --non-masquerade-cidrs 192.0.2.0/24,2001:db8::/32 --metrics-bind none --mtu 1400";
+        let settings = read(line).unwrap();
+        assert_eq!(settings.config.pod_link, PodLinkMode::Bridge);
+        assert_eq!(settings.config.non_masquerade_cidrs.len(), 2);
+        assert_eq!((settings.config.masquerade, settings.metrics), (false, None));
+        assert_eq!(settings.access, Access::InCluster);
+    }
 }

@@ -1,10 +1,74 @@
-//! `seaway dump`.
+//! `seaway dump`: what a node holds, asked from its agent.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
+
+use agent::admin::DUMPS;
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use clap::builder::PossibleValuesParser;
+
+/// The agent answers within its own limit of 15 s.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// What to print: a table of the kernel (links, addrs, pods, sysctls, neighbors, fdb, routes, rules, nft), or
+    /// what the agent knows (ipam, attachments, peers, rejected, plan, report), or all of it.
+    #[arg(value_parser = PossibleValuesParser::new(DUMPS.into_iter().chain(["all"])), hide_possible_values = true)]
+    what: String,
+    /// Directory of the agent's sockets.
+    #[arg(long, env = "SEAWAY_RUN_DIR", default_value = "/run/seaway", value_name = "DIR")]
+    run_dir: PathBuf,
+    /// How to print it; json only for ipam, rejected and report.
+    #[arg(short, long, default_value = "text", value_enum)]
+    output: Output,
+}
 
-pub(crate) fn run(_args: Args) -> anyhow::Result<ExitCode> {
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let socket = args.run_dir.join("agent.sock");
+    if args.what != "all" {
+        super::print(&ask(&socket, &args.what, args.output)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.output == Output::Json {
+        bail!("-o json prints one table: ipam, rejected or report");
+    }
+    for what in DUMPS.iter().filter(|what| **what != "plan") {
+        super::print(&format!("# {what}\n{}\n", ask(&socket, what, args.output)?));
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+fn ask(socket: &Path, what: &str, output: Output) -> anyhow::Result<String> {
+    let query = if output == Output::Json { "?o=json" } else { "" };
+    let (status, body) = get(socket, &format!("/dump/{what}{query}"))
+        .with_context(|| format!("ask the agent at {}; is it running?", socket.display()))?;
+    match (status, output) {
+        (200, _) => Ok(body),
+        (404, Output::Json) => bail!("{what} cannot be printed as json"),
+        (status, _) => bail!("the agent answered {status}: {}", body.trim_end()),
+    }
+}
+
+/// One HTTP/1.0 exchange: status and body.
+fn get(socket: &Path, path: &str) -> anyhow::Result<(u16, String)> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let (head, body) = text.split_once("\r\n\r\n").context("the answer is not HTTP")?;
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    Ok((status.context("the answer is not HTTP")?, body.to_owned()))
 }

@@ -1,0 +1,72 @@
+//! The kernel's places in the loop's order.
+
+use std::path::Path;
+
+use kernel::netlink::Netlink;
+use kernel::nft::Nft;
+use kernel::place::{Addrs, ForwardingEntries, Links, Neighbors, Pods, Routes, Rules, Sysctls};
+use model::chain;
+
+use crate::reconcile::{Step, Steps, table};
+use crate::sources::ReadHost;
+
+/// File in the run directory that remembers what settings of the whole node were before.
+pub(crate) const SYSCTLS: &str = "sysctls";
+
+/// A place could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("open {place}: {why}")]
+pub struct PlaceError {
+    place: &'static str,
+    why: String,
+}
+
+/// All places of the network namespace of this thread. `run_dir` keeps the values that settings of
+/// the whole node had before.
+///
+/// # Errors
+/// [`PlaceError`] for the first that does not open.
+pub(crate) fn steps(run_dir: &Path) -> Result<Steps, PlaceError> {
+    let links = opened("links", Links::open())?;
+    let addrs = opened("addrs", Addrs::open())?;
+    let pods = opened("pods", Pods::open())?;
+    let sysctls = opened("sysctls", Sysctls::open(run_dir.join(SYSCTLS)))?;
+    let neighbors = opened("neighbors", Neighbors::open())?;
+    let fdb = opened("fdb", ForwardingEntries::open())?;
+    let routes = opened("routes", Routes::open())?;
+    let rules = opened("rules", Rules::open())?;
+    let nft = opened("nft", Nft::open())?;
+    Ok(Steps::new(vec![
+        Box::new(Step::new("links", links, table!(links), |k, r| format!("{k} {r}")).carrying()),
+        Box::new(Step::new("addrs", addrs, table!(addrs), |(link, net), ()| {
+            format!("{net} dev {link}")
+        })),
+        Box::new(
+            Step::new("pods", pods, table!(pods), |k, r| format!("{k} dev {} {r}", k.host_link()))
+                .of_links(|key| Some(key.clone()))
+                .carrying(),
+        ),
+        Box::new(Step::new("sysctls", sysctls, table!(sysctls), |k, r| format!("{k} = {r}"))),
+        Box::new(Step::new("neighbors", neighbors, table!(neighbors), |k, r| format!("{k} {r}"))),
+        Box::new(Step::new("fdb", fdb, table!(fdb), |k, r| format!("{k} {r}"))),
+        Box::new(Step::new("routes", routes, table!(routes), |k, r| format!("{k} {r}"))),
+        Box::new(Step::new("rules", rules, table!(rules), |k, r| format!("{k} {r}"))),
+        Box::new(Step::new("nft", nft, table!(nft), |k, r| format!("{k} {r}")).atomic()),
+    ]))
+}
+
+pub(crate) fn opened<T, E>(place: &'static str, result: Result<T, E>) -> Result<T, PlaceError>
+where
+    E: std::error::Error + 'static,
+{
+    result.map_err(|error| PlaceError { place, why: chain(&error) })
+}
+
+/// A reader of the uplinks of this thread's network namespace.
+///
+/// # Errors
+/// [`PlaceError`] when there is no socket to ask through.
+pub(crate) fn host_reader() -> Result<ReadHost, PlaceError> {
+    let mut netlink = opened("host", Netlink::open())?;
+    Ok(Box::new(move || kernel::host::observe(&mut netlink).map_err(|error| chain(&error))))
+}

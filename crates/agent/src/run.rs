@@ -1,0 +1,242 @@
+//! The agent, put together: journal, places, loop, API server, sockets; and taken apart again.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+
+use kube::{Access, Nodes};
+use model::{Config, chain};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use wire::cni::Paths;
+
+use crate::admin::{self, Desk};
+use crate::handle::{Handle, Message, Status};
+use crate::journal::Journal;
+use crate::monitor::Monitoring;
+use crate::observe::Metrics;
+use crate::reconcile::{Loop, Parts, wall_clock};
+use crate::shown::Shown;
+use crate::sources::{Disturbed, Sources};
+use crate::{capability, cni, install, places, rebuild};
+
+/// Most messages that wait for the loop.
+const INBOX: usize = 1024;
+
+/// Everything `seaway agent` is told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What the network is like.
+    pub config: Config,
+    /// The API server.
+    pub access: Access,
+    /// Run and state directory.
+    pub paths: Paths,
+    /// Where runtimes look for network configurations.
+    pub cni_conf_dir: PathBuf,
+    /// Where runtimes look for plugins.
+    pub cni_bin_dir: PathBuf,
+    /// Address of metrics and probes; none when there should be no TCP socket.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// Why the agent did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It may not do what it must.
+    #[error(transparent)]
+    Capability(#[from] capability::MissingCapability),
+    /// The ledger is not to be had.
+    #[error(transparent)]
+    Journal(#[from] crate::journal::OpenError),
+    /// The ledger could not be rebuilt.
+    #[error("rebuild the ledger")]
+    Rebuild(#[source] crate::journal::CommitError),
+    /// The kernel is not to be had.
+    #[error(transparent)]
+    Place(#[from] places::PlaceError),
+    /// A place could not be read, so a lost ledger cannot be rebuilt.
+    #[error("read what the kernel shows: {0}")]
+    Read(String),
+    /// There is no client for the API server.
+    #[error(transparent)]
+    Connect(#[from] kube::ConnectError),
+    /// The CNI socket.
+    #[error(transparent)]
+    Cni(#[from] cni::ServeError),
+    /// The admin sockets.
+    #[error(transparent)]
+    Admin(#[from] admin::AdminError),
+    /// The plugin's binary.
+    #[error(transparent)]
+    Install(#[from] install::InstallError),
+    /// The operating system.
+    #[error("{attempt}")]
+    System {
+        /// What was attempted.
+        attempt: &'static str,
+        /// Why it failed.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The loop's thread ended by itself.
+    #[error("the loop stopped; its last words are in the log")]
+    LoopDied,
+}
+
+/// Runs the agent until SIGTERM or SIGINT. The network stays as it is when the agent stops.
+///
+/// # Errors
+/// [`RunError`].
+pub fn run(settings: Settings) -> Result<(), RunError> {
+    capability::check()?;
+    let metrics = Arc::new(Metrics::default());
+    let shown = Arc::new(Shown::default());
+    let disturbed = Disturbed::default();
+    let (inbox, messages) = sync_channel(INBOX);
+    let handle = Handle::new(inbox);
+    let (nodes, watched) = watch::channel(Nodes::default());
+    let sources = Sources::new(watched.clone(), disturbed.clone(), places::host_reader()?);
+    let monitor = Monitoring::start(disturbed, handle.clone(), Arc::clone(&metrics))?;
+    let parts = parts(&settings, messages, sources, &metrics, &shown)?;
+    let turning = std::thread::Builder::new()
+        .name("loop".to_owned())
+        .spawn(|| Loop::new(parts).run())
+        .map_err(system("start the loop's thread"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(system("start the runtime"))?;
+    let desk = Desk { handle: handle.clone(), shown, metrics };
+    let result = runtime.block_on(serve(&settings, desk, nodes, watched, &turning));
+    handle.stop();
+    drop(turning.join());
+    drop(monitor);
+    result
+}
+
+/// Opens the ledger and the places, and rebuilds a lost ledger.
+fn parts(
+    settings: &Settings,
+    inbox: Receiver<Message>,
+    sources: Sources,
+    metrics: &Arc<Metrics>,
+    shown: &Arc<Shown>,
+) -> Result<Parts, RunError> {
+    let (mut journal, found) = Journal::open(&settings.paths.state_dir, wall_clock())?;
+    let mut steps = places::steps(&settings.paths.run_dir)?;
+    let have = steps.read().map_err(RunError::Read)?;
+    rebuild::rebuild(&mut journal, &found, &have, metrics).map_err(RunError::Rebuild)?;
+    Ok(Parts {
+        inbox,
+        config: settings.config.clone(),
+        journal,
+        sources,
+        steps,
+        metrics: Arc::clone(metrics),
+        shown: Arc::clone(shown),
+    })
+}
+
+/// Everything that waits on sockets, until a signal.
+async fn serve(
+    settings: &Settings,
+    desk: Desk,
+    nodes: watch::Sender<Nodes>,
+    watched: watch::Receiver<Nodes>,
+    turning: &JoinHandle<()>,
+) -> Result<(), RunError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(system("wait for SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("wait for SIGINT"))?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(
+        cni::Server::bind(settings.paths.clone())?
+            .serve(desk.handle.clone(), Arc::clone(&desk.metrics)),
+    );
+    let socket = admin::Server::socket(&settings.paths.run_dir.join("agent.sock"))?;
+    tasks.spawn(socket.serve(desk.clone()));
+    if let Some(addr) = settings.metrics {
+        tasks.spawn(admin::Server::address(addr).await?.serve(desk.clone()));
+    }
+    install::plugin(&own_binary(), &settings.cni_bin_dir)?;
+    tasks.spawn(kube::watch_nodes(kube::connect(&settings.access).await?, nodes));
+    tasks.spawn(pass_on(watched, desk.clone()));
+    tasks.spawn(announce(settings.paths.clone(), settings.cni_conf_dir.clone(), desk.shown));
+    let mut alive = tokio::time::interval(std::time::Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = alive.tick() => if turning.is_finished() { return Err(RunError::LoopDied) },
+        }
+    }
+    tracing::info!("stopping; the network stays as it is");
+    Ok(())
+}
+
+/// This binary, by its name if it still has one: only then can it be linked to.
+fn own_binary() -> PathBuf {
+    let named = std::env::current_exe().ok().filter(|path| path.exists());
+    named.unwrap_or_else(|| PathBuf::from("/proc/self/exe"))
+}
+
+/// Wakes the loop whenever the nodes have a new level.
+async fn pass_on(mut watched: watch::Receiver<Nodes>, desk: Desk) {
+    while watched.changed().await.is_ok() {
+        desk.metrics.nodes(&watched.borrow_and_update());
+        desk.handle.wake();
+    }
+}
+
+/// Writes the network configuration once ADDs can be served.
+async fn announce(paths: Paths, dir: PathBuf, shown: Arc<Shown>) {
+    let mut status = shown.status();
+    let ready = status.wait_for(|status| matches!(status, Status::Ready { .. }));
+    if ready.await.is_err() {
+        return;
+    }
+    while let Err(error) = install::conflist(&paths, &dir) {
+        tracing::error!("{}; trying again", chain(&error));
+        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    }
+}
+
+/// Takes everything off the node that agents put there: the kernel's state, the configuration, the
+/// plugin and the sockets; with `ledger` also the leases. No agent may be running.
+///
+/// # Errors
+/// [`RunError`]; running it again goes on. What could not be removed is in the returned lines.
+pub fn cleanup(
+    paths: &Paths,
+    conf_dir: &Path,
+    bin_dir: &Path,
+    ledger: bool,
+) -> Result<Vec<String>, RunError> {
+    capability::check()?;
+    let (journal, _) = Journal::open(&paths.state_dir, wall_clock())?;
+    install::remove(&conf_dir.join(install::CONFLIST))?;
+    let report = places::steps(&paths.run_dir)?.pass(&plan::Plan::default(), Default::default());
+    tracing::info!("{report}");
+    install::remove(&bin_dir.join(install::PLUGIN))?;
+    for name in ["cni.sock", "agent.sock", places::SYSCTLS] {
+        install::remove(&paths.run_dir.join(name))?;
+    }
+    drop(journal);
+    if ledger {
+        for name in ["ledger", "ledger.lock"] {
+            install::remove(&paths.state_dir.join(name))?;
+        }
+    }
+    // Only empty ones go: what else is in them is not ours.
+    for dir in [&paths.run_dir, &paths.state_dir] {
+        drop(std::fs::remove_dir(dir));
+    }
+    Ok(report.failures().map(|failure| failure.text.clone()).collect())
+}
+
+fn system(attempt: &'static str) -> impl FnOnce(std::io::Error) -> RunError {
+    move |cause| RunError::System { attempt, cause }
+}
