@@ -232,6 +232,26 @@ impl Request {
         Request::new(attempt, RouteNetlinkMessage::NewLink(message), 0)
     }
 
+    /// Puts a link into a group, by which many can be removed together.
+    pub fn set_group<'a>(link: impl Into<LinkId<'a>>, group: u32) -> Self {
+        let link = link.into();
+        let mut message = named(link);
+        message.attributes.push(LinkAttribute::Group(group));
+        let attempt = format!("set link {link} group {group}");
+        Request::new(attempt, RouteNetlinkMessage::NewLink(message), 0)
+    }
+
+    /// Removes every link of a group. The kernel waits for running packets once and not per link.
+    pub fn delete_group(group: u32) -> Self {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::Group(group));
+        Request::new(
+            format!("delete links of group {group}"),
+            RouteNetlinkMessage::DelLink(message),
+            0,
+        )
+    }
+
     /// Removes a link; of a veth pair both ends go.
     pub fn delete_link<'a>(link: impl Into<LinkId<'a>>) -> Self {
         let link = link.into();

@@ -114,6 +114,17 @@ impl Netlink {
         Ok(rows)
     }
 
+    /// One neighbor; `None` when nothing is known of it. The kernel keeps the neighbors of all
+    /// namespaces in one table, so this is much cheaper than a list where there are many pods.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn neighbor(&mut self, index: u32, addr: IpAddr) -> Result<Option<NeighborRow>, Error> {
+        let request = RouteNetlinkMessage::GetNeighbour(neighbor(index, addr));
+        let attempt = format!("get neighbor {addr} dev if{index}");
+        self.get(&attempt, &request, NeighborRow::from_message)
+    }
+
     /// Forwarding entries of every bridge and VXLAN device, except the ones for a port's own address.
     ///
     /// # Errors

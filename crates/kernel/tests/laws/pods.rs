@@ -90,9 +90,10 @@ pub(crate) fn routed(netns: PathBuf, container_id: &str, host: u8, mtu: u32) -> 
     }
 }
 
-/// A pod on the node's bridge.
+/// A pod on the node's bridge; it knows the bridge's address without asking.
 pub(crate) fn bridged(netns: PathBuf, container_id: &str, host: u8, mtu: u32) -> PodLink {
     PodLink {
+        gateway_mac: Some(Mac::derive("bridge")),
         addrs: nets([&format!("10.244.1.{host}/24"), &format!("fd00:10:244:1::{host}/64")]),
         gateways: ips(["10.244.1.1", "fd00:10:244:1::1"]),
         master: Some(name("seaway0")),
@@ -146,9 +147,12 @@ impl Specimen for PodsSpecimen {
             [(key("a"), bridged(a.clone(), "a", 5, 1450)), (key("c"), bridged(c, "c", 7, 1450))]
                 .into_iter()
                 .collect(),
-            [(key("a"), routed(a, "a", 9, 1400)), (key("b"), bridged(b, "b", 6, 1400))]
-                .into_iter()
-                .collect(),
+            [
+                (key("a"), routed(a, "a", 9, 1400)),
+                (key("b"), PodLink { gateway_mac: None, ..bridged(b, "b", 6, 1400) }),
+            ]
+            .into_iter()
+            .collect(),
         ]
     }
 

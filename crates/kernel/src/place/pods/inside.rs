@@ -7,7 +7,7 @@ use model::{Family, IfName, Mac};
 use plan::{PROTOCOL, PodLink, RouteTable};
 
 use crate::netlink::{
-    Error, LinkChange, LinkKindRow, LinkRow, Netlink, Request, RouteRow, RouteSpec,
+    Error, LinkChange, LinkKindRow, LinkRow, NeighborRow, Netlink, Request, RouteRow, RouteSpec,
 };
 use crate::sysctl::{self, SysctlError};
 
@@ -74,12 +74,14 @@ pub(super) fn observe(ifname: &IfName, ends: Ends) -> Result<Inside, Error> {
         gateways.extend(route.spec.via);
     }
     gateways.sort_unstable();
-    let neighbors = our_neighbors(&mut netlink, link.index)?;
     // Every gateway has its neighbor, or none counts.
-    let macs: Vec<_> = gateways
+    let macs = gateways
         .iter()
-        .map(|gateway| neighbors.iter().find(|(addr, _)| addr == gateway).map(|(_, mac)| *mac))
-        .collect();
+        .map(|gateway| {
+            let neighbor = netlink.neighbor(link.index, *gateway)?;
+            Ok(neighbor.filter(is_ours).and_then(|neighbor| neighbor.mac))
+        })
+        .collect::<Result<Vec<_>, Error>>()?;
     let gateway_mac = match macs.first() {
         Some(first) if macs.iter().all(|mac| mac == first) => *first,
         _ => None,
@@ -117,9 +119,10 @@ pub(super) fn put(
         defaults = our_defaults(&mut netlink, link.index)?;
         let addrs = our_addrs(&mut netlink, link.index)?;
         requests.extend(addr_changes(link.index, &addrs, &row.addrs));
-        let stale = our_neighbors(&mut netlink, link.index)?.into_iter().map(|(addr, _)| addr);
-        let stale = stale.filter(|addr| row.gateway_mac.is_none() || !row.gateways.contains(addr));
-        requests.extend(stale.map(|addr| Request::delete_neighbor(link.index, addr)));
+        let neighbors = netlink.neighbors(Some(link.index))?;
+        let keep = |addr| row.gateway_mac.is_some() && row.gateways.contains(addr);
+        let stale = neighbors.iter().filter(|neighbor| is_ours(neighbor) && !keep(&neighbor.addr));
+        requests.extend(stale.map(|row| Request::delete_neighbor(link.index, row.addr)));
     }
     if let Some(mac) = row.gateway_mac {
         let neighbor = |via: &IpAddr| Request::put_neighbor(link.index, *via, mac, PROTOCOL);
@@ -217,8 +220,6 @@ fn our_defaults(netlink: &mut Netlink, index: u32) -> Result<Vec<RouteRow>, Erro
     Ok(routes)
 }
 
-fn our_neighbors(netlink: &mut Netlink, index: u32) -> Result<Vec<(IpAddr, Mac)>, Error> {
-    let rows = netlink.neighbors(Some(index))?.into_iter();
-    let ours = rows.filter(|row| row.permanent && row.protocol == PROTOCOL);
-    Ok(ours.filter_map(|row| Some((row.addr, row.mac?))).collect())
+fn is_ours(neighbor: &NeighborRow) -> bool {
+    neighbor.permanent && neighbor.protocol == PROTOCOL
 }

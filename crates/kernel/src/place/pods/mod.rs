@@ -16,7 +16,7 @@ mod inside;
 use std::error::Error as StdError;
 
 use model::{AttachmentKey, IfName, Mac};
-use plan::{Changes, Failure, Mechanism, ObserveError, PodLink, Put, Table};
+use plan::{Changes, Failure, Mechanism, ObserveError, PROTOCOL, PodLink, Put, Table};
 
 pub(super) use alias::AliasedKey;
 use inside::{Ends, Inside};
@@ -32,12 +32,26 @@ use crate::sysctl;
 /// forwarding entries lead to it.
 const PORT: PortFlags = PortFlags { hairpin: true, learning: false, flood: false };
 
+/// The link group of pods' links that are about to be removed, and are in no group otherwise.
+const DOOMED: u32 = 0x5ea_0000 + PROTOCOL as u32;
+
+/// How many links are removed together: their requests are one system call.
+const TOGETHER: usize = 256;
+
 type Cause = Box<dyn StdError + Send + Sync>;
 
 /// Pods' links.
 pub struct Pods {
     netlink: Netlink,
     entrant: Entrant,
+    home: Netns,
+}
+
+/// The host end of a pod's link, as listed.
+struct HostEnd {
+    link: LinkRow,
+    aliased: AliasedKey,
+    master: Option<IfName>,
 }
 
 /// A link with the name that follows from the key belongs to another attachment.
@@ -62,7 +76,8 @@ impl Pods {
     /// # Errors
     /// When no socket can be opened or no thread started.
     pub fn open() -> Result<Self, Error> {
-        Ok(Pods { netlink: Netlink::open()?, entrant: Entrant::start()? })
+        let (netlink, entrant) = (Netlink::open()?, Entrant::start()?);
+        Ok(Pods { netlink, entrant, home: Netns::current()? })
     }
 
     /// The row of one attachment, as [`Mechanism::observe`] would list it: for a pass that touches
@@ -79,36 +94,19 @@ impl Pods {
             Some(index) => self.netlink.link(index)?.map(|master| master.name),
             None => None,
         };
-        Ok(Some(self.row(&link, &aliased, master)))
+        let host = HostEnd { link, aliased, master };
+        Ok(self.look_inside(vec![host])?.pop().map(|(_, row)| row))
     }
 
-    /// The row of a host end, with what its pod shows.
-    fn row(&mut self, link: &LinkRow, aliased: &AliasedKey, master: Option<IfName>) -> PodLink {
-        let ends = Ends { index: link.index, peer: link.peer };
-        let ifname = aliased.key.ifname.clone();
-        let inside = Netns::open(&aliased.netns)
-            .and_then(|netns| self.entrant.run(&netns, move || inside::observe(&ifname, ends)));
-        let inside = match inside {
-            Ok(Ok(inside)) => inside,
-            Ok(Err(error)) => unseen(&aliased.key, &error),
-            Err(error) => unseen(&aliased.key, &error),
-        };
-        let port_is_sound = link.master.is_none() || link.port == Some(PORT);
-        let sound = link.up
-            && inside.up
-            && link.link_local != Some(true)
-            && link.mtu == inside.mtu
-            && port_is_sound;
-        PodLink {
-            netns: aliased.netns.clone(),
-            mtu: if sound { link.mtu } else { 0 },
-            host_mac: link.mac.unwrap_or(Mac([0; 6])),
-            mac: inside.mac,
-            addrs: inside.addrs,
-            gateways: inside.gateways,
-            gateway_mac: inside.gateway_mac,
-            master,
-        }
+    /// The rows of host ends, with what their pods show. One visit of the entrant reads them all.
+    fn look_inside(
+        &mut self,
+        hosts: Vec<HostEnd>,
+    ) -> Result<Vec<(AttachmentKey, PodLink)>, ObserveError> {
+        let home = self.home.clone();
+        let look = move || hosts.into_iter().map(|host| (host.aliased.key.clone(), host.row()));
+        let rows = self.entrant.run(&home, move || look().collect());
+        rows.map_err(|cause| ObserveError { attempt: "look into pods".into(), cause: cause.into() })
     }
 
     fn put(&mut self, key: &AttachmentKey, put: &Put<PodLink>) -> Result<(), Cause> {
@@ -135,6 +133,25 @@ impl Pods {
         self.entrant.run(&netns, move || inside::put(&ifname, ends, &row, is_new))??;
         self.netlink.send(Request::link_up(&key.host_link()))?;
         Ok(())
+    }
+
+    /// Removes links. Each removal makes the kernel wait for running packets, some 20 ms: several
+    /// go as a group, marked and removed in one batch that no kill comes between.
+    fn delete(&mut self, keys: &[&AttachmentKey]) -> Vec<Failure<AttachmentKey>> {
+        let write = |key: &&AttachmentKey, request| {
+            let attempt = format!("delete pod link {key}");
+            Write { key: (*key).clone(), attempt, request }
+        };
+        let writes: Vec<_> = match keys {
+            [key] => vec![write(key, Request::delete_link(&key.host_link()))],
+            [.., last] => {
+                let marks =
+                    keys.iter().map(|key| write(key, Request::set_group(&key.host_link(), DOOMED)));
+                marks.chain([write(last, Request::delete_group(DOOMED))]).collect()
+            }
+            [] => Vec::new(),
+        };
+        send(&mut self.netlink, writes, Error::is_gone)
     }
 
     /// Index and peer of a pair whose other end is the wanted interface of the pod. Any other pair
@@ -215,15 +232,13 @@ impl Mechanism for Pods {
 
     fn observe(&mut self) -> Result<Table<AttachmentKey, PodLink>, ObserveError> {
         let links = LinkNames::read(&mut self.netlink)?;
-        let mut table = Table::default();
-        for link in links.by_index.values() {
-            if let Some(aliased) = AliasedKey::parse(link) {
-                let master = link.master.and_then(|index| links.name(index));
-                let row = self.row(link, &aliased, master);
-                table.insert(aliased.key, row);
-            }
-        }
-        Ok(table)
+        let host_end = |link: &LinkRow| {
+            let aliased = AliasedKey::parse(link)?;
+            let master = link.master.and_then(|index| links.name(index));
+            Some(HostEnd { link: link.clone(), aliased, master })
+        };
+        let hosts = links.by_index.values().filter_map(host_end).collect();
+        Ok(self.look_inside(hosts)?.into_iter().collect())
     }
 
     fn apply(&mut self, changes: &Changes<AttachmentKey, PodLink>) -> Vec<Failure<AttachmentKey>> {
@@ -233,18 +248,40 @@ impl Mechanism for Pods {
                 failures.push(failure(key.clone(), format!("put pod link {key}"), cause));
             }
         }
-        let gone = |key: &AttachmentKey| {
-            let request = Request::delete_link(&key.host_link());
-            Write { key: key.clone(), attempt: format!("delete pod link {key}"), request }
-        };
-        let writes = changes.deletes.iter().rev().map(gone).collect();
-        failures.extend(send(&mut self.netlink, writes, Error::is_gone));
+        let keys: Vec<_> = changes.deletes.iter().rev().collect();
+        keys.chunks(TOGETHER).for_each(|keys| failures.extend(self.delete(keys)));
         failures
     }
 }
 
-/// What is known of a pod that cannot be looked into: nothing.
-fn unseen(key: &AttachmentKey, error: &dyn StdError) -> Inside {
-    tracing::debug!(%key, %error, "the pod's end cannot be read");
-    Inside::default()
+impl HostEnd {
+    /// The row it stands for. Moves the calling thread into the pod's namespace.
+    fn row(self) -> PodLink {
+        let HostEnd { link, aliased, master } = self;
+        let ends = Ends { index: link.index, peer: link.peer };
+        let inside = Netns::open(&aliased.netns)
+            .and_then(|netns| netns.enter())
+            .map_err(Cause::from)
+            .and_then(|()| Ok(inside::observe(&aliased.key.ifname, ends)?))
+            .unwrap_or_else(|error| {
+                // Nothing is known of a pod that cannot be looked into.
+                tracing::debug!(key = %aliased.key, %error, "the pod's end cannot be read");
+                Inside::default()
+            });
+        let sound = link.up
+            && inside.up
+            && link.link_local != Some(true)
+            && link.mtu == inside.mtu
+            && (link.master.is_none() || link.port == Some(PORT));
+        PodLink {
+            netns: aliased.netns,
+            mtu: if sound { link.mtu } else { 0 },
+            host_mac: link.mac.unwrap_or(Mac([0; 6])),
+            mac: inside.mac,
+            addrs: inside.addrs,
+            gateways: inside.gateways,
+            gateway_mac: inside.gateway_mac,
+            master,
+        }
+    }
 }
