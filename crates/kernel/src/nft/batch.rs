@@ -12,7 +12,7 @@ use super::abi::{self, msg};
 use super::bytes;
 use super::encode::{self, Lowered};
 use super::lower::Inexpressible;
-use super::set::write_element;
+use super::set::{check_declaration, write_element};
 use super::socket::ACK;
 use super::wire::{Head, Writer};
 
@@ -61,7 +61,10 @@ impl<'a> Todo<'a> {
     fn put(&mut self, key: &'a Key, put: &'a Put<Row>) -> Result<(), Inexpressible> {
         match (key, &put.row) {
             (Key::Table(_), Row::Table) => self.tables.push(key),
-            (Key::Set(..), Row::Set(set)) => self.sets.push((key, set)),
+            (Key::Set(..), Row::Set(set)) => {
+                check_declaration(set)?;
+                self.sets.push((key, set));
+            }
             (Key::Chain(family, _), Row::Chain(chain)) => {
                 let rules = encode::lower_all(*family, &chain.rules)?;
                 self.chains.push((key, chain, rules));
@@ -88,6 +91,12 @@ impl<'a> Todo<'a> {
             && self.elements.is_empty()
             && self.deletes.is_empty()
             && self.resets.is_empty()
+    }
+
+    /// Families whose tables go, with all that is in them.
+    fn deleted_tables(&self) -> BTreeSet<TableFamily> {
+        let tables = self.deletes.iter().filter(|key| matches!(key, Key::Table(_)));
+        tables.map(|key| encode::family(key)).collect()
     }
 
     /// Leaves the rows of `keys` out.
@@ -175,9 +184,8 @@ impl<'a> Batch<'a> {
         for (key, ..) in &todo.chains {
             self.remove(key, msg::DELRULE, |out| encode::write_rules_of(out, key));
         }
-        let whole = |key: &Key| todo.deletes.contains(&&Key::Table(encode::family(key)));
-        let tables = todo.deletes.iter().any(|key| matches!(key, Key::Table(_)));
-        let kept = |key: &&&Key| !tables || !whole(key);
+        let tables = todo.deleted_tables();
+        let kept = |key: &&&Key| !tables.contains(&encode::family(key));
         for key in todo.deletes.iter().filter(kept) {
             if let Key::Chain(..) = key {
                 self.remove(key, msg::DELRULE, |out| encode::write_rules_of(out, key));
@@ -207,12 +215,7 @@ impl<'a> Batch<'a> {
     }
 
     fn drop_names(&mut self, todo: &Todo<'a>) {
-        let tables: BTreeSet<_> = todo
-            .deletes
-            .iter()
-            .filter(|key| matches!(key, Key::Table(_)))
-            .map(|key| encode::family(key))
-            .collect();
+        let tables = todo.deleted_tables();
         for key in &todo.deletes {
             match key {
                 Key::Table(_) => self.remove(key, msg::DELTABLE, encode::write_table),

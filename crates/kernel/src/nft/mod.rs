@@ -5,6 +5,8 @@
 //! Tables of others are never read beyond their names, nor written.
 
 mod abi;
+#[cfg(test)]
+mod arbitrary;
 mod batch;
 mod bytes;
 mod decode;
@@ -15,6 +17,8 @@ mod lower;
 mod raise;
 mod set;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use foreign::{ForeignChain, foreign};

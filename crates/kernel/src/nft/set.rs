@@ -8,10 +8,16 @@ use plan::nft::{Data, DataType, Set, Type, Value};
 use super::abi::{NFTA_LIST_ELEM, data, element, set};
 use super::bytes;
 use super::expression::{read_verdict, write_verdict};
+use super::lower::Inexpressible;
 use super::wire::{Attrs, Writer};
 
 /// Bits of one type in the id of a concatenation.
 const TYPE_BITS: u32 = 6;
+
+/// Most types that an id has room for.
+const FIELDS: usize = 5;
+/// Longest key or value, `NFT_DATA_VALUE_MAXLEN`.
+const LENGTH: u32 = 64;
 
 const TYPES: [Type; 7] = [
     Type::Ipv4Addr,
@@ -54,6 +60,29 @@ fn len(types: &[Type]) -> u32 {
         [one] => bytes::width(*one),
         many => many.iter().map(|kind| bytes::width(*kind).next_multiple_of(4)).sum(),
     }
+}
+
+/// Whether a set can be declared like this and read back.
+///
+/// # Errors
+/// [`Inexpressible`] for a key or value without fields or with too many, and for intervals of
+/// anything but addresses.
+pub(super) fn check_declaration(declared: &Set) -> Result<(), Inexpressible> {
+    let fits = |types: &[Type]| (1..=FIELDS).contains(&types.len()) && len(types) <= LENGTH;
+    let data_fits = match &declared.data {
+        None | Some(DataType::Verdict) => true,
+        Some(DataType::Values(types)) => fits(types),
+    };
+    if !fits(&declared.key) || !data_fits {
+        return Err(Inexpressible(format!(
+            "keys and values have 1 to {FIELDS} fields, {LENGTH} bytes"
+        )));
+    }
+    let addresses = [&[Type::Ipv4Addr], &[Type::Ipv6Addr]];
+    if declared.interval && !addresses.iter().any(|types| declared.key == *types) {
+        return Err(Inexpressible("intervals are of addresses alone".to_owned()));
+    }
+    Ok(())
 }
 
 /// Writes what follows the set's name.

@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[path = "../../src/nft/arbitrary.rs"]
+#[expect(dead_code, reason = "shared with the unit tests, which use all of it")]
+mod arbitrary;
+mod elements;
 mod laws;
 mod refusals;
 mod shapes;

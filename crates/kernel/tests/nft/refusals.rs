@@ -45,6 +45,8 @@ fn a_row_that_the_kernel_refuses_is_named_and_does_not_stop_the_others() {
     let late = Hook { kind: ChainKind::Nat, point: HookPoint::Forward, priority: 0 };
     let forward = Row::Chain(Chain { hook: Some(late), rules: vec![] });
     let long = Rule { statements: vec![accept()], comment: Some("x".repeat(300)) };
+    let ports = Set { key: vec![Type::InetService], data: None, interval: true };
+    let ports_as_intervals = Row::Set(ports);
     let commented = Row::Chain(Chain { hook: None, rules: vec![long] });
     let cases = [
         (
@@ -64,6 +66,10 @@ fn a_row_that_the_kernel_refuses_is_named_and_does_not_stop_the_others() {
         (
             vec![(chain_key("bad"), chain(vec![equals(Field::Dport, v4(1))]))],
             "put chain inet seaway bad: rule th dport 10.0.0.1: th dport is never 10.0.0.1",
+        ),
+        (
+            vec![(Key::Set(INET, set_name("bad")), ports_as_intervals)],
+            "put set inet seaway bad { type inet_service; flags interval; }: intervals are of",
         ),
         (vec![(chain_key("bad"), forward)], "put chain inet seaway bad: Operation not supported"),
         (vec![(chain_key("bad"), commented)], "put chain inet seaway bad: rule accept comment"),
