@@ -51,16 +51,32 @@ fn own_ports() -> MutexGuard<'static, BTreeMap<(libc::c_int, u32), usize>> {
     OWN_PORTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The port of a socket of this process, known as such while the value lives.
+#[derive(Debug)]
+pub(crate) struct OwnPort {
+    protocol: libc::c_int,
+    port: u32,
+}
+
+impl OwnPort {
+    /// Binds `fd` to a port of the kernel's choice.
+    pub(crate) fn bind(fd: &OwnedFd, protocol: libc::c_int) -> io::Result<Self> {
+        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+        let port = getsockname::<NetlinkAddr>(fd.as_raw_fd())?.pid();
+        *own_ports().entry((protocol, port)).or_default() += 1;
+        Ok(OwnPort { protocol, port })
+    }
+}
+
 /// A bound netlink socket, unconnected, close-on-exec.
 #[derive(Debug)]
 pub(crate) struct Socket {
     fd: OwnedFd,
-    protocol: libc::c_int,
-    port: u32,
+    own: OwnPort,
     buffer: Vec<u8>,
 }
 
-impl Drop for Socket {
+impl Drop for OwnPort {
     fn drop(&mut self) {
         if let Entry::Occupied(mut sockets) = own_ports().entry((self.protocol, self.port)) {
             *sockets.get_mut() -= 1;
@@ -96,10 +112,8 @@ impl Socket {
         }
         enlarge(&fd)?;
         setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(ANSWER_SECONDS, 0))?;
-        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-        let port = getsockname::<NetlinkAddr>(fd.as_raw_fd())?.pid();
-        *own_ports().entry((protocol, port)).or_default() += 1;
-        Ok(Socket { fd, protocol, port, buffer: vec![0; RECEIVE_BUFFER] })
+        let own = OwnPort::bind(&fd, protocol)?;
+        Ok(Socket { fd, own, buffer: vec![0; RECEIVE_BUFFER] })
     }
 
     /// Joins a multicast group by its number.
@@ -110,7 +124,7 @@ impl Socket {
 
     /// The port the kernel gave this socket.
     pub(crate) fn port(&self) -> u32 {
-        self.port
+        self.own.port
     }
 
     /// Sends `bytes` to the kernel in one datagram.

@@ -13,6 +13,7 @@ use nix::sys::time::TimeVal;
 
 use super::abi::{NFTA_GEN_ID, msg};
 use super::wire::{Head, Message, Writer, messages, u32_ne};
+use crate::netlink::socket::OwnPort;
 
 /// `NLM_F_ACK`.
 pub(super) const ACK: u16 = 4;
@@ -31,6 +32,8 @@ const DATAGRAM: usize = 1 << 17;
 #[derive(Debug)]
 pub(super) struct Socket {
     fd: OwnedFd,
+    /// Tells a monitor of this process that the changes are its own.
+    _own: OwnPort,
     seq: u32,
     buffer: Vec<u8>,
 }
@@ -51,7 +54,8 @@ impl Socket {
         let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
         let seconds = i64::try_from(SILENCE.as_secs()).expect("a few seconds");
         setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(seconds, 0))?;
-        Ok(Socket { fd, seq: 0, buffer: vec![0; DATAGRAM] })
+        let own = OwnPort::bind(&fd, libc::NETLINK_NETFILTER)?;
+        Ok(Socket { fd, _own: own, seq: 0, buffer: vec![0; DATAGRAM] })
     }
 
     /// Asks for all objects of one kind and shows each to `visit`.
