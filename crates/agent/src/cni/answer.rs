@@ -139,9 +139,12 @@ pub(super) fn result_of(attached: &Attached, netns: &str) -> AddResult {
         table: None,
         scope: None,
     };
+    // As leased, primary family first (CRI-3): a link's own addresses are in canonical order.
+    let leased = attached.attachment.addrs.iter();
+    let leased = leased.filter_map(|addr| link.addrs.iter().find(|net| net.addr() == *addr));
     AddResult {
         interfaces: vec![host, pod],
-        ips: link.addrs.iter().map(ip).collect(),
+        ips: leased.map(ip).collect(),
         routes: link.gateways.iter().map(default).collect(),
         ..AddResult::default()
     }
