@@ -200,3 +200,85 @@ fn lease(
     }
     Ok((addrs, early))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use model::{Node, Protocol};
+
+    use super::*;
+
+    /// Node a with one container, `there`, that has hostPort 8080.
+    fn world() -> World {
+        let mut world = World::default();
+        world.config.node = "a".into();
+        let node = Node {
+            name: "a".into(),
+            internal_ips: vec!["192.0.2.1".parse().unwrap()],
+            pod_cidrs: vec!["10.244.1.0/24".parse().unwrap()],
+        };
+        world.nodes.insert(node.name.clone(), Arc::new(node));
+        let there = Request { port_mappings: vec![port(8080)], ..request("there") };
+        let there = attach(&there, &world, &Released::new(), 0).unwrap().attachment;
+        world.attachments.insert(there.key.clone(), Arc::new(there));
+        world
+    }
+
+    fn request(name: &str) -> Request {
+        Request {
+            key: AttachmentKey { container_id: name.to_owned(), ifname: "eth0".parse().unwrap() },
+            network: "seaway".to_owned(),
+            netns: format!("/run/netns/{name}").into(),
+            pod: None,
+            addrs: Vec::new(),
+            mac: None,
+            port_mappings: Vec::new(),
+        }
+    }
+
+    fn port(host_port: u16) -> PortMapping {
+        PortMapping { host_port, container_port: 80, protocol: Protocol::Tcp, host_ip: None }
+    }
+
+    fn refusal(request: &Request) -> String {
+        attach(request, &world(), &Released::new(), 0).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_attached_is_not_attached_again() {
+        let why = "there/eth0 is attached already, in /run/netns/there";
+        assert_eq!(refusal(&request("there")), why);
+        let other = Request { netns: "/run/netns/other".into(), ..request("there") };
+        assert_eq!(refusal(&other), why);
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_met_says_which_part_of_it() {
+        let ask = request("new");
+        let cases = [
+            (
+                Request { mac: Some(Mac([1, 0, 0, 0, 0, 1])), ..ask.clone() },
+                "hardware address 01:00:00:00:00:01 was requested, and is not one of a single interface",
+            ),
+            (
+                Request { port_mappings: vec![port(8080)], ..ask.clone() },
+                "hostPort 8080/tcp is taken by there/eth0",
+            ),
+            (
+                Request { port_mappings: vec![port(81), port(81)], ..ask.clone() },
+                "hostPort 81/tcp is taken by new/eth0",
+            ),
+            (Request { port_mappings: vec![port(0)], ..ask.clone() }, "port 0 is no port: 0 to 80"),
+            (
+                Request { addrs: vec!["10.244.1.2".parse().unwrap()], ..ask.clone() },
+                "10.244.1.2 was requested, and is leased to there/eth0",
+            ),
+        ];
+        for (request, why) in cases {
+            assert_eq!(refusal(&request), why);
+        }
+        let long = Request { netns: "/n".repeat(130).into(), ..ask };
+        assert!(refusal(&long).contains("longer than a link's alias may be"));
+    }
+}

@@ -83,10 +83,28 @@ fn usable(
     if let Some((other, owner)) = overlap(cidr, taken) {
         return Err(format!("{cidr} overlaps {other} of Node {owner}, which keeps it"));
     }
+    if let Some(never) = never_pods().find(|never| never.contains(&cidr) || cidr.contains(never)) {
+        return Err(format!("{cidr} overlaps {never}, which is no pod's"));
+    }
     match node_ips.range(cidr.network()..=cidr.broadcast()).next() {
         Some((ip, owner)) => Err(format!("{cidr} holds {ip}, an address of Node {owner}")),
         None => Ok(pool),
     }
+}
+
+/// Loopback, link-local, multicast and unspecified addresses (RFC 6890): a CIDR that reaches into
+/// them, a mistyped 0.0.0.0/0 first of all, would take the node's own traffic away.
+fn never_pods() -> impl Iterator<Item = IpNet> {
+    let never = [
+        "0.0.0.0/8",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "224.0.0.0/3",
+        "::/127",
+        "fe80::/10",
+        "ff00::/8",
+    ];
+    never.into_iter().filter_map(|text| text.parse().ok())
 }
 
 /// Prefixes nest or are disjoint, so only the neighbors in order can overlap `cidr`.
