@@ -10,6 +10,7 @@ use seaway_kernel::host;
 use seaway_kernel::monitor::{Changed, Monitor};
 use seaway_kernel::netlink::{Netlink, Request};
 use seaway_kernel::netns::unshare_thread;
+use seaway_kernel::nft::Nft;
 use seaway_kernel::place::{Neighbors, Routes, Rules};
 
 fn run(command: &str) {
@@ -129,6 +130,12 @@ fn links_and_addresses_are_news_for_the_uplinks() {
 #[test]
 fn a_change_of_our_table_names_who_did_it() {
     let (mut monitor, _) = prepared();
+    let mut own = Nft::open().unwrap();
+    let family = plan::nft::TableFamily::Inet;
+    put(&mut own, plan::nft::Key::Table(family), plan::nft::Row::Table);
+    assert_eq!(heard(&mut monitor), [], "our own transaction");
+    run("nft delete table inet seaway");
+    assert_eq!(heard(&mut monitor).len(), 1);
     run("nft add table inet seaway");
     run("nft delete table inet seaway");
     let news = heard(&mut monitor);
