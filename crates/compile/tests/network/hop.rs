@@ -276,7 +276,7 @@ impl<'a> Way<'a> {
         match walk.rewrites.first() {
             Some(Rewrite::To { side: Nat::Dnat, addr, port }) => {
                 self.flow.dst = *addr;
-                self.flow.dport = port.unwrap_or(self.flow.dport);
+                self.flow.dport = *port;
                 self.translated = true;
             }
             Some(Rewrite::To { side: Nat::Snat, addr, .. }) => self.flow.src = *addr,

@@ -13,6 +13,9 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+/// An element's key and what it leads to.
+pub(crate) type Element = (Vec<Value>, Option<Data>);
+
 fn name() -> impl Strategy<Value = String> {
     "[a-z][a-z0-9-]{0,14}"
 }
@@ -157,7 +160,7 @@ fn types() -> impl Strategy<Value = Vec<Type>> {
 }
 
 /// A set or map with elements that have no key in common.
-pub(crate) fn set() -> BoxedStrategy<(Set, Vec<(Vec<Value>, Option<Data>)>)> {
+pub(crate) fn set() -> BoxedStrategy<(Set, Vec<Element>)> {
     let data = prop_oneof![
         Just(None),
         Just(Some(DataType::Verdict)),
@@ -200,10 +203,10 @@ fn element_data(declared: &Set) -> BoxedStrategy<Option<Data>> {
 }
 
 /// Leaves elements out whose keys are equal or prefixes that overlap.
-fn apart(elements: Vec<(Vec<Value>, Option<Data>)>) -> Vec<(Vec<Value>, Option<Data>)> {
-    let (mut kept, mut keys): (Vec<(Vec<Value>, _)>, BTreeSet<_>) = Default::default();
+fn apart(elements: Vec<Element>) -> Vec<Element> {
+    let (mut kept, mut keys): (Vec<Element>, BTreeSet<_>) = Default::default();
     for (key, data) in elements {
-        let overlaps = |(other, _): &(Vec<Value>, _)| match (key.as_slice(), other.as_slice()) {
+        let overlaps = |(other, _): &Element| match (key.as_slice(), other.as_slice()) {
             ([Value::Prefix(a)], [Value::Prefix(b)]) => a.contains(b) || b.contains(a),
             _ => false,
         };

@@ -12,7 +12,7 @@ use crate::shapes::set_name;
 use crate::{INET, Rows, arbitrary, explain, isolated, put};
 
 /// A table with one arbitrary set, and the chains that its verdicts lead to.
-fn table((declared, elements): (Set, Vec<(Vec<Value>, Option<Data>)>)) -> Rows {
+fn table((declared, elements): (Set, Vec<arbitrary::Element>)) -> Rows {
     let mut rows = Rows::default();
     rows.insert(Key::Table(INET), Row::Table);
     rows.insert(Key::Set(INET, set_name("s")), Row::Set(declared));
@@ -60,6 +60,7 @@ fn frontends(count: u32) -> Rows {
 
 /// Prints what it takes; `--nocapture` shows it.
 #[test]
+#[expect(clippy::print_stdout, reason = "the numbers are what one runs it for")]
 fn ten_thousand_elements_are_written_at_once_and_one_more_alone() {
     isolated(|| {
         let mut kernel = Nft::open().unwrap();

@@ -38,14 +38,14 @@ pub enum Outcome {
 /// A new address for a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rewrite {
-    /// Destination or source becomes this address, and this port if the map has one.
+    /// Destination or source becomes this address and port.
     To {
         /// Which side.
         side: Nat,
         /// New address.
         addr: IpAddr,
-        /// New port; `None` keeps it.
-        port: Option<u16>,
+        /// New port.
+        port: u16,
     },
     /// Source becomes an address of the link it leaves by.
     Masquerade {
@@ -230,10 +230,8 @@ impl<'a> Walker<'a, '_> {
     fn rewrite(&self, side: Nat, ipv6: bool, fields: &[Field], map: &SetName) -> Next<'a> {
         let Some(Data::Values(to)) = self.lead(fields, map) else { return Next::Rule };
         let (addr, port) = match to.as_slice() {
-            [Value::Ipv4(addr), Value::Port(port)] => (IpAddr::V4(*addr), Some(*port)),
-            [Value::Ipv6(addr), Value::Port(port)] => (IpAddr::V6(*addr), Some(*port)),
-            [Value::Ipv4(addr)] => (IpAddr::V4(*addr), None),
-            [Value::Ipv6(addr)] => (IpAddr::V6(*addr), None),
+            [Value::Ipv4(addr), Value::Port(port)] => (IpAddr::V4(*addr), *port),
+            [Value::Ipv6(addr), Value::Port(port)] => (IpAddr::V6(*addr), *port),
             _ => return Next::Rule,
         };
         let same_family = matches!(self.packet.field(Field::Nfproto, self.surroundings),

@@ -190,7 +190,7 @@ fn nat_is_chosen_for_the_first_packet_of_a_flow_by_the_first_map_that_leads_some
     .collect();
     let addr = "10.0.0.9".parse().unwrap();
     let rewrites = [
-        Rewrite::To { side: Nat::Dnat, addr, port: Some(8080) },
+        Rewrite::To { side: Nat::Dnat, addr, port: 8080 },
         Rewrite::Masquerade { fully_random: true },
     ];
     let walk = run(&table, &packet());

@@ -1,0 +1,356 @@
+//! The walk against the kernel: the same rules do the same to the same packets.
+//!
+//! client (eth0 10.1.0.2) ── c0 router s0 ── server (eth0 10.2.0.2)
+
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
+use std::thread;
+use std::time::Duration;
+
+use plan::nft::{
+    ChainKind, CtState, CtStatus, Data, DataType, Field, HookPoint, Key, Nat, NatSource, Network,
+    Op, Outcome, Packet, RejectWith, Rewrite, Row, Rule, Set, Statement, Surroundings, Transport,
+    Type, Value, Verdict, fib_type, walk,
+};
+use seaway_kernel::netns::Netns;
+use seaway_kernel::nft::Nft;
+
+use crate::shapes::{base, chain_name, equals, name, prefix, set_name};
+use crate::{INET, Rows, isolated, put, run};
+
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 2));
+const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 2, 0, 2));
+const TO_CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1));
+const TO_SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 2, 0, 1));
+/// Ports that the server and the router answer at.
+const OPEN: [u16; 2] = [7000, 7001];
+/// How long no answer is silence: nothing here takes longer than a few milliseconds.
+const SILENCE: Duration = Duration::from_millis(250);
+
+/// What a client notices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Notice {
+    /// Its packet arrived at this port and seemed to come from there.
+    Seen(IpAddr, u16),
+    /// It was told off.
+    Refused,
+    /// Nothing came back.
+    Silence,
+}
+
+/// Joins a namespace to this one: `link` here, `eth0` there.
+fn cable(netns: &Netns, link: &str, here: &str, there: &str, gateway: IpAddr) {
+    let path = format!("/proc/{}/fd/{}", std::process::id(), netns.as_fd().as_raw_fd());
+    run("ip", &format!("link add {link} type veth peer name eth0 netns {path}"));
+    run("ip", &format!("addr add {here}/24 dev {link}"));
+    run("ip", &format!("link set {link} up"));
+    netns
+        .run(|| {
+            run("ip", "link set lo up");
+            run("ip", &format!("addr add {there}/24 dev eth0"));
+            run("ip", "link set eth0 up");
+            run("ip", &format!("route add default via {gateway}"));
+        })
+        .unwrap();
+}
+
+/// Answers each packet and connection at the open ports with the address it seemed to come from.
+fn serve(addrs: &[IpAddr]) {
+    for (addr, port) in addrs.iter().flat_map(|addr| OPEN.map(|port| (*addr, port))) {
+        let udp = UdpSocket::bind((addr, port)).unwrap();
+        let tcp = TcpListener::bind((addr, port)).unwrap();
+        thread::spawn(move || {
+            let mut byte = [0; 1];
+            while let Ok((_, from)) = udp.recv_from(&mut byte) {
+                let _sent = udp.send_to(format!("{} {port}", from.ip()).as_bytes(), from);
+            }
+        });
+        thread::spawn(move || {
+            while let Ok((mut stream, from)) = tcp.accept() {
+                let _sent = stream.write_all(format!("{} {port}", from.ip()).as_bytes());
+                let _closed = stream.shutdown(Shutdown::Write);
+            }
+        });
+    }
+}
+
+fn seen(text: &str) -> Notice {
+    let (from, port) = text.split_once(' ').unwrap();
+    Notice::Seen(from.parse().unwrap(), port.parse().unwrap())
+}
+
+fn probe(protocol: u8, to: SocketAddr) -> Notice {
+    let asked = if protocol == 6 { probe_tcp(to) } else { probe_udp(to) };
+    match asked {
+        Ok(text) => seen(&text),
+        Err(e) if e.kind() == ErrorKind::ConnectionRefused => Notice::Refused,
+        Err(e) if matches!(e.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => {
+            Notice::Silence
+        }
+        Err(e) => panic!("probe {to}: {e}"),
+    }
+}
+
+fn probe_udp(to: SocketAddr) -> std::io::Result<String> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    socket.connect(to)?;
+    socket.set_read_timeout(Some(SILENCE))?;
+    socket.send(b"?")?;
+    let mut answer = [0; 64];
+    let len = socket.recv(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer[..len]).into_owned())
+}
+
+fn probe_tcp(to: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&to, SILENCE)?;
+    stream.set_read_timeout(Some(SILENCE))?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// What the walk says the client notices of the first packet of a flow.
+fn predict(rows: &Rows, protocol: u8, to: SocketAddr) -> Notice {
+    let local = BTreeSet::from([TO_CLIENT, TO_SERVER]);
+    let links = ["10.1.0.0/24", "10.2.0.0/24"].map(|net| net.parse().unwrap()).into();
+    let surroundings = Surroundings { local, links };
+    let mut flow = Flow { src: CLIENT, dst: to, mark: 0, status: BTreeSet::new() };
+    let at = |flow: &mut Flow, point| flow.pass(rows, protocol, point, &surroundings);
+    let mut points = vec![HookPoint::Prerouting];
+    if let Some(notice) = at(&mut flow, points[0]) {
+        return notice;
+    }
+    let is_local = surroundings.fib_type(flow.dst.ip()) == fib_type::LOCAL;
+    points = if is_local {
+        vec![HookPoint::Input]
+    } else {
+        vec![HookPoint::Forward, HookPoint::Postrouting]
+    };
+    let stopped = points.into_iter().find_map(|point| at(&mut flow, point));
+    let port = flow.dst.port();
+    stopped.unwrap_or(if OPEN.contains(&port) {
+        Notice::Seen(flow.src, port)
+    } else {
+        Notice::Refused
+    })
+}
+
+struct Flow {
+    src: IpAddr,
+    dst: SocketAddr,
+    mark: u32,
+    status: BTreeSet<CtStatus>,
+}
+
+impl Flow {
+    /// Takes the packet through one hook; what the client notices if it ends there.
+    fn pass(
+        &mut self,
+        rows: &Rows,
+        protocol: u8,
+        point: HookPoint,
+        surroundings: &Surroundings,
+    ) -> Option<Notice> {
+        let leaves = matches!(point, HookPoint::Forward | HookPoint::Postrouting);
+        let transport = Transport::Ports { protocol, sport: 0, dport: self.dst.port() };
+        let packet = Packet {
+            iif: Some("c0".parse().unwrap()),
+            oif: leaves.then(|| "s0".parse().unwrap()),
+            ether: None,
+            network: Network::Ip { src: self.src, dst: self.dst.ip(), transport },
+            ct_state: CtState::New,
+            ct_status: self.status.clone(),
+            mark: self.mark,
+        };
+        let walk = walk(rows, INET, point, &packet, surroundings);
+        self.mark = walk.mark;
+        for rewrite in walk.rewrites {
+            match rewrite {
+                Rewrite::To { side: Nat::Dnat, addr, port } => {
+                    self.dst = SocketAddr::new(addr, port);
+                    self.status.insert(CtStatus::Dnat);
+                }
+                Rewrite::To { side: Nat::Snat, addr, .. } => self.src = addr,
+                Rewrite::Masquerade { .. } => self.src = TO_SERVER,
+            }
+        }
+        match walk.outcome {
+            Outcome::Accept => None,
+            Outcome::Drop => Some(Notice::Silence),
+            Outcome::Reject(_) => Some(Notice::Refused),
+        }
+    }
+}
+
+fn rule(statements: Vec<Statement>) -> Rule {
+    Rule { statements, comment: None }
+}
+
+fn drop_it() -> Statement {
+    Statement::Verdict(Verdict::Drop)
+}
+
+fn udp() -> Statement {
+    equals(Field::L4proto, Value::Number(17))
+}
+
+fn tcp() -> Statement {
+    equals(Field::L4proto, Value::Number(6))
+}
+
+fn port(port: u16) -> Statement {
+    equals(Field::Dport, Value::Port(port))
+}
+
+/// Lets what comes back pass.
+fn answers() -> Rule {
+    let states = [CtState::Established, CtState::Related].into();
+    rule(vec![Statement::CtState(states), Statement::Verdict(Verdict::Accept)])
+}
+
+/// A table with these base chains, all in their usual places.
+fn table(chains: Vec<(HookPoint, ChainKind, Vec<Rule>)>) -> Rows {
+    let mut rows = Rows::default();
+    rows.insert(Key::Table(INET), Row::Table);
+    for (point, kind, rules) in chains {
+        let key = Key::Chain(INET, chain_name(&format!("{kind}-{point}")));
+        rows.insert(key, base(kind, point, 0, rules));
+    }
+    rows
+}
+
+fn with(
+    mut rows: Rows,
+    set: &str,
+    declared: Set,
+    elements: Vec<(Vec<Value>, Option<Data>)>,
+) -> Rows {
+    rows.insert(Key::Set(INET, set_name(set)), Row::Set(declared));
+    for (key, data) in elements {
+        rows.insert(Key::Element(INET, set_name(set), key), Row::Element(data));
+    }
+    rows
+}
+
+fn filters() -> Rows {
+    let pods = Statement::Lookup(vec![Field::Iifname, Field::Ip4Saddr], Op::Eq, set_name("pods"));
+    let declared = Set { key: vec![Type::IfName, Type::Ipv4Addr], data: None, interval: false };
+    let IpAddr::V4(client) = CLIENT else { panic!("CLIENT is IPv4") };
+    let filter = ChainKind::Filter;
+    let forward = vec![
+        answers(),
+        rule(vec![tcp(), port(7001), Statement::Reject(RejectWith::TcpReset)]),
+        rule(vec![udp(), port(7001), pods, Statement::Reject(RejectWith::PortUnreachable)]),
+        rule(vec![equals(Field::Iifname, name("c*")), udp(), port(7000), Statement::SetMark(9)]),
+        rule(vec![equals(Field::Mark, Value::Mark(9)), Statement::Counter, drop_it()]),
+    ];
+    let input = vec![
+        rule(vec![equals(Field::Ip4Saddr, prefix("10.1.0.0/25")), tcp(), drop_it()]),
+        rule(vec![Statement::Match(Field::Oifname, Op::Ne, name("s0")), port(7001), drop_it()]),
+    ];
+    let rows =
+        table(vec![(HookPoint::Forward, filter, forward), (HookPoint::Input, filter, input)]);
+    with(rows, "pods", declared, vec![(vec![name("c0"), Value::Ipv4(client)], None)])
+}
+
+fn verdict_maps() -> Rows {
+    let vmap = Statement::Vmap(vec![Field::L4proto, Field::Dport], set_name("ports"));
+    let declared = Set {
+        key: vec![Type::InetProto, Type::InetService],
+        data: Some(DataType::Verdict),
+        interval: false,
+    };
+    let to = |protocol, port, verdict| {
+        (vec![Value::Number(protocol), Value::Port(port)], Some(Data::Verdict(verdict)))
+    };
+    let elements = vec![
+        to(6, 7000, Verdict::Goto(chain_name("away"))),
+        to(6, 7001, Verdict::Jump(chain_name("back"))),
+        to(17, 7000, Verdict::Return),
+    ];
+    let forward = vec![answers(), rule(vec![vmap]), rule(vec![drop_it()])];
+    let mut rows = table(vec![(HookPoint::Forward, ChainKind::Filter, forward)]);
+    for (chain, rules) in [
+        ("away", vec![rule(vec![Statement::Counter])]),
+        ("back", vec![rule(vec![Statement::Verdict(Verdict::Return)]), rule(vec![drop_it()])]),
+    ] {
+        let chain_row = plan::nft::Chain { hook: None, rules };
+        rows.insert(Key::Chain(INET, chain_name(chain)), Row::Chain(chain_row));
+    }
+    with(rows, "ports", declared, elements)
+}
+
+/// A port of the router leads to the server, as `hostPort` does, and what leaves is masqueraded.
+fn translation() -> Rows {
+    let key = vec![Field::L4proto, Field::Dport];
+    let source = NatSource::Map { ipv6: false, fields: key, map: set_name("ports") };
+    let local = equals(Field::FibDaddrType, Value::Number(fib_type::LOCAL));
+    let declared = Set {
+        key: vec![Type::InetProto, Type::InetService],
+        data: Some(DataType::Values(vec![Type::Ipv4Addr, Type::InetService])),
+        interval: false,
+    };
+    let IpAddr::V4(server) = SERVER else { panic!("SERVER is IPv4") };
+    let to = |protocol, port| {
+        let backend = Data::Values(vec![Value::Ipv4(server), Value::Port(7000)]);
+        (vec![Value::Number(protocol), Value::Port(port)], Some(backend))
+    };
+    let nat = ChainKind::Nat;
+    let pre = vec![rule(vec![local, Statement::Nat(Nat::Dnat, source)])];
+    let post = vec![rule(vec![
+        Statement::Lookup(vec![Field::Ip4Daddr], Op::Eq, set_name("outside")),
+        tcp(),
+        Statement::Masquerade { fully_random: true },
+    ])];
+    let forward = vec![rule(vec![Statement::CtStatus([CtStatus::Dnat].into()), udp(), drop_it()])];
+    let rows = table(vec![
+        (HookPoint::Prerouting, nat, pre),
+        (HookPoint::Postrouting, nat, post),
+        (HookPoint::Forward, ChainKind::Filter, forward),
+    ]);
+    let outside = Set { key: vec![Type::Ipv4Addr], data: None, interval: true };
+    let rows = with(rows, "outside", outside, vec![(vec![prefix("10.2.0.0/24")], None)]);
+    with(rows, "ports", declared, vec![to(6, 8080), to(17, 8080), to(6, 7001)])
+}
+
+#[test]
+fn the_walk_says_what_the_kernel_does() {
+    isolated(|| {
+        let (client, server) = (Netns::fresh().unwrap(), Netns::fresh().unwrap());
+        run("ip", "link set lo up");
+        run("sysctl", "-qw net.ipv4.ip_forward=1");
+        cable(&client, "c0", "10.1.0.1", "10.1.0.2", TO_CLIENT);
+        cable(&server, "s0", "10.2.0.1", "10.2.0.2", TO_SERVER);
+        server.run(|| serve(&[SERVER])).unwrap();
+        serve(&[TO_CLIENT, TO_SERVER]);
+        let mut kernel = Nft::open().unwrap();
+        let tables = [
+            ("no rules", Rows::default()),
+            ("filters", filters()),
+            ("verdict maps", verdict_maps()),
+            ("translation", translation()),
+        ];
+        for (title, rows) in tables {
+            put(&mut kernel, &rows);
+            for (protocol, addr, port) in probes() {
+                let to = SocketAddr::new(addr, port);
+                let noticed = client.run(|| probe(protocol, to)).unwrap();
+                let predicted = predict(&rows, protocol, to);
+                assert_eq!(predicted, noticed, "{title}: protocol {protocol} to {to}");
+            }
+        }
+    });
+}
+
+/// Protocol, address and port of each probe: the server and both addresses of the router.
+fn probes() -> Vec<(u8, IpAddr, u16)> {
+    let mut probes = Vec::new();
+    for protocol in [6, 17] {
+        for addr in [SERVER, TO_CLIENT, TO_SERVER] {
+            probes.extend([7000, 7001, 8080].map(|port| (protocol, addr, port)));
+        }
+    }
+    probes
+}
