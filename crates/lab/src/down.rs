@@ -33,7 +33,7 @@ pub enum Found {
 #[derive(Debug, thiserror::Error)]
 pub enum DownError {
     /// Its processes are still there.
-    #[error("lab {0}: its processes have not ended in {} s", PATIENCE.as_secs())]
+    #[error("lab {0}: its processes have not ended in {PATIENCE:?}")]
     Slow(String),
     /// The supervisor could not be told.
     #[error("end the supervisor of lab {name} (needs root)")]

@@ -1,12 +1,13 @@
 //! A lab that is up, for whoever wants to use it: tests, `seaway check`, the command line.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use crate::control::{AskError, ask};
 use crate::directory::Directory;
-use crate::enter::{Entrance, Namespaces};
-use crate::node;
+use crate::enter::Namespaces;
+use crate::node::{self, ContainerOf, Reply};
 use crate::spec::{LabName, Spec};
 use crate::supervisor::{Joined, Outside, Request};
 use crate::topology;
@@ -24,15 +25,8 @@ pub struct Lab {
 pub enum Target {
     /// A node, by name.
     Node(String),
-    /// A container of a pod; the first one when `None`.
-    Pod {
-        /// `metadata.namespace`.
-        namespace: String,
-        /// `metadata.name`.
-        name: String,
-        /// Name of the container.
-        container: Option<String>,
-    },
+    /// A container of a pod.
+    Container(ContainerOf),
     /// A host that is not a node.
     Outside(Outside),
 }
@@ -63,14 +57,12 @@ pub enum LabError {
         known: String,
     },
     /// No node runs the pod.
-    #[error("no node of lab {lab} runs pod {pod}{}", said(.reasons))]
+    #[error("no node of lab {lab} runs pod {pod}")]
     NoPod {
         /// `namespace/name`.
         pod: String,
         /// The lab.
         lab: LabName,
-        /// What nodes that know the pod said.
-        reasons: Vec<String>,
     },
     /// The supervisor or a node did not do as asked.
     #[error(transparent)]
@@ -117,9 +109,8 @@ impl Lab {
     pub fn nodes(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.directory.path().join("nodes"));
         let names = entries.into_iter().flatten().flatten();
-        let mut numbers: Vec<u32> = names
-            .filter_map(|entry| topology::node_number(entry.file_name().to_str()?))
-            .collect();
+        let mut numbers: Vec<u32> =
+            names.filter_map(|entry| topology::node_number(entry.file_name().to_str()?)).collect();
         numbers.sort_unstable();
         numbers.into_iter().map(topology::node_name).collect()
     }
@@ -132,9 +123,21 @@ impl Lab {
         match target {
             Target::Outside(outside) => self.enter_outside(*outside),
             Target::Node(name) => self.enter_node(name),
-            Target::Pod { namespace, name, container } => {
-                self.enter_pod(namespace, name, container.as_deref())
+            Target::Container(of) => self.enter_container(of),
+        }
+    }
+
+    /// The log file of a container's newest run, as this machine sees it.
+    ///
+    /// # Errors
+    /// [`LabError`] when no node runs the pod, or the container has never run.
+    pub fn log_of(&self, of: &ContainerOf) -> Result<PathBuf, LabError> {
+        match self.ask_nodes(of, &node::Request::Log(of.clone()))? {
+            (node, Reply::Log(path), _) => {
+                let below = path.strip_prefix("/run").unwrap_or(&path);
+                Ok(self.directory.node(&node).run().join(below))
             }
+            (_, other, _) => Err(unexpected(&other)),
         }
     }
 
@@ -169,33 +172,35 @@ impl Lab {
 
     fn enter_node(&self, name: &str) -> Result<Namespaces, LabError> {
         self.known(name)?;
-        let socket = self.directory.node(name).control_socket();
-        let (entrance, fds): (Entrance, _) = ask(&socket, &node::Request::Node)?;
-        Ok(Namespaces { entrance, fds })
+        match ask(&self.directory.node(name).control_socket(), &node::Request::Node)? {
+            (Reply::Entrance(entrance), fds) => Ok(Namespaces { entrance, fds }),
+            (other, _) => Err(unexpected(&other)),
+        }
     }
 
-    fn enter_pod(
+    fn enter_container(&self, of: &ContainerOf) -> Result<Namespaces, LabError> {
+        match self.ask_nodes(of, &node::Request::Pod(of.clone()))? {
+            (_, Reply::Entrance(entrance), fds) => Ok(Namespaces { entrance, fds }),
+            (_, other, _) => Err(unexpected(&other)),
+        }
+    }
+
+    /// Asks every node about a container until one knows it; gives that node's name, too.
+    fn ask_nodes(
         &self,
-        namespace: &str,
-        name: &str,
-        container: Option<&str>,
-    ) -> Result<Namespaces, LabError> {
-        let request = node::Request::Pod {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            container: container.map(str::to_owned),
-        };
-        let mut reasons = Vec::new();
+        of: &ContainerOf,
+        request: &node::Request,
+    ) -> Result<(String, Reply, Vec<OwnedFd>), LabError> {
         for node in self.nodes() {
-            match ask(&self.directory.node(&node).control_socket(), &request) {
-                Ok((Some(entrance), fds)) => return Ok(Namespaces { entrance, fds }),
-                // The pod is not there, or the node is dead.
-                Ok((None, _)) | Err(AskError::NotUp { .. }) => {}
-                Err(AskError::Refused(why)) => reasons.push(why),
+            match ask(&self.directory.node(&node).control_socket(), request) {
+                // A dead node runs nothing.
+                Ok((Reply::Elsewhere, _)) | Err(AskError::NotUp { .. }) => {}
+                Ok((reply, fds)) => return Ok((node, reply, fds)),
                 Err(other) => return Err(other.into()),
             }
         }
-        Err(LabError::NoPod { pod: format!("{namespace}/{name}"), lab: self.name.clone(), reasons })
+        let pod = format!("{}/{}", of.namespace, of.pod);
+        Err(LabError::NoPod { pod, lab: self.name.clone() })
     }
 
     fn known(&self, name: &str) -> Result<(), LabError> {
@@ -208,10 +213,6 @@ impl Lab {
     }
 }
 
-fn unexpected(answer: &Joined) -> LabError {
-    AskError::Refused(format!("the supervisor answered {answer:?}")).into()
-}
-
-fn said(reasons: &[String]) -> String {
-    reasons.iter().map(|why| format!(": {why}")).collect()
+fn unexpected(answer: &impl std::fmt::Debug) -> LabError {
+    AskError::Refused(format!("an answer to another question: {answer:?}")).into()
 }

@@ -152,9 +152,7 @@ fn pod_trouble(pod: Option<&Pod>) -> Option<(String, bool)> {
         let Some(state) = container.state.as_ref() else { continue };
         let (reason, message) = match (&state.waiting, &state.terminated) {
             (Some(waiting), _) => (waiting.reason.clone(), waiting.message.clone()),
-            (None, Some(end)) => {
-                (end.reason.clone(), Some(format!("exit code {}", end.exit_code)))
-            }
+            (None, Some(end)) => (end.reason.clone(), Some(format!("exit code {}", end.exit_code))),
             (None, None) => continue,
         };
         let reason = reason.unwrap_or_default();
@@ -234,9 +232,7 @@ mod tests {
     fn a_node_says_how_far_it_got() {
         let node = |json: Value| serde_json::from_value::<Node>(json).unwrap();
         let cidrs = json!({ "podCIDRs": ["10.244.1.0/24"] });
-        let status = |status: &str| {
-            json!({ "conditions": [{ "type": "Ready", "status": status, "message": "m" }] })
-        };
+        let status = |status: &str| json!({ "conditions": [{ "type": "Ready", "status": status, "message": "m" }] });
         let named = json!({ "metadata": {} });
         let unready = json!({ "metadata": {}, "spec": cidrs, "status": status("False") });
         let ready = json!({ "metadata": {}, "spec": cidrs, "status": status("True") });

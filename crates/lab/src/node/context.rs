@@ -7,7 +7,7 @@ use crate::children::Children;
 
 /// A node as its pod runner sees it. Paths are those inside the node's mount namespace.
 ///
-/// The pod runner (`pod::run`) gets this by `Arc`. It watches the pods bound to `name`, runs them,
+/// The pod runner ([`crate::pod::Runner`]) gets this by `Arc`. It watches the pods bound to `name`, runs them,
 /// and starts every process through `children`.
 #[derive(Debug)]
 pub struct Context {
@@ -23,8 +23,6 @@ pub struct Context {
     pub cni_conf_dir: PathBuf,
     /// Where CNI plugins are (`/run/cni/bin`).
     pub cni_bin_dir: PathBuf,
-    /// Image map entries as typed, `NAME=COMMAND`.
-    pub images: Vec<String>,
     /// Starts and waits for every process of the node.
     pub children: Children,
 }

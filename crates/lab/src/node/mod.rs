@@ -19,12 +19,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 pub use context::Context;
-pub use requests::Request;
+pub use requests::{ContainerOf, Reply, Request};
 pub use settings::Settings;
 
 use crate::children::Children;
 use crate::control;
 use crate::directory::NodeDirectory;
+use crate::images::Images;
+use crate::pod::{self, Runner};
 
 /// Name the process of a node is called by.
 pub const ROLE: &str = "seaway-lab-node";
@@ -76,14 +78,21 @@ async fn live(settings: Settings, log: File) -> Result<(), NodeError> {
     let access = Access::Kubeconfig(context.kubeconfig.clone());
     let client = kube::connect(&access).await.map_err(NodeError::of("reach the API server"))?;
 
+    let mut images = Images::default();
+    for entry in &settings.spec.images {
+        images.map(entry).map_err(NodeError::of("read the image map"))?;
+    }
+    let pods = pod::Settings { images, ..pod::Settings::default() };
+    let pods = Runner::start(context.clone(), client.clone(), pods);
+    let pods = Arc::new(pods.map_err(NodeError::of("start the pod runner"))?);
     let (shown, ready) = watch::channel(Err("the node has just started".to_owned()));
-    let served = context.clone();
-    let answer = move |request| requests::answer(request, served.clone());
+    let asked = pods.clone();
+    let answer = move |request| requests::answer(request, asked.clone());
     tracing::info!("node {} starts", context.name);
     tokio::select! {
         () = control::serve(listener, answer) => {}
         () = agent::keep(&context, &settings, log) => {}
-        () = readiness::watch(&context, shown) => {}
+        () = readiness::watch(&context, &pods, shown) => {}
         () = registration::keep(client, &context, ready) => {}
         _ = end.recv() => {}
     }
@@ -99,7 +108,6 @@ fn context(settings: &Settings, children: Children) -> Context {
         kubeconfig: run_dir.join("kubeconfig"),
         cni_conf_dir: run_dir.join("cni/net.d"),
         cni_bin_dir: run_dir.join("cni/bin"),
-        images: settings.spec.images.clone(),
         run_dir,
         children,
     }

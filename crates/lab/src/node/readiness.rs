@@ -8,6 +8,7 @@ use tokio::sync::watch::Sender;
 
 use super::context::Context;
 use super::registration::Readiness;
+use crate::pod::Runner;
 
 /// How often it is looked at while everybody waits for the first time, and later (containerd: on every
 /// change of the folder; the kubelet: 5 s).
@@ -15,9 +16,9 @@ const FIRST: Duration = Duration::from_millis(20);
 const LATER: Duration = Duration::from_secs(2);
 
 /// Looks again and again and shows the newest answer in `out`, until nobody listens.
-pub(super) async fn watch(context: &Context, out: Sender<Readiness>) {
+pub(super) async fn watch(context: &Context, pods: &Runner, out: Sender<Readiness>) {
     loop {
-        let readiness = look(context).await;
+        let readiness = look(context, pods).await;
         let pause = if readiness.is_ok() { LATER } else { FIRST };
         out.send_if_modified(|shown| {
             let changed = *shown != readiness;
@@ -31,11 +32,12 @@ pub(super) async fn watch(context: &Context, out: Sender<Readiness>) {
     }
 }
 
-async fn look(context: &Context) -> Readiness {
+/// A folder is looked at for nothing; a plugin is a process, so it is asked only once it can answer.
+async fn look(context: &Context, pods: &Runner) -> Readiness {
     if !has_configuration(&context.cni_conf_dir) {
         return Err("cni plugin not initialized".to_owned());
     }
-    Ok(())
+    pods.network().await.map_err(|error| model::chain(&error))
 }
 
 /// Source: libcni `ConfFiles`, the endings it looks for.

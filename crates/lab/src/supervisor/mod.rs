@@ -21,7 +21,7 @@ use nix::mount::{MsFlags, mount};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use requests::{Joined, Request};
+pub use requests::{Joined, Outside, Request};
 pub use start::{StartError, start};
 
 use crate::children::Children;

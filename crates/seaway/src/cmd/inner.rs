@@ -1,7 +1,7 @@
 //! Roles this binary plays for itself and for container runtimes: chosen by the name it is called
 //! by, or by environment, never by a person.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use lab::images::{echo, shell};
@@ -18,10 +18,28 @@ pub(crate) fn run() -> Option<ExitCode> {
     match &*name {
         "seaway-cni" => Some(super::cni::run()),
         lab::pod::init::ROLE => Some(lab::pod::init::run()),
+        lab::supervisor::ROLE => Some(part(lab::supervisor::run)),
+        lab::node::ROLE => Some(part(lab::node::run)),
         echo::ROLE => Some(echo::run(&arguments())),
         shell::ROLE => Some(shell::run(&arguments())),
         _ if super::cni::is_asked_for() => Some(super::cni::run()),
         _ => None,
+    }
+}
+
+/// Runs a part of the lab: its one argument is its directory, its standard error is its log.
+fn part<E: std::error::Error + 'static>(run: impl FnOnce(&Path) -> Result<(), E>) -> ExitCode {
+    super::log_to_stderr();
+    let Some(directory) = std::env::args_os().nth(1) else {
+        super::talk("this part of the lab is started by the lab, with its directory");
+        return ExitCode::FAILURE;
+    };
+    match run(Path::new(&directory)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{}", model::chain(&error));
+            ExitCode::FAILURE
+        }
     }
 }
 

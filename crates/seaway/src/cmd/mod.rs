@@ -18,3 +18,15 @@ pub(crate) fn talk(line: &str) {
 pub(crate) fn print(text: &str) {
     print!("{text}");
 }
+
+/// Logs to stderr, one line each: what RUST_LOG says, else info.
+pub(crate) fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(tracing::Level::INFO.into())
+        .from_env_lossy();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+}

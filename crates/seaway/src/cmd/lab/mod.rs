@@ -1,0 +1,149 @@
+//! `seaway lab`: make, use and remove clusters on this machine.
+
+mod logs;
+mod objects;
+mod run;
+mod status;
+mod up;
+
+use std::process::ExitCode;
+
+use lab::directory::Directory;
+use lab::down::{Found, down};
+use lab::lab::Lab;
+use lab::spec::LabName;
+
+use super::{print, talk};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Name of the lab.
+    #[arg(long, global = true, default_value = "lab", env = "SEAWAY_LAB")]
+    name: LabName,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Make a lab and wait until everything in it is ready.
+    Up(Box<up::Args>),
+    /// Take a lab down; nothing of it is left, whatever state it is in.
+    Down(DownArgs),
+    /// List the labs of this machine.
+    List,
+    /// Show nodes and pods.
+    Status(status::Args),
+    /// Make or change the objects of manifests.
+    Apply(objects::Args),
+    /// Delete the objects of manifests.
+    Delete(objects::Args),
+    /// Run a command in a container of a pod.
+    Exec(run::Exec),
+    /// Run a command on a node.
+    Node(run::OnNode),
+    /// Run a command on the host outside that uses the cluster.
+    Client(run::Outside),
+    /// Run a command on the host outside that the cluster uses.
+    Internet(run::Outside),
+    /// Run a command on the underlay's router.
+    Router(run::Outside),
+    /// Run a command on the underlay's switch, where every node's cable ends.
+    Switch(run::Outside),
+    /// Print logs: of a container, a node and its agent, or the lab itself.
+    Logs(logs::Args),
+    /// Print the path of the kubeconfig.
+    Kubeconfig,
+    /// Run kubectl against the lab.
+    Kubectl(run::Kubectl),
+    /// Start one more node, or one that died or left.
+    Join(JoinArgs),
+    /// Take a node out: its pods end, then the node.
+    Leave(LeaveArgs),
+}
+
+#[derive(clap::Args)]
+struct DownArgs {
+    /// Every lab of this machine.
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(clap::Args)]
+struct JoinArgs {
+    /// Name of the node; the next number when left out.
+    node: Option<String>,
+    /// How long the node may take to be ready, in seconds.
+    #[arg(long, default_value_t = 60)]
+    timeout: u64,
+}
+
+#[derive(clap::Args)]
+struct LeaveArgs {
+    /// Name of the node.
+    node: String,
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let Args { name, command } = args;
+    match command {
+        Command::Up(args) => up::run(name, *args),
+        Command::Down(args) => take_down(&name, &args),
+        Command::List => list(),
+        Command::Status(args) => status::run(&open(&name)?, &args),
+        Command::Apply(args) => objects::apply(&open(&name)?, &args),
+        Command::Delete(args) => objects::delete(&open(&name)?, &args),
+        Command::Exec(args) => run::exec(&open(&name)?, args),
+        Command::Node(args) => run::on_node(&open(&name)?, args),
+        Command::Client(args) => run::outside(&open(&name)?, run::CLIENT, &args),
+        Command::Internet(args) => run::outside(&open(&name)?, run::INTERNET, &args),
+        Command::Router(args) => run::outside(&open(&name)?, run::ROUTER, &args),
+        Command::Switch(args) => run::outside(&open(&name)?, run::SWITCH, &args),
+        Command::Logs(args) => logs::run(&Directory::of(&name), args),
+        Command::Kubeconfig => {
+            print(&format!("{}\n", open(&name)?.kubeconfig().display()));
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Kubectl(args) => run::kubectl(&open(&name)?, &args),
+        Command::Join(args) => join(&open(&name)?, &args),
+        Command::Leave(args) => {
+            open(&name)?.leave(&args.node)?;
+            talk(&format!("{} has left lab {name}", args.node));
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// The lab, which must be up and ours to use.
+fn open(name: &LabName) -> anyhow::Result<Lab> {
+    Ok(Lab::open(name)?)
+}
+
+fn take_down(name: &LabName, args: &DownArgs) -> anyhow::Result<ExitCode> {
+    let names = if args.all { Directory::all()? } else { vec![name.clone()] };
+    for name in names {
+        let told = match down(&Directory::of(&name))? {
+            Found::Up => "is down; nothing of it is left",
+            Found::Remains => "was dead; what it had left is gone",
+            Found::Nothing => "is not up; there is nothing to take down",
+        };
+        talk(&format!("lab {name} {told}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list() -> anyhow::Result<ExitCode> {
+    for name in Directory::all()? {
+        let state = if Directory::of(&name).is_up() { "up" } else { "dead" };
+        print(&format!("{name}\t{state}\n"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn join(lab: &Lab, args: &JoinArgs) -> anyhow::Result<ExitCode> {
+    let node = lab.join(args.node.as_deref())?;
+    let wanted = lab::wait::Wanted { nodes: vec![node.clone()], pods: Vec::new() };
+    up::wait(lab, &wanted, std::time::Duration::from_secs(args.timeout))?;
+    talk(&format!("{node} has joined lab {}", lab.name()));
+    Ok(ExitCode::SUCCESS)
+}
