@@ -6,13 +6,16 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use wire::cni::{Conflist, Paths};
 
 /// Name of the plugin's binary.
 pub const PLUGIN: &str = "seaway-cni";
+
+/// Name of the plugin that raises `lo`; Seaway's is a link to [`PLUGIN`].
+const LOOPBACK: &str = "loopback";
 
 /// Name of the configuration. Runtimes take the first in the order of names.
 pub const CONFLIST: &str = "10-seaway.conflist";
@@ -53,6 +56,33 @@ pub fn plugin(binary: &Path, dir: &Path) -> Result<(), InstallError> {
         })
     };
     install().map_err(|cause| InstallError { path: path.clone(), cause })
+}
+
+/// Puts the plugin `loopback` into `dir` unless there is one: older runtimes fail without, and a
+/// node's own is as good.
+///
+/// # Errors
+/// [`InstallError`].
+pub fn loopback(dir: &Path) -> Result<(), InstallError> {
+    let path = dir.join(LOOPBACK);
+    match symlink(PLUGIN, &path) {
+        Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => {
+            Err(InstallError { path, cause })
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Removes the plugin `loopback` if it is Seaway's.
+///
+/// # Errors
+/// [`InstallError`].
+pub fn remove_loopback(dir: &Path) -> Result<(), InstallError> {
+    let path = dir.join(LOOPBACK);
+    match fs::read_link(&path) {
+        Ok(target) if target == Path::new(PLUGIN) => remove(&path),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Writes the network configuration into `dir`, mode 0600.
@@ -167,6 +197,21 @@ mod tests {
         plugin(&binary, &dir).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "two");
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "no draft stays behind");
+    }
+
+    #[test]
+    fn a_loopback_plugin_is_put_where_there_is_none_and_only_ours_is_removed() {
+        let scratch = Scratch::new();
+        let path = scratch.path().join(LOOPBACK);
+        for _ in 0..2 {
+            loopback(scratch.path()).unwrap();
+            assert_eq!(fs::read_link(&path).unwrap(), Path::new(PLUGIN));
+        }
+        remove_loopback(scratch.path()).unwrap();
+        fs::write(&path, "another's").unwrap();
+        loopback(scratch.path()).unwrap();
+        remove_loopback(scratch.path()).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "another's");
     }
 
     #[test]

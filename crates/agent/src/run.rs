@@ -162,6 +162,7 @@ async fn serve(
         tasks.spawn(admin::Server::address(addr).await?.serve(desk.clone()));
     }
     install::plugin(&own_binary(), &settings.cni_bin_dir)?;
+    install::loopback(&settings.cni_bin_dir)?;
     tasks.spawn(kube::watch_nodes(kube::connect(&settings.access).await?, nodes));
     tasks.spawn(pass_on(watched, desk.clone()));
     tasks.spawn(announce(settings.paths.clone(), settings.cni_conf_dir.clone(), desk.shown));
@@ -220,6 +221,7 @@ pub fn cleanup(
     install::remove(&conf_dir.join(install::CONFLIST))?;
     let report = places::steps(&paths.run_dir)?.pass(&plan::Plan::default(), Default::default());
     tracing::info!("{report}");
+    install::remove_loopback(bin_dir)?;
     install::remove(&bin_dir.join(install::PLUGIN))?;
     for name in ["cni.sock", "agent.sock", places::SYSCTLS] {
         install::remove(&paths.run_dir.join(name))?;

@@ -1,5 +1,5 @@
 //! CNI: the plugin process a runtime starts ([`plugin`]), and the socket on which the agent answers
-//! it ([`Server`]).
+//! it ([`Server`]); and [`loopback`], the other plugin older runtimes insist on.
 //!
 //! The plugin is thin. It checks the request, hands it to the agent together with the container's
 //! network namespace, and prints the reply; all knowledge and all state are the agent's. While the
@@ -10,6 +10,7 @@
 
 mod answer;
 mod check;
+pub mod loopback;
 mod pending;
 pub mod plugin;
 mod server;

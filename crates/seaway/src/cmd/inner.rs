@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use agent::cni::{loopback, plugin};
 use lab::images::{echo, shell};
 
 /// Runs the role this process was started for, if it is one of them.
@@ -11,18 +12,20 @@ use lab::images::{echo, shell};
 /// | how it is recognised | role |
 /// |---|---|
 /// | `CNI_COMMAND` is set, or it is called `seaway-cni` | the CNI plugin |
+/// | called `loopback` | the CNI plugin of that name |
 /// | called `seaway-lab-…`, `seaway-echo`, `seaway-shell` | parts of the lab |
 pub(crate) fn run() -> Option<ExitCode> {
     let path = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     match &*name {
-        "seaway-cni" => Some(super::cni::run()),
+        "seaway-cni" => Some(super::cni::run(plugin::run)),
+        "loopback" => Some(super::cni::run(loopback::run)),
         lab::pod::init::ROLE => Some(lab::pod::init::run()),
         lab::supervisor::ROLE => Some(part(lab::supervisor::run)),
         lab::node::ROLE => Some(part(lab::node::run)),
         echo::ROLE => Some(echo::run(&arguments())),
         shell::ROLE => Some(shell::run(&arguments())),
-        _ if super::cni::is_asked_for() => Some(super::cni::run()),
+        _ if super::cni::is_asked_for() => Some(super::cni::run(plugin::run)),
         _ => None,
     }
 }

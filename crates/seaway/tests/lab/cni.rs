@@ -246,7 +246,7 @@ impl Node {
     fn state(&self) -> String {
         let script = "ip -o link show type veth | sed 's/^[0-9]*: \\([^@]*\\).*/\\1/'; ip route; \
                       ip -6 route show proto 83; ip neigh show nud permanent; \
-                      nft list table inet seaway | grep -v counter; seaway dump ipam";
+                      nft list table inet seaway | grep -v counter; seaway dump ipam | grep -v released";
         text(&self.run(&["sh", "-c", script]))
     }
 }

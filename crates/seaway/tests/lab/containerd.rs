@@ -29,10 +29,12 @@ fn rootfs_container() {
     let containerd = Containerd::start(&lab, "node-1");
     let server = lab.pod_field("server", "{.status.podIP}");
     let before = state(&lab, "node-1");
-    let script =
-        format!("ip -o -4 addr show dev eth0; curl -sf --max-time 5 http://{server}:8080/");
+    let script = format!(
+        "PATH=/usr/bin:/usr/sbin; ip -o -4 addr show dev eth0; curl -sf --max-time 5 http://{server}:8080/"
+    );
     let said = success(
-        &containerd.ctr(&["run", "--rm", "--rootfs", "--cni", ROOTFS, "c1", "sh", "-c", &script]),
+        &containerd
+            .ctr(&["run", "--rm", "--rootfs", "--cni", ROOTFS, "c1", "/bin/sh", "-c", &script]),
     );
     let said = said.unwrap_or_else(|why| panic!("{why}\n{}", containerd.log()));
     assert!(said.contains(" 10.244."), "an address of the node's pod CIDR: {said}");
@@ -253,6 +255,6 @@ fn pair() -> Lab {
 /// What attachments leave on a node: links, routes, neighbors, leases.
 fn state(lab: &Lab, node: &str) -> String {
     let script = "ip -o link show type veth | sed 's/^[0-9]*: \\([^@]*\\).*/\\1/'; ip route; \
-                  ip -6 route show proto 83; ip neigh show nud permanent; seaway dump ipam";
+                  ip -6 route show proto 83; ip neigh show nud permanent; seaway dump ipam | grep -v released";
     text(&lab.node(node, &["sh", "-c", script]))
 }
