@@ -127,6 +127,17 @@ fn collect(api: &Api) {
     }
 }
 
+/// Takes the owner with this `uid` from all objects that name it.
+pub(crate) fn orphan(api: &Api, uid: &str) {
+    for resource in api.registry().stored() {
+        for (key, object) in objects(api, resource, None) {
+            if owners(&object).iter().any(|owner| owner == uid) {
+                forget(api.disown(resource, &key, uid));
+            }
+        }
+    }
+}
+
 /// The identities of the owners an object names.
 fn owners(object: &Object) -> Vec<String> {
     let owners = object.metadata("ownerReferences").as_array().map_or(&[][..], Vec::as_slice);

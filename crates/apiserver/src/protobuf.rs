@@ -84,26 +84,24 @@ fn insert(
     wire: Wire<'_>,
     object: &mut Map<String, Value>,
 ) -> Result<(), String> {
-    match &field.of {
-        Type::List(inner, _) => {
-            if let Some(item) = value(inner, wire)? {
-                let list = object.entry(name).or_insert_with(|| json!([]));
-                list.as_array_mut().into_iter().for_each(|list| list.push(item.clone()));
-            }
-        }
-        Type::Map(inner) => {
-            let (key, entry) = entry(inner, wire)?;
-            let map = object.entry(name).or_insert_with(|| json!({}));
-            map[key] = entry;
-        }
-        Type::Any if name == "status" => {}
-        of => {
-            let zero =
-                |value: &Value| *value == json!("") || *value == json!(0) || *value == json!(false);
-            if let Some(value) = value(of, wire)?.filter(|value| field.pointer || !zero(value)) {
-                object.insert(name.to_owned(), value);
-            }
-        }
+    if let Type::List(inner, _) = &field.of {
+        let item = value(inner, wire)?;
+        let list = object.entry(name).or_insert_with(|| json!([]));
+        list.as_array_mut().into_iter().for_each(|list| list.extend(item.clone()));
+        return Ok(());
+    }
+    if let Type::Map(inner) = &field.of {
+        let (key, entry) = entry(inner, wire)?;
+        object.entry(name).or_insert_with(|| json!({}))[key] = entry;
+        return Ok(());
+    }
+    if field.of == Type::Any && name == "status" {
+        // Of reviews and requests: the server writes it.
+        return Ok(());
+    }
+    let zero = |value: &Value| *value == json!("") || *value == json!(0) || *value == json!(false);
+    if let Some(value) = value(&field.of, wire)?.filter(|value| field.pointer || !zero(value)) {
+        object.insert(name.to_owned(), value);
     }
     Ok(())
 }
@@ -166,12 +164,11 @@ fn instant(of: &Type, bytes: &[u8]) -> Result<Option<Value>, String> {
         return Ok(None);
     }
     let text = time::rfc3339(seconds.min(time::LAST));
-    Ok(Some(match of {
-        Type::MicroTime => {
-            json!(format!("{}.{:06}Z", text.trim_end_matches('Z'), nanoseconds / 1000 % 1_000_000))
-        }
-        _ => json!(text),
-    }))
+    if *of == Type::Time {
+        return Ok(Some(json!(text)));
+    }
+    let text = text.trim_end_matches('Z');
+    Ok(Some(json!(format!("{text}.{:06}Z", nanoseconds / 1000 % 1_000_000))))
 }
 
 fn int_or_string(bytes: &[u8]) -> Result<Value, String> {

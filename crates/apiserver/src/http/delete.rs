@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::request::Call;
 use super::write::answer;
 use super::{Answer, Api, respond};
+use crate::lifecycle;
 use crate::refusal::Refusal;
 use crate::resource::{Resource, Rules};
 use crate::store::{Key, Object};
@@ -64,9 +65,11 @@ impl Api {
                 continue;
             }
             if !call.dry_run()? {
-                match self.delete_object(resource, &key, &options) {
-                    Err(refusal) if refusal.code != 404 => return Err(refusal),
-                    _ => {}
+                let deleted = self.delete_object(resource, &key, &options);
+                if let Err(refusal) = deleted.as_ref()
+                    && refusal.code != 404
+                {
+                    return Err(refusal.clone());
                 }
             }
             deleted.push(object);
@@ -89,7 +92,13 @@ impl Api {
         for _ in 0..ATTEMPTS {
             let object = self.store.get(&resource.shelf, key);
             let object = object.ok_or_else(|| Refusal::not_found(resource, &key.name))?;
-            let committed = match plan(resource, &object, options)? {
+            let planned = plan(resource, &object, options)?;
+            if options["propagationPolicy"] == "Orphan"
+                && let Some(uid) = object.metadata("uid").as_str()
+            {
+                lifecycle::orphan(self, uid);
+            }
+            let committed = match planned {
                 Deleted::Gone(_) => self
                     .store
                     .remove(&resource.shelf, key.clone(), object.version)
@@ -112,15 +121,20 @@ impl Api {
 
 /// The options in the body, completed from the query.
 fn options(call: &Call) -> Result<Value, Refusal> {
-    let mut options = match call.options()? {
-        Value::Null => json!({}),
-        options => options,
-    };
+    let given = call.options()?;
+    let mut options = if given.is_null() { json!({}) } else { given };
     if let Some(seconds) = call.number::<i64>("gracePeriodSeconds")? {
         options["gracePeriodSeconds"] = json!(seconds);
     }
     if let Some(policy) = call.query("propagationPolicy") {
         options["propagationPolicy"] = json!(policy);
+    }
+    let policy = &options["propagationPolicy"];
+    if !policy.is_null() && !["Background", "Foreground", "Orphan"].iter().any(|p| policy == p) {
+        return Err(Refusal::bad_request(format!(
+            "propagationPolicy: Unsupported value: {policy}: supported values: \"Foreground\", \
+             \"Background\", \"Orphan\""
+        )));
     }
     let grace = &options["gracePeriodSeconds"];
     if !grace.is_null() && grace.as_i64().is_none_or(|seconds| seconds < 0) {

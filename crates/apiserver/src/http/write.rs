@@ -238,6 +238,21 @@ impl Api {
         });
         finalized.map(|_| ())
     }
+
+    /// Takes an owner from an object.
+    ///
+    /// # Errors
+    /// The refusal if the object is gone.
+    pub(crate) fn disown(&self, resource: &Resource, key: &Key, uid: &str) -> Result<(), Refusal> {
+        let disowned = self.rewrite(resource, key, Part::Main, false, |old| {
+            let mut new = old.clone();
+            if let Some(owners) = new["metadata"]["ownerReferences"].as_array_mut() {
+                owners.retain(|owner| owner["uid"] != uid);
+            }
+            Ok(new)
+        });
+        disowned.map(|_| ())
+    }
 }
 
 /// Where an object is stored.

@@ -13,16 +13,12 @@ const EVICTION_SECONDS: u64 = 300;
 pub(super) fn complete(resource: &Resource, value: &mut Value) {
     match resource.rules {
         Rules::Namespace => namespace(value),
+        Rules::Node => pod_cidrs(value),
         Rules::Pod => new_pod(value),
         Rules::Secret => secret(value),
         Rules::Service => service(value),
         Rules::Plain if resource.kind == "NetworkPolicy" => policy_types(value),
-        Rules::Plain
-        | Rules::ConfigMap
-        | Rules::EndpointSlice
-        | Rules::Event
-        | Rules::Node
-        | Rules::Review => {}
+        Rules::Plain | Rules::ConfigMap | Rules::EndpointSlice | Rules::Event | Rules::Review => {}
     }
 }
 
@@ -51,7 +47,7 @@ fn namespace(value: &mut Value) {
 
 /// `podCIDR` and the first of `podCIDRs` are one thing.
 fn pod_cidrs(node: &mut Value) {
-    let spec = &mut node["spec"];
+    let Some(spec) = node.get_mut("spec") else { return };
     let first = spec["podCIDR"].clone();
     if first.is_string() && spec["podCIDRs"].as_array().is_none_or(Vec::is_empty) {
         spec["podCIDRs"] = json!([first]);

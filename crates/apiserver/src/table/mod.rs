@@ -33,7 +33,10 @@ pub(crate) fn cells(resource: &Resource, object: &Value) -> Vec<Value> {
     layout(resource).1(object)
 }
 
-fn layout(resource: &Resource) -> (&'static [Column], fn(&Value) -> Vec<Value>) {
+/// A kind's columns, and the function that fills them.
+type Layout = (&'static [Column], fn(&Value) -> Vec<Value>);
+
+fn layout(resource: &Resource) -> Layout {
     match resource.rules {
         Rules::Pod => (pod::COLUMNS, pod::cells),
         Rules::Node => (cluster::NODE, cluster::node),

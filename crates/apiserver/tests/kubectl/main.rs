@@ -1,4 +1,6 @@
 //! The installed `kubectl` works against the server as against a cluster.
+#![expect(clippy::unwrap_used, reason = "what surprises a test ends it")]
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};

@@ -1,4 +1,9 @@
 //! The `kube` crate's client works against the server: typed calls, watches, conflicts, pages.
+#![expect(clippy::unwrap_used, reason = "what surprises a test ends it")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "any other variant is a failure")]
+
+mod http;
+
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
@@ -14,17 +19,34 @@ use serde_json::json;
 
 /// A server that ends with the test's runtime, and a client of its administrator.
 async fn cluster() -> Client {
+    Client::try_from(config().await).unwrap()
+}
+
+/// A server that ends with the test's runtime, and how its administrator reaches it.
+async fn config() -> Config {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     let server = Server::new(Options { listeners: vec![listener], sans: Vec::new() }).unwrap();
     let kubeconfig = Kubeconfig::from_yaml(&server.kubeconfig(&url)).unwrap();
     tokio::spawn(async move { server.run(std::future::pending()).await });
     let options = KubeConfigOptions::default();
-    Client::try_from(Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap()).unwrap()
+    Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap()
 }
 
 fn map(name: &str) -> ConfigMap {
     serde_json::from_value(json!({"metadata": {"name": name}, "data": {"a": "1"}})).unwrap()
+}
+
+/// A map named `owned`.
+fn owned_by(owner: &ConfigMap) -> ConfigMap {
+    let mut owned = map("owned");
+    owned.metadata.owner_references = Some(vec![
+        serde_json::from_value(json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner.metadata.uid,
+        }))
+        .unwrap(),
+    ]);
+    owned
 }
 
 fn pod(name: &str) -> Pod {
@@ -171,13 +193,7 @@ async fn finalizers_hold_an_object_until_they_are_gone() {
 async fn what_is_owned_goes_with_its_owner() {
     let maps: Api<ConfigMap> = Api::default_namespaced(cluster().await);
     let owner = maps.create(&PostParams::default(), &map("owner")).await.unwrap();
-    let mut owned = map("owned");
-    owned.metadata.owner_references = Some(vec![
-        serde_json::from_value(json!({
-            "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner.metadata.uid,
-        }))
-        .unwrap(),
-    ]);
+    let owned = owned_by(&owner);
     maps.create(&PostParams::default(), &owned).await.unwrap();
     maps.delete("owner", &DeleteParams::default()).await.unwrap();
     for _ in 0..200 {
@@ -187,6 +203,18 @@ async fn what_is_owned_goes_with_its_owner() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("still there");
+}
+
+#[tokio::test]
+async fn what_was_owned_stays_when_it_is_orphaned() {
+    let maps: Api<ConfigMap> = Api::default_namespaced(cluster().await);
+    let owner = maps.create(&PostParams::default(), &map("owner")).await.unwrap();
+    maps.create(&PostParams::default(), &owned_by(&owner)).await.unwrap();
+    let policy = Some(kube_rs::api::PropagationPolicy::Orphan);
+    let orphan = DeleteParams { propagation_policy: policy, ..DeleteParams::default() };
+    maps.delete("owner", &orphan).await.unwrap();
+    let left = maps.get("owned").await.unwrap();
+    assert!(left.metadata.owner_references.unwrap_or_default().is_empty());
 }
 
 #[tokio::test]
