@@ -62,7 +62,13 @@ async fn wrong_requests_are_answered_and_not_feared() {
         ("GET MAPS?fieldSelector=a%3Db", json, vec![], 400, "field label not supported: a"),
         ("GET MAPS?limit=many", json, vec![], 400, "limit: invalid number"),
         ("GET MAPS?continue=xyz", json, vec![], 400, "continue key is not valid"),
-        ("GET MAPS?resourceVersion=99999", json, vec![], 504, "Too large resource version"),
+        (
+            "GET MAPS?resourceVersionMatch=Exact",
+            json,
+            vec![],
+            400,
+            "forbidden unless resourceVersion",
+        ),
         ("PATCH MAPS/kube-root-ca.crt", json, b"{}".to_vec(), 415, "application/merge-patch+json"),
     ];
     for (line, header, body, code, message) in cases {
