@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{chdir, fchdir, pivot_root};
@@ -82,9 +83,9 @@ fn kernel_views(privileged: bool) -> Result<(), String> {
     let safe = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
     mount_new("proc", "/proc", safe, "")?;
     if privileged {
-        return mount_new("sysfs", "/sys", safe, "");
+        return mount_sysfs(safe);
     }
-    mount_new("sysfs", "/sys", safe | MsFlags::MS_RDONLY, "")?;
+    mount_sysfs(safe | MsFlags::MS_RDONLY)?;
     for path in READ_ONLY.map(Path::new).into_iter().filter(|path| path.exists()) {
         bind(path, path, MsFlags::MS_REC)?;
         remount(path, MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY)?;
@@ -151,6 +152,16 @@ fn make_place(source: &Path, target: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
     }
     fs::File::create(target).map(drop)
+}
+
+/// The sysfs of our network. A pod on its node's network finds the node's there already, which the
+/// kernel refuses to mount over itself (`EBUSY`): then that one gets the flags.
+fn mount_sysfs(flags: MsFlags) -> Result<(), String> {
+    let path = Path::new("/sys");
+    match mount(Some("sysfs"), path, Some("sysfs"), flags, None::<&str>) {
+        Err(Errno::EBUSY) => remount(path, MsFlags::MS_BIND | MsFlags::MS_REMOUNT | flags),
+        mounted => mounted.map_err(|error| format!("mount sysfs at /sys: {error}")),
+    }
 }
 
 fn mount_new(
