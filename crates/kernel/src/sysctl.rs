@@ -52,7 +52,9 @@ pub fn has_ipv6() -> bool {
 
 /// Where a setting is. Nothing outside the settings of the network is ever touched.
 fn path(key: &str) -> io::Result<PathBuf> {
-    if key.starts_with("net/") && !key.split('/').any(|part| part.is_empty() || part == "..") {
+    let is_part =
+        |part: &str| !part.is_empty() && part != ".." && !part.contains(char::is_whitespace);
+    if key.starts_with("net/") && key.split('/').all(is_part) {
         Ok(PathBuf::from("/proc/sys").join(key))
     } else {
         Err(io::Error::new(io::ErrorKind::InvalidInput, "not a setting below net/"))
@@ -65,7 +67,13 @@ mod tests {
 
     #[test]
     fn only_settings_of_the_network_are_reachable() {
-        for bad in ["kernel/hostname", "net/../kernel/hostname", "/net/ipv4/ip_forward", "net//x"] {
+        for bad in [
+            "kernel/hostname",
+            "net/../kernel/hostname",
+            "/net/ipv4/ip_forward",
+            "net//x",
+            "net/a b",
+        ] {
             assert!(read(bad).is_err(), "{bad}");
         }
         assert!(read("net/ipv4/no_such_setting").unwrap_err().is_gone());

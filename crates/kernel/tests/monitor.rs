@@ -33,15 +33,22 @@ fn prepared() -> (Monitor, Netlink) {
         run(command);
     }
     // The kernel finishes in the background: carriers first, then addresses.
-    while !["up0", "up1"].iter().all(|link| is_running(link)) {
-        std::thread::yield_now();
-    }
-    while !netlink.addrs(None).unwrap().iter().all(|addr| addr.usable) {
-        std::thread::yield_now();
-    }
+    eventually(|| ["up0", "up1"].iter().all(|link| is_running(link)));
+    eventually(|| netlink.addrs(None).unwrap().iter().all(|addr| addr.usable));
     let mut monitor = Monitor::open().unwrap();
     while !heard(&mut monitor).is_empty() {}
     (monitor, netlink)
+}
+
+/// Waits until `is_so`, for ten seconds at most.
+fn eventually(mut is_so: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("it never came to be");
 }
 
 fn is_running(link: &str) -> bool {

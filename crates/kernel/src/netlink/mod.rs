@@ -165,11 +165,6 @@ impl Netlink {
         netns.run(Netlink::open).unwrap_or_else(|error| Err(error.into()))
     }
 
-    /// The port by which the kernel names this socket in notifications about its own changes.
-    pub fn port(&self) -> u32 {
-        self.socket.port()
-    }
-
     /// Sends one request and waits for its acknowledgement.
     ///
     /// # Errors

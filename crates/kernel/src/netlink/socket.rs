@@ -72,7 +72,8 @@ impl OwnPort {
 #[derive(Debug)]
 pub(crate) struct Socket {
     fd: OwnedFd,
-    own: OwnPort,
+    /// Tells a monitor of this process that the changes are its own.
+    _own: OwnPort,
     buffer: Vec<u8>,
 }
 
@@ -113,18 +114,13 @@ impl Socket {
         enlarge(&fd)?;
         setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(ANSWER_SECONDS, 0))?;
         let own = OwnPort::bind(&fd, protocol)?;
-        Ok(Socket { fd, own, buffer: vec![0; RECEIVE_BUFFER] })
+        Ok(Socket { fd, _own: own, buffer: vec![0; RECEIVE_BUFFER] })
     }
 
     /// Joins a multicast group by its number.
     pub(crate) fn join(&self, group: u32) -> io::Result<()> {
         let group = libc::c_int::try_from(group).map_err(|_| Errno::EINVAL)?;
         netlink_option(self.fd.as_fd(), libc::NETLINK_ADD_MEMBERSHIP, group)
-    }
-
-    /// The port the kernel gave this socket.
-    pub(crate) fn port(&self) -> u32 {
-        self.own.port
     }
 
     /// Sends `bytes` to the kernel in one datagram.

@@ -4,7 +4,7 @@
 //! is written before the change. Observed is what the file names; a setting whose link is gone died
 //! with it. The file belongs into a directory that does not outlive a reboot, as the settings don't.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as StdError;
 use std::fs;
 use std::io::{self, Write as _};
@@ -21,7 +21,12 @@ use crate::sysctl;
 pub struct Sysctls {
     record: PathBuf,
     home: Netns,
+    /// Recorded keys that were not there when last observed: their lines can go.
+    vanished: BTreeSet<SysctlKey>,
 }
+
+/// Original values by key.
+type Originals = BTreeMap<SysctlKey, String>;
 
 impl Sysctls {
     /// Opens the place in the calling thread's namespace. `record` is the file that remembers
@@ -30,24 +35,33 @@ impl Sysctls {
     /// # Errors
     /// When /proc is not mounted.
     pub fn open(record: impl Into<PathBuf>) -> Result<Self, NetnsError> {
-        Ok(Sysctls { record: record.into(), home: Netns::current()? })
+        let (record, vanished) = (record.into(), BTreeSet::new());
+        Ok(Sysctls { record, home: Netns::current()?, vanished })
     }
 
-    /// Notes the original value of every new key, in one write and before any of them changes.
+    /// Notes the original value of every new key, in one write and before any of them changes, and
+    /// forgets those whose link is gone. Keys that cannot be read fail: they could not be undone.
     fn note_originals(
         &self,
-        originals: &mut BTreeMap<SysctlKey, String>,
+        originals: &mut Originals,
         changes: &Changes<SysctlKey, String>,
-    ) -> io::Result<()> {
-        let before = originals.len();
-        for key in changes.puts.keys().filter(|key| can_record(key)) {
-            if !originals.contains_key(key)
-                && let Ok(value) = sysctl::read(&key.0)
-            {
-                originals.insert(key.clone(), value);
+    ) -> io::Result<Vec<Failure<SysctlKey>>> {
+        let (before, mut failures) = (originals.len(), Vec::new());
+        originals.retain(|key, _| !self.vanished.contains(key) || sysctl::exists(&key.0));
+        let mut is_changed = originals.len() != before;
+        for (key, put) in &changes.puts {
+            if originals.contains_key(key) {
+                continue;
+            }
+            match sysctl::read(&key.0) {
+                Ok(value) => is_changed |= originals.insert(key.clone(), value).is_none(),
+                Err(error) => failures.push(failure(key.clone(), put_words(key, &put.row), error)),
             }
         }
-        if originals.len() == before { Ok(()) } else { store(&self.record, originals) }
+        if is_changed {
+            store(&self.record, originals)?;
+        }
+        Ok(failures)
     }
 
     fn no_record(&self, cause: io::Error) -> NoRecord {
@@ -55,22 +69,28 @@ impl Sysctls {
     }
 
     fn apply_at_home(&self, changes: &Changes<SysctlKey, String>) -> Vec<Failure<SysctlKey>> {
-        let mut failures = Vec::new();
         let mut originals = match load(&self.record) {
             Ok(originals) => originals,
             Err(cause) => return all_failed(changes, words, self.no_record(cause)),
         };
-        if let Err(cause) = self.note_originals(&mut originals, changes) {
+        let mut failures = match self.note_originals(&mut originals, changes) {
+            Ok(failures) => failures,
             // Nothing may be changed that could never be undone.
-            return all_failed(changes, words, self.no_record(cause));
-        }
-        for (key, put) in &changes.puts {
+            Err(cause) => return all_failed(changes, words, self.no_record(cause)),
+        };
+        for (key, put) in changes.puts.iter().filter(|(key, _)| originals.contains_key(key)) {
             if let Err(error) = sysctl::write(&key.0, &put.row) {
-                let attempt = format!("put sysctl {key} = {}", put.row);
-                failures.push(failure(key.clone(), attempt, error));
+                failures.push(failure(key.clone(), put_words(key, &put.row), error));
             }
         }
-        for key in changes.deletes.iter().rev() {
+        failures.extend(self.restore(&mut originals, &changes.deletes));
+        failures
+    }
+
+    /// Gives settings their original values back, and forgets them.
+    fn restore(&self, originals: &mut Originals, keys: &[SysctlKey]) -> Vec<Failure<SysctlKey>> {
+        let (before, mut failures) = (originals.len(), Vec::new());
+        for key in keys.iter().rev() {
             let Some(original) = originals.get(key) else { continue };
             match sysctl::write(&key.0, original) {
                 Err(error) if !error.is_gone() => {
@@ -80,12 +100,12 @@ impl Sysctls {
                 _ => drop(originals.remove(key)),
             }
         }
-        originals.retain(|key, _| sysctl::exists(&key.0));
-        if let Err(cause) = store(&self.record, &originals) {
+        if originals.len() != before
+            && let Err(cause) = store(&self.record, originals)
+        {
             let cause = Arc::new(self.no_record(cause));
-            let unforgotten =
-                |key: &SysctlKey| failure(key.clone(), words(key), Arc::clone(&cause));
-            failures.extend(changes.deletes.iter().map(unforgotten));
+            let kept = |key: &SysctlKey| failure(key.clone(), words(key), Arc::clone(&cause));
+            failures.extend(keys.iter().map(kept));
         }
         failures
     }
@@ -102,11 +122,21 @@ impl Mechanism for Sysctls {
         };
         let attempt = || format!("read {}", self.record.display());
         let originals = load(&self.record).map_err(|cause| failed(attempt(), cause.into()))?;
-        let read = || -> Table<SysctlKey, String> {
+        let read = || -> Vec<(SysctlKey, Option<String>)> {
             let keys = originals.into_keys();
-            keys.filter_map(|key| sysctl::read(&key.0).ok().map(|value| (key, value))).collect()
+            keys.map(|key| (key.clone(), sysctl::read(&key.0).ok())).collect()
         };
-        self.home.run(read).map_err(|cause| failed("read sysctls".to_owned(), cause.into()))
+        let values =
+            self.home.run(read).map_err(|cause| failed("read sysctls".to_owned(), cause.into()))?;
+        self.vanished.clear();
+        let mut table = Table::default();
+        for (key, value) in values {
+            match value {
+                Some(value) => drop(table.insert(key, value)),
+                None => drop(self.vanished.insert(key)),
+            }
+        }
+        Ok(table)
     }
 
     fn apply(&mut self, changes: &Changes<SysctlKey, String>) -> Vec<Failure<SysctlKey>> {
@@ -126,35 +156,34 @@ struct NoRecord {
     cause: io::Error,
 }
 
+fn put_words(key: &SysctlKey, value: &str) -> String {
+    format!("put sysctl {key} = {value}")
+}
+
 fn words(key: &SysctlKey) -> String {
     format!("write sysctl {key}")
 }
 
-/// A key with a line break would be two lines of the record; no setting has one.
-fn can_record(key: &SysctlKey) -> bool {
-    !key.0.contains(['\n', '='])
-}
-
-/// Reads the record: one `key=value` a line.
-fn load(record: &Path) -> io::Result<BTreeMap<SysctlKey, String>> {
+/// Reads the record: key and value in each line. Keys hold no spaces.
+fn load(record: &Path) -> io::Result<Originals> {
     let text = match fs::read_to_string(record) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         other => other?,
     };
     let line = |line: &str| {
-        let (key, value) = line.split_once('=')?;
+        let (key, value) = line.split_once(' ')?;
         Some((SysctlKey(key.to_owned()), value.to_owned()))
     };
     Ok(text.lines().filter_map(line).collect())
 }
 
 /// Writes the record whole and then puts it in place, so that no reader sees a part.
-fn store(record: &Path, originals: &BTreeMap<SysctlKey, String>) -> io::Result<()> {
+fn store(record: &Path, originals: &Originals) -> io::Result<()> {
     let next = record.with_extension("next");
-    let mut file = fs::File::create(&next)?;
+    let mut file = io::BufWriter::new(fs::File::create(&next)?);
     for (key, value) in originals {
-        writeln!(file, "{}={value}", key.0)?;
+        writeln!(file, "{} {value}", key.0)?;
     }
-    file.sync_all()?;
+    file.flush()?;
     fs::rename(next, record)
 }

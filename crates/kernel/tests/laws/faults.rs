@@ -1,7 +1,7 @@
 //! What goes wrong under a mechanism's feet, and how it recovers.
 
-use plan::{Mechanism, Table, converge};
-use seaway_kernel::place::{Links, Pods};
+use plan::{Mechanism, SysctlKey, Table, converge};
+use seaway_kernel::place::{Links, Pods, Sysctls};
 
 use super::node::name;
 use super::pods::{PodNetns, bridged, key, routed};
@@ -156,4 +156,36 @@ fn a_bridge_that_others_changed_is_seen_and_repaired() {
     let (_, failures) = converge(&mut place, &want).unwrap();
     let cause = failures[0].cause.to_string();
     assert!(cause.starts_with("link seaway0 is there already and not Seaway's"), "{cause}");
+}
+
+#[test]
+fn settings_die_with_their_link_and_are_forgotten() {
+    fresh();
+    let record = std::env::temp_dir().join(format!("seaway-vanished-{}", std::process::id()));
+    let mut place = Sysctls::open(&record).unwrap();
+    let row = |key: &str| (SysctlKey(key.to_owned()), "2".to_owned());
+    let (gone, all) = ("net/ipv4/conf/a=b/rp_filter", "net/ipv4/conf/all/rp_filter");
+    run("ip link add a=b type veth peer name c");
+    settle(&mut place, &[row(gone), row(all)].into_iter().collect());
+    run("ip link del a=b");
+    let want: Table<_, _> = [row(all)].into_iter().collect();
+    assert_eq!(place.observe().unwrap(), want);
+    settle(&mut place, &Table::default());
+    assert_eq!(std::fs::read_to_string(&record).unwrap(), "");
+    let (_, failures) = converge(&mut place, &[row(gone), row(all)].into_iter().collect()).unwrap();
+    let attempts: Vec<_> = failures.iter().map(|failure| failure.attempt.as_str()).collect();
+    assert_eq!(attempts, ["put sysctl net.ipv4.conf.a=b.rp_filter = 2"]);
+    std::fs::remove_file(&record).unwrap();
+}
+
+#[test]
+fn without_a_record_no_setting_is_changed() {
+    fresh();
+    let mut place = Sysctls::open("/proc/no/such/place").unwrap();
+    let key = "net/ipv4/conf/all/rp_filter";
+    let before = run(&format!("cat /proc/sys/{key}"));
+    let want = [(SysctlKey(key.to_owned()), "2".to_owned())].into_iter().collect();
+    let (_, failures) = converge(&mut place, &want).unwrap();
+    assert_eq!(failures[0].cause.to_string(), "keep the original values in /proc/no/such/place");
+    assert_eq!(run(&format!("cat /proc/sys/{key}")), before);
 }
