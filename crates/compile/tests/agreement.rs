@@ -88,7 +88,8 @@ proptest! {
                 node.pod_cidrs.contains(net) || node.internal_ips.iter().any(|ip| IpNet::from(*ip) == *net)
             };
             prop_assert!(new.routes.keys().all(|key| names_it(&key.dst)), "{name}: {:?}", new.routes);
-            prop_assert!(new.neighbors.keys().all(|key| node.pod_cidrs.iter().any(|net| net.addr() == key.addr)));
+            let mac = model::Mac::derive(&format!("vtep/{last}"));
+            prop_assert!(new.neighbors.iter().all(|(_, row)| row.mac == mac));
             prop_assert!(new.fdb.len() <= 1 && new.rules.len() <= 1);
             for (key, _) in &new.nft {
                 let nft::Key::Element(_, set, values) = key else {

@@ -1,14 +1,16 @@
 //! [`Peers`] → links, neighbors, forwarding entries, routes, rules and settings.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
-use model::{Family, Mac, NodeName, World};
+use model::{Family, IfName, Mac, NodeName, World};
 use plan::nft::{Field, HookPoint, Op, Statement, TableFamily, Type, Value};
 use plan::{
     Fdb, FdbKey, Link, LinkKind, Neighbor, NeighborKey, Plan, Route, RouteKey, RouteTable, Rule,
     RuleKey, SysctlKey,
 };
 
-use super::table::{Peer, Peers, Reach};
+use super::table::{Peer, Peers, Reach, Vtep};
 use crate::ruleset::{self, Ruleset, by_family, lookup};
 use crate::{Pools, device};
 
@@ -19,9 +21,12 @@ pub(super) fn lower(world: &World, me: &NodeName, pools: &Pools, peers: &Peers, 
     forwarding(plan);
     for peer in peers.rows.values() {
         for (cidr, reach) in &peer.pods {
-            route(world, me, *cidr, reach, plan);
-            if *reach == Reach::Overlay {
-                overlay(me, pools, peer, *cidr, plan);
+            match (reach, &peer.vtep) {
+                (Reach::Direct { via, dev }, _) => {
+                    route(world, me, *cidr, (*via, dev.clone(), false), plan);
+                }
+                (Reach::Overlay, Some(vtep)) => overlay(world, me, pools, peer, vtep, *cidr, plan),
+                (Reach::Overlay, None) => {}
             }
         }
     }
@@ -43,36 +48,47 @@ fn forwarding(plan: &mut Plan) {
     }
 }
 
-/// The route to a peer's pods. The node's own packets carry its own address, which the peer knows
-/// the way back to.
-fn route(world: &World, me: &NodeName, cidr: IpNet, reach: &Reach, plan: &mut Plan) {
+/// The route to a peer's pods, by next hop, link and whether that is on the link by decree. The
+/// node's own packets carry its own address, which the peer knows the way back to.
+fn route(
+    world: &World,
+    me: &NodeName,
+    cidr: IpNet,
+    (via, dev, onlink): (IpAddr, IfName, bool),
+    plan: &mut Plan,
+) {
     let family = Family::of(cidr.addr());
     let src = world.nodes.get(me).and_then(|node| node.internal_ip(family));
-    let (via, dev, onlink) = match reach {
-        Reach::Direct { via, dev } => (*via, dev.clone(), false),
-        Reach::Overlay => (cidr.network(), device::overlay(), true),
-    };
     plan.routes.insert(
         RouteKey { table: RouteTable::Main, dst: cidr },
         Route { via: Some(via), dev: Some(dev), onlink, src },
     );
 }
 
-/// What leads into the tunnel: the CIDR's network address stands for the peer's VTEP, and pods reach
-/// the peer's own addresses by the same way, through a table that only they look into.
-fn overlay(me: &NodeName, pools: &Pools, peer: &Peer, cidr: IpNet, plan: &mut Plan) {
-    let Some(vtep) = peer.vtep else { return };
-    let (dev, via) = (device::overlay(), cidr.network());
+/// What leads into the tunnel: a next hop that stands for the peer's VTEP, and pods reach the peer's
+/// own addresses by the same way, through a table that only they look into.
+fn overlay(
+    world: &World,
+    me: &NodeName,
+    pools: &Pools,
+    peer: &Peer,
+    vtep: &Vtep,
+    cidr: IpNet,
+    plan: &mut Plan,
+) {
+    let (dev, via, family) = (device::overlay(), vtep.next_hop(cidr), Family::of(cidr.addr()));
+    // A link-local next hop is on its link by nature.
+    let onlink = family == Family::V4;
+    route(world, me, cidr, (via, dev.clone(), onlink), plan);
     plan.neighbors.insert(NeighborKey { dev: dev.clone(), addr: via }, Neighbor { mac: vtep.mac });
     plan.fdb.insert(FdbKey { dev: dev.clone(), mac: vtep.mac }, Fdb::Vtep(vtep.addr));
-    let family = Family::of(via);
     let Some(pool) = pools.pool(me, family) else { return };
     let priority = OVERLAY_PRIORITY;
     plan.rules.insert(RuleKey { priority, from: pool.cidr() }, Rule { table: RouteTable::Overlay });
     for addr in peer.addrs.iter().filter(|addr| Family::of(**addr) == family) {
         plan.routes.insert(
             RouteKey { table: RouteTable::Overlay, dst: IpNet::from(*addr) },
-            Route { via: Some(via), dev: Some(dev.clone()), onlink: true, src: None },
+            Route { via: Some(via), dev: Some(dev.clone()), onlink, src: None },
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 use model::{IfName, Mac, NodeName};
@@ -40,6 +40,24 @@ pub struct Vtep {
     pub mac: Mac,
     /// Its address on the underlay.
     pub addr: IpAddr,
+}
+
+impl Vtep {
+    /// The next hop that stands for this endpoint on the way to `cidr`; a static neighbor leads on.
+    ///
+    /// In IPv4 it is the CIDR's network address, as no pod has it. In IPv6 it is the link-local
+    /// address of the endpoint's hardware address (RFC 4291 appendix A): the kernel looks a global
+    /// next hop up in the main table and refuses one that another link leads to, which is so while
+    /// a peer moves from a direct route into the tunnel.
+    pub fn next_hop(&self, cidr: IpNet) -> IpAddr {
+        if cidr.addr().is_ipv4() {
+            return cidr.network();
+        }
+        let [a, b, c, d, e, f] = self.mac.0;
+        let word = |high, low| u16::from_be_bytes([high, low]);
+        let ends = [word(a ^ 0x02, b), word(c, 0xff), word(0xfe, d), word(e, f)];
+        Ipv6Addr::new(0xfe80, 0, 0, 0, ends[0], ends[1], ends[2], ends[3]).into()
+    }
 }
 
 /// The way to a pod CIDR.
