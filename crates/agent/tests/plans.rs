@@ -1,6 +1,10 @@
 //! Every place takes what `compile` plans, and a second look changes nothing: where the pure side
 //! and the edges could disagree about what a row's canonical form is, this says so. Needs root.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says where"
+)]
 
 use std::fmt::Debug;
 use std::net::IpAddr;
