@@ -71,8 +71,9 @@ impl Socket {
             let len = self.receive(MsgFlags::empty())?;
             for message in messages(&self.buffer[..len]).filter(|message| message.seq == self.seq) {
                 match message.kind {
-                    DONE => return Ok(()),
-                    ERROR => return errno(message.payload).map_or(Ok(()), |e| Err(e.into())),
+                    DONE | ERROR => {
+                        return errno(message.payload).map_or(Ok(()), |errno| Err(errno.into()));
+                    }
                     _ => visit(message),
                 }
             }
@@ -149,7 +150,7 @@ impl Socket {
     }
 }
 
-/// The error in an `NLMSG_ERROR`; `None` in an acknowledgement.
+/// The error in an `NLMSG_ERROR` or `NLMSG_DONE`; `None` when all is well.
 fn errno(payload: &[u8]) -> Option<Errno> {
     match u32_ne(payload).map(u32::cast_signed) {
         Some(0) => None,

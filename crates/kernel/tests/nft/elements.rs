@@ -8,7 +8,7 @@ use plan::{Mechanism, diff};
 use proptest::test_runner::{Config, TestRunner};
 use seaway_kernel::nft::Nft;
 
-use crate::shapes::set_name;
+use crate::shapes::{prefix, set_name};
 use crate::{INET, Rows, arbitrary, explain, isolated, put};
 
 /// A table with one arbitrary set, and the chains that its verdicts lead to.
@@ -36,6 +36,36 @@ fn any_set_goes_to_the_kernel_and_back_and_changes_into_any_other() {
                 Ok(())
             })
             .unwrap();
+    });
+}
+
+#[test]
+fn prefixes_give_way_to_any_others_in_one_transaction() {
+    isolated(|| {
+        let mut kernel = Nft::open().unwrap();
+        let lists = [
+            "",
+            "10.0.0.0/24",
+            "10.0.0.0/25",
+            "10.0.0.128/25",
+            "10.0.0.0/25 10.0.0.128/25",
+            "10.0.0.0/8 11.0.0.0/8",
+            "0.0.0.0/0",
+            "0.0.0.0/1 128.0.0.0/1",
+            "255.255.255.255/32 0.0.0.0/32",
+        ];
+        let marks = |nets: &'static str, mark| {
+            let data = Some(DataType::Values(vec![Type::Mark]));
+            let declared = Set { key: vec![Type::Ipv4Addr], data, interval: true };
+            let element = |net| (vec![prefix(net)], Some(Data::Values(vec![Value::Mark(mark)])));
+            table((declared, nets.split_whitespace().map(element).collect()))
+        };
+        for from in lists {
+            for to in lists {
+                put(&mut kernel, &marks(from, 1));
+                put(&mut kernel, &marks(to, 2));
+            }
+        }
     });
 }
 
