@@ -44,6 +44,7 @@ pub struct Child {
     /// The parent's end of its standard input, if it was piped.
     pub stdin: Option<std::process::ChildStdin>,
     exit: oneshot::Receiver<ExitStatus>,
+    ended: Option<ExitStatus>,
 }
 
 /// What a command that ran to its end left behind.
@@ -98,7 +99,7 @@ impl Children {
         waiting.insert(pid, told);
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        Ok(Child { pid, pidfd, stdout, stderr, stdin, exit })
+        Ok(Child { pid, pidfd, stdout, stderr, stdin, exit, ended: None })
     }
 
     /// Starts `command` from a thread of its own that has run `prepare` before: the place to join or
@@ -183,15 +184,23 @@ impl fmt::Debug for Children {
 }
 
 impl Child {
-    /// Waits for the end. Asked again after it has answered, it says exit code 0.
+    /// Waits for the end. Asked again, it says the same again.
     pub async fn wait(&mut self) -> ExitStatus {
+        if let Some(status) = self.ended {
+            return status;
+        }
         // The sender lives in the family's table until the exit is known.
-        (&mut self.exit).await.unwrap_or_else(|_| ExitStatus::from_raw(0))
+        let status = (&mut self.exit).await.unwrap_or_else(|_| ExitStatus::from_raw(0));
+        self.ended = Some(status);
+        status
     }
 
     /// Whether it has ended and been waited for.
     pub fn has_ended(&mut self) -> bool {
-        !matches!(self.exit.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+        if self.ended.is_none() {
+            self.ended = self.exit.try_recv().ok();
+        }
+        self.ended.is_some()
     }
 
     /// Writes `input`, reads both outputs and waits for the end.

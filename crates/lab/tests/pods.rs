@@ -327,7 +327,7 @@ async fn plugins_are_run_in_order_and_undone_in_reverse(lab: &Lab) {
 async fn a_container_has_its_own_view_of_the_machine(lab: &Lab) {
     std::fs::write("/tmp/seaway-test-not-seen", "").ok();
     let script = "touch /x 2>/dev/null && echo root is writable; ls /tmp; touch /tmp/a && ls /tmp; \
-        hostname; cat /etc/hostname; echo $$; ls /run; tail -1 /etc/hosts; echo $IP $A; pwd; \
+        hostname; cat /etc/hostname; echo $$$$; ls /run; tail -1 /etc/hosts; echo $IP $A; pwd; \
         grep ^CapBnd /proc/self/status; grep ^nameserver /etc/resolv.conf; echo x 2>/dev/null \
         > /proc/sys/kernel/hostname || echo read-only; ls /sys/class/net; kill -0 2 2>&1; exit 3";
     let mut spec = shell_pod(script);

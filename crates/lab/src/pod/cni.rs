@@ -55,23 +55,48 @@ pub enum Error {
     NotReady(String),
     /// A configuration or a cached result that isn't one.
     #[error("read {path}: {why}")]
-    Conf { path: String, why: String },
+    Conf {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A file that can't be read or written.
     #[error("{attempt} {path}")]
-    File { attempt: &'static str, path: String, source: io::Error },
+    File {
+        /// What was attempted.
+        attempt: &'static str,
+        /// The file.
+        path: String,
+        /// Why it failed.
+        source: io::Error,
+    },
     /// A plugin that can't be executed.
     #[error("execute CNI plugin {plugin}")]
-    Start { plugin: String, source: io::Error },
+    Start {
+        /// The plugin's name.
+        plugin: String,
+        /// Why it failed.
+        source: io::Error,
+    },
     /// A plugin that did not end in time, and was killed.
     #[error("CNI plugin {plugin} ({command}) took longer than {} s", LONGEST.as_secs())]
-    Slow { plugin: String, command: &'static str },
+    Slow {
+        /// The plugin's name.
+        plugin: String,
+        /// What it was asked to do.
+        command: &'static str,
+    },
     /// A plugin that said no.
     #[error("plugin type={plugin:?} failed ({command}): {message}")]
     Refused {
+        /// The plugin's name.
         plugin: String,
+        /// What it was asked to do.
         command: &'static str,
         /// The plugin's error code (CNI §5 "Error"); 0 if it gave none.
         code: u64,
+        /// The plugin's message and details.
         message: String,
     },
     /// A plugin chain that left the pod without an address.

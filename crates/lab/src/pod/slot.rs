@@ -32,6 +32,8 @@ pub(crate) struct Slot {
     pub backoff: Backoff,
     /// When it ended.
     pub ended_at: Option<Instant>,
+    /// When its image was first found to be unknown.
+    pub unknown_since: Option<Instant>,
 }
 
 impl Slot {
@@ -53,6 +55,7 @@ impl Slot {
             restarts: 0,
             backoff: Backoff::default(),
             ended_at: None,
+            unknown_since: None,
         }
     }
 

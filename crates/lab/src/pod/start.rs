@@ -115,15 +115,16 @@ impl Worker {
             Ok(launch) => launch,
             Err(Unprepared::Image(unknown)) => {
                 let message = unknown.to_string();
+                let now = Instant::now();
                 let slot = self.slot(at)?;
-                let is_known = matches!(&slot.state, State::Waiting { reason, .. } if reason.contains("Image"));
-                let reason = if is_known { "ImagePullBackOff" } else { "ErrImagePull" };
+                let is_new = slot.unknown_since.is_none();
+                let until = *slot.unknown_since.get_or_insert(now) + PULL_AGAIN;
+                let reason = if now < until { "ErrImagePull" } else { "ImagePullBackOff" };
                 slot.wait(reason, Some(message.clone()));
-                if is_known {
-                    return None;
+                if is_new {
+                    self.tell(pod, name, Kind::Warning, "Failed", message);
                 }
-                self.tell(pod, name, Kind::Warning, "Failed", message);
-                return Some(Instant::now() + PULL_AGAIN);
+                return Some(until).filter(|until| now < *until);
             }
             Err(Unprepared::Config(message)) => {
                 let slot = self.slot(at)?;
