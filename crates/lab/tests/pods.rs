@@ -141,7 +141,6 @@ impl Lab {
             run_dir: "/run".into(),
             cni_conf_dir: "/run/cni/net.d".into(),
             cni_bin_dir: "/run/cni/bin".into(),
-            images: Vec::new(),
             children: children.clone(),
         };
         let runner = Runner::start(Arc::new(context), client.clone(), Settings::default()).unwrap();
@@ -312,8 +311,8 @@ async fn plugins_are_run_in_order_and_undone_in_reverse(lab: &Lab) {
     let (_, conf) = note(1);
     assert_eq!(conf["prevResult"]["by"], "first");
     assert_eq!(conf["runtimeConfig"], json!({"portMappings": ports}));
-    for call in 2..6 {
-        assert_eq!(note(call).1["prevResult"]["by"], "second", "{}", calls[call]);
+    for (call, name) in calls.iter().enumerate().skip(2) {
+        assert_eq!(note(call).1["prevResult"]["by"], "second", "{name}");
     }
 
     let refused = vec![("K8S_POD_NAME".to_owned(), "refused".to_owned())];

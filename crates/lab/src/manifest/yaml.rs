@@ -52,6 +52,10 @@ pub(super) struct Unreadable {
 }
 
 /// Reads one document; `None` if there is nothing in it.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the parser's events: what is not a value is refused"
+)]
 pub(super) fn read(text: &str) -> Result<Option<Rc<Node>>, Unreadable> {
     let mut reader = Reader {
         parser: Parser::new_from_str(text),
@@ -107,6 +111,10 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the parser's events: what is not a value is refused"
+    )]
     fn node(&mut self, event: Event<'a>, span: Span) -> Result<Rc<Node>, Unreadable> {
         if self.path.len() > DEEPEST {
             let message = format!("nested deeper than {DEEPEST}");
@@ -230,7 +238,9 @@ impl<'a> Reader<'a> {
             }
             Content::List(items) => items.iter().try_for_each(|item| match &item.content {
                 Content::Fields(_) => self.merge(item, span, into),
-                _ => Err(self.problem(span, "only objects can be merged")),
+                Content::List(_) | Content::Leaf(_) => {
+                    Err(self.problem(span, "only objects can be merged"))
+                }
             }),
             Content::Leaf(_) => Err(self.problem(span, "only objects can be merged")),
         }

@@ -51,13 +51,13 @@ impl Worker {
 
     /// Takes the pod off the network and ends its sandbox. `Err` says when to try again.
     pub(super) async fn leave(&mut self, pod: &Pod) -> Result<(), Instant> {
-        if let Some(join) = &self.join {
-            if let Err(error) = self.node.cni.del(join).await {
-                let message =
-                    format!("error killing pod: failed to destroy network: {}", chain(&error));
-                self.tell(pod, None, Kind::Warning, "FailedKillPod", message);
-                return Err(self.failed());
-            }
+        if let Some(join) = &self.join
+            && let Err(error) = self.node.cni.del(join).await
+        {
+            let message =
+                format!("error killing pod: failed to destroy network: {}", chain(&error));
+            self.tell(pod, None, Kind::Warning, "FailedKillPod", message);
+            return Err(self.failed());
         }
         self.join = None;
         if let Some(mut sandbox) = self.sandbox.take() {

@@ -75,13 +75,12 @@ impl Events {
 
 /// Creates each event, or counts it up if the same was told before.
 async fn tell_all(client: Client, mut events: mpsc::Receiver<Event>) {
-    let mut told: HashMap<(Option<String>, Option<String>, Option<String>), (String, i32)> =
-        HashMap::new();
+    let mut told: HashMap<[Option<String>; 3], (String, i32)> = HashMap::new();
     while let Some(mut event) = events.recv().await {
         let namespace = event.metadata.namespace.clone().unwrap_or_default();
         let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
         let about = event.involved_object.uid.clone();
-        let key = (about, event.reason.clone(), event.message.clone());
+        let key = [about, event.reason.clone(), event.message.clone()];
         if let Some((name, count)) = told.get_mut(&key) {
             *count += 1;
             let more = serde_json::json!({"count": count, "lastTimestamp": event.last_timestamp});

@@ -19,6 +19,7 @@ mod files;
 pub mod init;
 mod launch;
 mod log;
+mod prepare;
 mod restart;
 mod root;
 pub mod sandbox;

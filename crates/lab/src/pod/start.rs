@@ -4,21 +4,19 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret};
-use kube_rs::api::Api;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use nix::sys::signal::Signal;
-use serde_json::{Map, Value, json};
 
-use super::cni::{self, Join};
-use super::env::{self, Sources};
+use super::cni;
 use super::events::Kind;
-use super::launch::{self, Bind, Launch};
+use super::launch::Launch;
+use super::prepare::{Unprepared, join, sysctls};
 use super::restart::Policy;
 use super::sandbox::{Sandbox, Sharing, fresh_id};
 use super::slot::Slot;
 use super::status::State;
 use super::worker::{Exit, Worker, policy, stays};
-use super::{container, files, init};
+use super::{container, files};
 
 /// How soon it is looked whether the network has become ready.
 const NETWORK_SOON: Duration = Duration::from_millis(100);
@@ -33,10 +31,10 @@ type At = (bool, usize);
 impl Worker {
     /// Does the next things towards a running pod; says when to look again.
     pub(super) async fn advance(&mut self, pod: &Pod) -> Option<Instant> {
-        if self.broken {
-            if let Err(at) = self.replace(pod).await {
-                return at;
-            }
+        if self.broken
+            && let Err(at) = self.replace(pod).await
+        {
+            return at;
         }
         if self.sandbox.is_none() {
             if let Some(at) = self.retry.filter(|at| *at > Instant::now()) {
@@ -56,7 +54,7 @@ impl Worker {
             let policy = match policy {
                 _ if stays(manifest) => Policy::Always,
                 Policy::Always => Policy::OnFailure,
-                other => other,
+                Policy::OnFailure | Policy::Never => policy,
             };
             look(self.drive(pod, manifest, (true, index), policy).await);
             let Some(slot) = self.init.get(index) else { break };
@@ -189,62 +187,6 @@ impl Worker {
         }
     }
 
-    /// Everything a container needs to know, or why it can't start.
-    async fn prepare(&self, pod: &Pod, manifest: &Container) -> Result<Launch, Unprepared> {
-        let image = manifest.image.as_deref().unwrap_or_default();
-        let (words, args) = (manifest.command.as_deref(), manifest.args.as_deref());
-        let sources = self.sources(pod, manifest).await.map_err(Unprepared::Config)?;
-        let env = env::environment(pod, manifest, &self.facts(), &sources)
-            .map_err(|missing| Unprepared::Config(missing.to_string()))?;
-        let command = env::expand_all(words.unwrap_or_default(), &env);
-        let args = env::expand_all(args.unwrap_or_default(), &env);
-        let images = &self.node.settings.images;
-        let program = images.program(image, &command, &args).map_err(Unprepared::Image)?;
-        let folder = self.folder(pod);
-        let file = |name: &str| Bind {
-            source: folder.join(name),
-            target: PathBuf::from("/etc").join(name),
-            read_only: false,
-        };
-        let context = manifest.security_context.as_ref();
-        let spec = pod.spec.clone().unwrap_or_default();
-        let (user, group, groups) = launch::user(&spec, manifest);
-        Ok(Launch {
-            program,
-            env: with_defaults(pod, &self.node.settings.dns.domain, env),
-            cwd: manifest.working_dir.as_deref().filter(|dir| !dir.is_empty()).map(PathBuf::from),
-            root: folder.join("root"),
-            binds: ["hosts", "resolv.conf", "hostname"].map(file).into(),
-            capabilities: launch::capabilities(manifest).bits(),
-            privileged: context.and_then(|context| context.privileged) == Some(true),
-            no_new_privileges: context.and_then(|it| it.allow_privilege_escalation) == Some(false),
-            user,
-            group,
-            groups,
-        })
-    }
-
-    /// The ConfigMaps and Secrets the container's environment uses.
-    async fn sources(&self, pod: &Pod, manifest: &Container) -> Result<Sources, String> {
-        let (config_maps, secrets) = env::references(manifest);
-        let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
-        let client = &self.node.client;
-        let mut sources = Sources::default();
-        let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-        for name in config_maps {
-            if let Some(found) = maps.get_opt(name).await.map_err(|error| error.to_string())? {
-                sources.config_maps.insert(name.to_owned(), found.data.unwrap_or_default());
-            }
-        }
-        let hidden: Api<Secret> = Api::namespaced(client.clone(), namespace);
-        for name in secrets {
-            if let Some(found) = hidden.get_opt(name).await.map_err(|error| error.to_string())? {
-                sources.secrets.insert(name.to_owned(), found.data.unwrap_or_default());
-            }
-        }
-        Ok(sources)
-    }
-
     async fn start_sandbox(&mut self, pod: &Pod) -> Result<(), SandboxError> {
         let sharing = Sharing::of(pod);
         let node = self.node.clone();
@@ -299,6 +241,7 @@ impl Worker {
         // A new sandbox is initialized anew.
         for slot in &mut self.init {
             slot.wait("PodInitializing", None);
+            slot.ended_at = None;
         }
         Ok(())
     }
@@ -348,11 +291,6 @@ impl Worker {
     }
 }
 
-enum Unprepared {
-    Image(crate::images::Unknown),
-    Config(String),
-}
-
 #[derive(Debug, thiserror::Error)]
 enum SandboxError {
     #[error("{0}")]
@@ -366,66 +304,4 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         Some(cause) => format!("{error}: {}", chain(cause)),
         None => error.to_string(),
     }
-}
-
-/// What a runtime gives every container, unless the manifest sets it.
-fn with_defaults(pod: &Pod, domain: &str, env: Vec<(String, String)>) -> Vec<(String, String)> {
-    let defaults = [
-        ("PATH", init::DEFAULT_PATH.to_owned()),
-        ("HOSTNAME", files::host_name(pod, domain).0),
-        ("HOME", "/root".to_owned()),
-    ];
-    let missing = defaults.into_iter().filter(|(name, _)| !env.iter().any(|(set, _)| set == name));
-    let mut all: Vec<_> = missing.map(|(name, value)| (name.to_owned(), value)).collect();
-    all.extend(env);
-    all
-}
-
-/// The manifest's, after those that newer runtimes set for everybody: binding low ports and
-/// sending pings take no capability (containerd `enable_unprivileged_ports`, `_icmp`).
-fn sysctls(pod: &Pod) -> Vec<(String, String)> {
-    let defaults = [
-        ("net.ipv4.ip_unprivileged_port_start", "0"),
-        ("net.ipv4.ping_group_range", "0 2147483647"),
-    ];
-    let mut all: Vec<_> = defaults.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let context = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
-    let own = context.and_then(|context| context.sysctls.as_deref()).unwrap_or_default();
-    all.extend(own.iter().map(|sysctl| (sysctl.name.clone(), sysctl.value.clone())));
-    all
-}
-
-/// Source: kubelet's `CNI_ARGS`; containerd `toCNIPortMappings`.
-fn join(pod: &Pod, container_id: String, netns: PathBuf) -> Join {
-    let text = |field: &Option<String>| field.clone().unwrap_or_default();
-    let args = [
-        ("IgnoreUnknown", "1".to_owned()),
-        ("K8S_POD_NAMESPACE", text(&pod.metadata.namespace)),
-        ("K8S_POD_NAME", text(&pod.metadata.name)),
-        ("K8S_POD_INFRA_CONTAINER_ID", container_id.clone()),
-        ("K8S_POD_UID", text(&pod.metadata.uid)),
-    ];
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    let ports = containers.flat_map(|container| container.ports.iter().flatten());
-    let mappings: Vec<Value> = ports
-        .filter(|port| port.host_port.is_some_and(|number| number > 0))
-        .map(|port| {
-            json!({
-                "hostPort": port.host_port,
-                "containerPort": port.container_port,
-                "protocol": port.protocol.as_deref().unwrap_or("TCP").to_ascii_lowercase(),
-                "hostIP": text(&port.host_ip)
-            })
-        })
-        .collect();
-    let mut capabilities = Map::new();
-    if !mappings.is_empty() {
-        capabilities.insert("portMappings".to_owned(), Value::Array(mappings));
-    }
-    if let Some(annotations) = &pod.metadata.annotations {
-        let name = "io.kubernetes.cri.pod-annotations".to_owned();
-        capabilities.insert(name, json!(annotations));
-    }
-    let args = args.map(|(name, value)| (name.to_owned(), value)).into();
-    Join { container_id, netns, args, capabilities }
 }
