@@ -109,7 +109,7 @@ impl Api {
 fn scheduled(status: &mut Value) {
     let condition = json!({
         "type": "PodScheduled", "status": "True",
-        "lastProbeTime": null, "lastTransitionTime": time::rfc3339(time::now()),
+        "lastTransitionTime": time::rfc3339(time::now()),
     });
     let mut conditions = status["conditions"].as_array().cloned().unwrap_or_default();
     conditions.retain(|condition| condition["type"] != "PodScheduled");

@@ -153,3 +153,35 @@ fn gates(pod: &Value) -> String {
     };
     format!("{}/{}", gates.iter().filter(open).count(), gates.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pods_state_is_the_word_kubectl_users_know() {
+        let cases = r#"
+            fresh            | {"phase":"Pending"} | Pending
+            creating         | {"phase":"Pending","containerStatuses":[{"state":{"waiting":{"reason":"ContainerCreating"}}}]} | ContainerCreating
+            up               | {"phase":"Running","containerStatuses":[{"ready":true,"state":{"running":{}}}]} | Running
+            crashing         | {"phase":"Running","containerStatuses":[{"state":{"waiting":{"reason":"CrashLoopBackOff"}}}]} | CrashLoopBackOff
+            done             | {"phase":"Succeeded","containerStatuses":[{"state":{"terminated":{"exitCode":0,"reason":"Completed"}}}]} | Completed
+            one of two done  | {"phase":"Running","conditions":[{"type":"Ready","status":"True"}],"containerStatuses":[{"state":{"terminated":{"reason":"Completed"}}},{"ready":true,"state":{"running":{}}}]} | Running
+            failed           | {"phase":"Failed","containerStatuses":[{"state":{"terminated":{"exitCode":3}}}]} | ExitCode:3
+            killed           | {"phase":"Failed","containerStatuses":[{"state":{"terminated":{"exitCode":137,"signal":9}}}]} | Signal:9
+            evicted          | {"phase":"Failed","reason":"Evicted"} | Evicted
+            first init       | {"phase":"Pending","initContainerStatuses":[{"name":"i","state":{"running":{}}}]} | Init:0/2
+            second init      | {"phase":"Pending","initContainerStatuses":[{"state":{"terminated":{"exitCode":0}}},{"state":{"waiting":{"reason":"PodInitializing"}}}]} | Init:1/2
+            init failed      | {"phase":"Pending","initContainerStatuses":[{"state":{"terminated":{"exitCode":1,"reason":"Error"}}}]} | Init:Error
+            gated            | {"phase":"Pending","conditions":[{"type":"PodScheduled","reason":"SchedulingGated"}]} | SchedulingGated"#;
+        for line in cases.lines().skip(1) {
+            let parts: Vec<&str> = line.split(" | ").collect();
+            let status: Value = serde_json::from_str(parts[1]).unwrap();
+            let pod = json!({"spec": {"initContainers": [{}, {}]}, "status": status});
+            assert_eq!(state(&pod), parts[2], "{line}");
+        }
+        let deleted = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
+        let pod = json!({"metadata": deleted, "status": {"phase": "Running"}});
+        assert_eq!(state(&pod), "Terminating");
+    }
+}

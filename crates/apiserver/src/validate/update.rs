@@ -124,3 +124,53 @@ fn immutable_content(resource: &Resource, new: &Value, old: &Value) -> Vec<Cause
     }
     causes
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_a_pods_specification_only_the_exceptions_may_change() {
+        let old = json!({
+            "containers": [{"name": "a", "image": "1"}], "activeDeadlineSeconds": 60,
+            "tolerations": [{"key": "x"}], "schedulingGates": [{"name": "g"}], "nodeName": "n",
+        });
+        let cases = [
+            ("nothing", json!({}), ""),
+            ("an image", json!({"containers": [{"name": "a", "image": "2"}]}), ""),
+            ("a nearer deadline", json!({"activeDeadlineSeconds": 30}), ""),
+            (
+                "a later deadline",
+                json!({"activeDeadlineSeconds": 90}),
+                "spec.activeDeadlineSeconds",
+            ),
+            ("one more toleration", json!({"tolerations": [{"key": "x"}, {"key": "y"}]}), ""),
+            ("one toleration less", json!({"tolerations": []}), "spec.tolerations"),
+            ("one gate less", json!({"schedulingGates": []}), ""),
+            (
+                "one more gate",
+                json!({"schedulingGates": [{"name": "g"}, {"name": "h"}]}),
+                "spec.schedulingGates",
+            ),
+            (
+                "a command",
+                json!({"containers": [{"name": "a", "image": "1", "command": ["x"]}]}),
+                "spec",
+            ),
+            ("a container", json!({"containers": []}), "spec.containers"),
+            ("the node", json!({"nodeName": "m"}), "spec"),
+        ];
+        for (claim, change, field) in cases {
+            let mut new = old.clone();
+            for (name, value) in change.as_object().unwrap() {
+                new[name] = value.clone();
+            }
+            let lines: Vec<String> = pod(&new, &old).iter().map(Cause::line).collect();
+            let fields: Vec<&str> =
+                lines.iter().map(|line| line.split(':').next().unwrap()).collect();
+            assert_eq!(fields.join(","), field, "{claim}: {lines:?}");
+        }
+    }
+}
