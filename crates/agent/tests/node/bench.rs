@@ -1,0 +1,297 @@
+//! One node for one test: namespaces, uplink, API server, agents, pods.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use model::{Config, NodeName};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use seaway_agent::cni::plugin;
+use seaway_agent::{Settings, cleanup, run};
+use serde_json::{Value, json};
+use wire::cni::{Environment, Paths};
+
+use crate::api::Api;
+
+/// Directory of the bench, in the environment of an agent's process.
+const DIR: &str = "SEAWAY_TEST_AGENT_DIR";
+
+/// Waiting is for a level, and bounded.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Bench {
+    dir: PathBuf,
+    pub(crate) api: Api,
+    logs: AtomicU32,
+}
+
+impl Bench {
+    /// Moves the test's thread into namespaces of its own and makes an uplink and an API server there.
+    pub(crate) fn new() -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "needs root");
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("seaway-node-test-{}-{number}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        fs::create_dir_all(dir.join("state")).unwrap();
+        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).unwrap();
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+            .unwrap();
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
+        mount(Some("sysfs"), "/sys", Some("sysfs"), flags, None::<&str>).unwrap();
+        let api = Api::start();
+        let bench = Bench { dir, api, logs: AtomicU32::new(0) };
+        for line in [
+            "link set lo up",
+            "link add eth0 type veth peer name far",
+            "addr add 192.0.2.1/24 dev eth0",
+            "link set eth0 up",
+            "link set far up",
+            "route add default via 192.0.2.254",
+        ] {
+            bench.run("ip", &line.split(' ').collect::<Vec<_>>());
+        }
+        bench.api.put("a", "10.244.1.0/24", "192.0.2.1");
+        bench.api.put("b", "10.244.2.0/24", "192.0.2.2");
+        bench.api.put("c", "10.244.3.0/24", "198.51.100.3");
+        fs::write(bench.dir.join("kubeconfig"), bench.api.kubeconfig()).unwrap();
+        bench
+    }
+
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
+    fn paths(&self) -> Paths {
+        Paths { run_dir: self.dir.join("run"), state_dir: self.state_dir() }
+    }
+
+    /// Puts a disk of 128 KiB under `dir`.
+    pub(crate) fn small_disk(&self, dir: impl AsRef<Path>) {
+        let size = Some("size=128k");
+        mount(Some("tmpfs"), dir.as_ref(), Some("tmpfs"), MsFlags::empty(), size).unwrap();
+    }
+
+    /// An agent that is ready.
+    pub(crate) fn start(&self) -> Agent<'_> {
+        let agent = self.start_unready();
+        self.eventually("the agent is ready", || agent.get("/readyz").is_ok());
+        agent
+    }
+
+    /// An agent that answers.
+    pub(crate) fn start_unready(&self) -> Agent<'_> {
+        self.logs.fetch_add(1, Ordering::Relaxed);
+        let log = self.log();
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "agent_process", "--nocapture"])
+            .env(DIR, &self.dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let agent = Agent { bench: self, child: Mutex::new(child) };
+        self.eventually("the agent answers", || agent.get("/healthz").is_ok());
+        agent
+    }
+
+    pub(crate) fn cleanup(&self) {
+        let (conf, bin) = (self.dir.join("conf"), self.dir.join("bin"));
+        let left = cleanup(&self.paths(), &conf, &bin, true).unwrap();
+        assert!(left.is_empty(), "{left:?}");
+        for gone in ["run", "state/ledger", "conf/10-seaway.conflist", "bin/seaway-cni"] {
+            assert!(!self.dir.join(gone).exists(), "{gone}");
+        }
+    }
+
+    pub(crate) fn pod(&self) -> Pod {
+        let ours = fs::read_link("/proc/thread-self/ns/net").unwrap();
+        let child = Command::new("unshare").args(["-n", "sleep", "1000"]).spawn().unwrap();
+        let pod = Pod { child };
+        self.eventually("the pod has a namespace", || {
+            fs::read_link(pod.netns()).is_ok_and(|there| there != ours)
+        });
+        pod
+    }
+
+    /// Runs a tool in the node's namespace.
+    pub(crate) fn run(&self, tool: &str, arguments: &[&str]) -> String {
+        output(Command::new(tool).args(arguments))
+    }
+
+    /// Everything a pod or an agent could leave behind. Counters are left out.
+    pub(crate) fn state(&self) -> String {
+        let links = self.run("ip", &["-o", "link"]);
+        let links: Vec<String> = links.lines().map(steady).collect();
+        [
+            links.join("\n"),
+            self.run("ip", &["route", "show", "table", "all", "proto", "83"]),
+            self.run("ip", &["rule"]),
+            self.run("ip", &["neigh", "show", "nud", "permanent"]),
+            self.run("nft", &["-s", "list", "ruleset"]),
+        ]
+        .join("\n")
+    }
+
+    pub(crate) fn eventually(&self, what: &str, mut level: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !level() {
+            assert!(start.elapsed() < PATIENCE, "not so: {what}\n{}", self.logs());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn logs(&self) -> String {
+        format!("{}\n{}", self.state(), fs::read_to_string(self.log()).unwrap_or_default())
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.join(format!("agent-{}.log", self.logs.load(Ordering::Relaxed)))
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // Mounts of this namespace go with the thread.
+            drop(nix::mount::umount(&self.state_dir()));
+            drop(fs::remove_dir_all(&self.dir));
+        }
+    }
+}
+
+/// A link without its index, and without what comes by itself: flags and operational state.
+fn steady(line: &str) -> String {
+    let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+    let kept = words.iter().enumerate().filter(|(at, word)| {
+        let is_state = **word == "state" || (*at > 0 && words[at - 1] == "state");
+        !is_state && !word.starts_with('<')
+    });
+    kept.map(|(_, word)| *word).collect::<Vec<_>>().join(" ")
+}
+
+fn output(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+pub(crate) struct Pod {
+    child: Child,
+}
+
+impl Pod {
+    fn netns(&self) -> PathBuf {
+        format!("/proc/{}/ns/net", self.child.id()).into()
+    }
+
+    pub(crate) fn run(&self, tool: &str, arguments: &[&str]) -> String {
+        let netns = format!("--net={}", self.netns().display());
+        output(Command::new("nsenter").arg(netns).arg(tool).args(arguments))
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+pub(crate) struct Agent<'a> {
+    bench: &'a Bench,
+    child: Mutex<Child>,
+}
+
+impl Agent<'_> {
+    /// Kills it as a crash would.
+    pub(crate) fn kill(self) {
+        self.kill_now();
+    }
+
+    pub(crate) fn kill_now(&self) {
+        let mut child = self.child.lock().unwrap();
+        drop(child.kill());
+        child.wait().unwrap();
+    }
+
+    pub(crate) fn add(&self, id: &str, pod: &Pod) -> Result<Value, String> {
+        let text = self.cni("ADD", id, &pod.netns(), json!({}))?;
+        Ok(serde_json::from_str(&text).unwrap())
+    }
+
+    pub(crate) fn check(&self, id: &str, pod: &Pod, previous: &Value) -> Result<String, String> {
+        self.cni("CHECK", id, &pod.netns(), json!({"prevResult": previous}))
+    }
+
+    pub(crate) fn del(&self, id: &str) -> Result<(), String> {
+        self.cni("DEL", id, Path::new(""), json!({})).map(drop)
+    }
+
+    fn cni(&self, command: &str, id: &str, netns: &Path, more: Value) -> Result<String, String> {
+        let Paths { run_dir, state_dir } = self.bench.paths();
+        let mut conf = json!({
+            "cniVersion": "1.0.0", "name": "seaway", "type": "seaway-cni",
+            "runDir": run_dir, "stateDir": state_dir,
+        });
+        conf.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let environment = Environment {
+            command: command.to_owned(),
+            container_id: id.to_owned(),
+            netns: netns.display().to_string(),
+            ifname: "eth0".to_owned(),
+            args: String::new(),
+        };
+        let reply = plugin::run(&environment, conf.to_string().as_bytes());
+        if reply.success { Ok(reply.stdout) } else { Err(reply.stdout) }
+    }
+
+    pub(crate) fn dump(&self, what: &str) -> String {
+        self.get(&format!("/dump/{what}")).unwrap()
+    }
+
+    pub(crate) fn report(&self) -> Value {
+        serde_json::from_str(&self.get("/dump/report?o=json").unwrap()).unwrap()
+    }
+
+    fn get(&self, path: &str) -> Result<String, String> {
+        use std::io::{Read, Write};
+        let socket = self.bench.paths().run_dir.join("agent.sock");
+        let ask = || -> std::io::Result<String> {
+            let mut stream = std::os::unix::net::UnixStream::connect(socket)?;
+            write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text)?;
+            Ok(text)
+        };
+        let text = ask().map_err(|error| error.to_string())?;
+        let (head, body) = text.split_once("\r\n\r\n").ok_or(text.clone())?;
+        if head.contains(" 200 ") { Ok(body.to_owned()) } else { Err(text) }
+    }
+}
+
+impl Drop for Agent<'_> {
+    fn drop(&mut self) {
+        self.kill_now();
+    }
+}
+
+/// Runs the agent when this process was started for that.
+pub(crate) fn run_agent_if_asked() {
+    let Some(dir) = std::env::var_os(DIR).map(PathBuf::from) else { return };
+    let settings = Settings {
+        config: Config { node: NodeName::from("a"), ..Config::default() },
+        access: kube::Access::Kubeconfig(dir.join("kubeconfig")),
+        paths: Paths { run_dir: dir.join("run"), state_dir: dir.join("state") },
+        cni_conf_dir: dir.join("conf"),
+        cni_bin_dir: dir.join("bin"),
+        metrics: None,
+    };
+    run(settings).unwrap();
+}
