@@ -1,6 +1,8 @@
 //! Whole agents on a real kernel: each test has its own network and mount namespace with one uplink,
 //! a small API server, and an agent in a process of its own that can be killed.
 
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod api;
 mod bench;
 
