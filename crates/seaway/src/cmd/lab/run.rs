@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, ExitStatus};
 
 use anyhow::Context;
@@ -79,7 +80,7 @@ fn enter(lab: &Lab, target: &Target, words: &[OsString]) -> anyhow::Result<ExitC
     let shell = [OsString::from("sh")];
     let words = if words.is_empty() { &shell[..] } else { words };
     let mut command = Command::new(&words[0]);
-    command.args(&words[1..]);
+    command.args(&words[1..]).env("PATH", path_with_us()?);
     let mut child = namespaces
         .spawn(&mut command)
         .with_context(|| format!("start {}", words[0].to_string_lossy()))?;
@@ -89,6 +90,14 @@ fn enter(lab: &Lab, target: &Target, words: &[OsString]) -> anyhow::Result<ExitC
     keyboard.add(Signal::SIGQUIT);
     keyboard.thread_block()?;
     Ok(code(child.wait()?))
+}
+
+/// The caller's PATH with the folder of this program: `seaway` is the same inside as outside.
+fn path_with_us() -> anyhow::Result<OsString> {
+    let us = std::env::current_exe().context("find this program")?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(us.parent().map(PathBuf::from));
+    Ok(std::env::join_paths(folders)?)
 }
 
 fn code(status: ExitStatus) -> ExitCode {
