@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use super::config;
 
+/// Request line, header, body; the answer's code and a part of its message.
+type Case = (&'static str, (&'static str, &'static str), Vec<u8>, u16, &'static str);
+
 /// Sends one request; the answer's code and its `Status` or other JSON.
 async fn send(
     client: &Client,
@@ -31,7 +34,7 @@ async fn wrong_requests_are_answered_and_not_feared() {
     let json = ("content-type", "application/json");
     let large = format!("{{\"a\":\"{}\"}}", "x".repeat(3 << 20)).into_bytes();
     let deep = "[".repeat(100_000).into_bytes();
-    let cases: [(&str, (&str, &str), Vec<u8>, u16, &str); 20] = [
+    let cases: [Case; 20] = [
         ("GET /api/v1/nothing", json, vec![], 404, "could not find the requested resource"),
         ("GET /apis/none.example/v1/things", json, vec![], 404, "could not find"),
         ("GET /api/v1/namespaces/default/nodes", json, vec![], 404, "could not find"),
