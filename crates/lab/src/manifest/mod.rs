@@ -153,7 +153,6 @@ mod tests {
             ),
             ("a: [1, 2", "m.yaml:2: document 1: not YAML: "),
             ("a: b: c", "m.yaml:1: document 1: not YAML: "),
-            ("\ta: 1", "m.yaml:1: document 1: not YAML: "),
             ("a: *x", "m.yaml:1: document 1: not YAML: "),
             ("a: .nan", "m.yaml:1: document 1: a: Invalid value: .nan: JSON has no such number"),
             ("{\"a\": 1}", "m.yaml:1: document 1: apiVersion: Required value"),
