@@ -139,7 +139,7 @@ fn what_containerd_and_multus_send_is_understood() {
                 {"hostPort": 8080, "containerPort": 80, "protocol": "tcp", "hostIP": "192.0.2.7"},
                 {"hostPort": 9999, "containerPort": 9999, "protocol": "SCTP", "hostIP": "0.0.0.0"},
                 {"hostPort": 0, "containerPort": 81, "protocol": "udp", "hostIP": ""},
-                {"hostPort": 53, "containerPort": 5353, "protocol": "udp"}
+                {"HostPort": 53, "ContainerPort": 5353, "Protocol": "udp", "HostIP": ""}
             ],
             "bandwidth": {"ingressRate": 2048},
             "ips": ["10.244.1.9/24", "fd00::9"],

@@ -117,7 +117,7 @@ impl<'a> Containerd<'a> {
         write_image(&dir);
         let log = fs::File::create(lab.dir().join("containerd.log")).expect("make the log");
         let mut command = lab.seaway(&["lab", "node"]);
-        command.args([node, "--", "unshare", "--mount", "sh", "-ec", START]);
+        command.args([node, "--", "sh", "-ec", SHARE, "sh", START]);
         command.stdout(log.try_clone().expect("share the log")).stderr(log).stdin(Stdio::null());
         let process = command.spawn().expect("start containerd");
         let containerd = Containerd { lab, node, process };
@@ -155,15 +155,23 @@ impl Drop for Containerd<'_> {
     }
 }
 
+/// Containers' network namespaces are mounts, which the agent has to see: `/run/netns` is shared, as
+/// `ip netns` makes it, and the rest of containerd's mounts are its own.
+const SHARE: &str = r#"
+    mkdir -p /run/netns
+    mountpoint -q /run/netns || mount --rbind /run/netns /run/netns
+    mount --make-shared /run/netns
+    exec unshare --mount --propagation unchanged sh -ec "$1"
+"#;
+
 /// Makes the places containerd and `ctr` insist on, then becomes containerd. `ctr` reads only
 /// `/etc/cni/net.d` and `/opt/cni/bin`; runc wants the cgroup hierarchies where they are usually.
 const START: &str = r#"
-    mount --make-rprivate /
     mkdir -p /run/ctrd/etc /run/ctrd/work
     mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/ctrd/etc,workdir=/run/ctrd/work /etc
     mkdir -p /etc/cni && ln -s /run/cni/net.d /etc/cni/net.d
     mount -t tmpfs tmpfs /opt && mkdir /opt/cni && ln -s /run/cni/bin /opt/cni/bin
-    if ! [ -e /sys/fs/cgroup/cgroup.controllers ] && ! [ -d /sys/fs/cgroup/pids ]; then
+    if ! [ -d /sys/fs/cgroup/pids ]; then
         mount -t tmpfs tmpfs /sys/fs/cgroup
         for c in $(awk 'NR > 1 && $4 == 1 { print $1 }' /proc/cgroups); do
             mkdir /sys/fs/cgroup/$c && mount -t cgroup -o $c cgroup /sys/fs/cgroup/$c || rmdir /sys/fs/cgroup/$c

@@ -29,13 +29,18 @@ impl<'a> Field<'a> {
 
     /// A member of an object, null or not; `None` when it is absent.
     ///
+    /// A name in another case counts where the exact one is absent, as in Go, for which runtimes and
+    /// plugins are written: containerd sends `HostPort` where the conventions say `hostPort`.
+    ///
     /// # Errors
     /// When this is not an object.
     pub(super) fn present(&self, name: &str) -> Result<Option<Field<'a>>, Error> {
         let Value::Object(object) = self.value else { return Err(self.wrong("an object")) };
         let path =
             if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
-        Ok(object.get(name).map(|value| Field { path, value }))
+        let alike = || object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        let found = object.get(name).or_else(|| alike().map(|(_, value)| value));
+        Ok(found.map(|value| Field { path, value }))
     }
 
     /// The elements of an array; none when it is null, as Go writes an empty list.
