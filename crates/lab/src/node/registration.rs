@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
@@ -19,6 +20,9 @@ use crate::plane::node_health::{GRACE, LEASES, RENEWAL, now};
 
 /// Pods a node has room for: the kubelet's default.
 const ROOM: &str = "110";
+
+/// How long the API server may take to answer one heartbeat.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Whether pods can run here; the reason when they cannot.
 pub(super) type Readiness = Result<(), String>;
@@ -45,10 +49,12 @@ pub(super) async fn keep(client: Client, context: &Context, mut ready: Receiver<
             }
             renew(&client, context).await
         };
-        match beat.await {
-            Ok(()) => shown = Some(wanted),
-            Err(error) if is_overtaken(&error) => tracing::debug!("report the node: {error}"),
-            Err(error) => tracing::warn!("report node {}: {error}", context.name),
+        // A connection from an address the node no longer has hangs; giving up closes it.
+        match tokio::time::timeout(PATIENCE, beat).await {
+            Ok(Ok(())) => shown = Some(wanted),
+            Ok(Err(error)) if is_overtaken(&error) => tracing::debug!("report the node: {error}"),
+            Ok(Err(error)) => tracing::warn!("report node {}: {error}", context.name),
+            Err(_) => tracing::warn!("report node {}: no answer in {PATIENCE:?}", context.name),
         }
         tokio::select! {
             _ = heartbeat.tick() => {}
