@@ -29,7 +29,7 @@ pub(super) type Readiness = Result<(), String>;
 
 /// Registers the node and keeps its object true until the future is dropped. As with the kubelet, a
 /// Node object that somebody deletes stays deleted until the node starts again.
-pub(super) async fn keep(client: Client, context: &Context, mut ready: Receiver<Readiness>) {
+pub(super) async fn keep(mut client: Client, context: &Context, mut ready: Receiver<Readiness>) {
     let mut heartbeat = tokio::time::interval(RENEWAL);
     while let Err(error) = register(&client, context).await {
         tracing::warn!("register node {}: {error}", context.name);
@@ -49,18 +49,27 @@ pub(super) async fn keep(client: Client, context: &Context, mut ready: Receiver<
             }
             renew(&client, context).await
         };
-        // A connection from an address the node no longer has hangs; giving up closes it.
+        // A connection from an address the node no longer has hangs, and so may others of its pool.
         match tokio::time::timeout(PATIENCE, beat).await {
             Ok(Ok(())) => shown = Some(wanted),
             Ok(Err(error)) if is_overtaken(&error) => tracing::debug!("report the node: {error}"),
             Ok(Err(error)) => tracing::warn!("report node {}: {error}", context.name),
-            Err(_) => tracing::warn!("report node {}: no answer in {PATIENCE:?}", context.name),
+            Err(_) => {
+                tracing::warn!("report node {}: no answer in {PATIENCE:?}", context.name);
+                client = reconnect(client, context).await;
+            }
         }
         tokio::select! {
             _ = heartbeat.tick() => {}
             changed = ready.changed() => if changed.is_err() { return },
         }
     }
+}
+
+/// A client without connections of the past; the old one when there is none to be had.
+async fn reconnect(old: Client, context: &Context) -> Client {
+    let access = kube::Access::Kubeconfig(context.kubeconfig.clone());
+    kube::connect(&access).await.unwrap_or(old)
 }
 
 /// Makes the Node object; one that is there, from before a restart of the node, stays.
