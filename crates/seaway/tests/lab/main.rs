@@ -1,2 +1,20 @@
-//! Lab tests: whole nodes, real packets.
-fn main() {}
+//! Lab tests: whole nodes, real packets, other people's clients.
+//!
+//! One executable, one module per subject. Each test has its own lab in its own folder, so they run
+//! side by side; a lab is taken down when its value goes, however the test ends. Without root the
+//! tests are reported as ignored, and with `CI` set they fail.
+
+mod lab;
+mod manifests;
+mod matrix;
+mod restart;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() {
+    let mut args = Arguments::from_args();
+    // A lab is a dozen processes: more than two at once only make each other slow.
+    args.test_threads = args.test_threads.or(Some(2));
+    let trials: Vec<Trial> = [matrix::trials(), restart::trials()].into_iter().flatten().collect();
+    libtest_mimic::run(&args, trials).exit();
+}
