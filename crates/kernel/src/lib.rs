@@ -11,4 +11,5 @@ pub mod netns;
 pub mod nft;
 pub mod place;
 pub mod process;
+pub mod socket;
 pub mod sysctl;

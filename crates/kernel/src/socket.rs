@@ -14,6 +14,7 @@ use model::Family;
 ///
 /// # Errors
 /// The system call's own error.
+#[expect(unsafe_code, reason = "see WHY inside")]
 pub fn never_fragment(socket: BorrowedFd<'_>, family: Family) -> io::Result<()> {
     let (level, option, value) = match family {
         Family::V4 => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO),

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 
 use kernel::confine::{Capabilities, limit_capabilities};
+use kernel::netns::Netns;
 use nix::sched::{CloneFlags, setns, unshare};
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +69,26 @@ impl Namespaces {
             let thread = scope.spawn(|| {
                 self.join()?;
                 Ok(work())
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// The network namespace alone, for sockets and netlink; the caller's file system stays.
+    ///
+    /// # Errors
+    /// When the namespace cannot be joined, or the target has none of its own.
+    pub fn netns(&self) -> io::Result<Netns> {
+        let net = CloneFlags::CLONE_NEWNET;
+        let joins = |flags: &i32| CloneFlags::from_bits_retain(*flags).contains(net);
+        let mut pairs = self.fds.iter().zip(&self.entrance.namespaces);
+        let (fd, _) = pairs
+            .find(|(_, flags)| joins(flags))
+            .ok_or_else(|| io::Error::other("the target has no network of its own"))?;
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                setns(fd, net)?;
+                Netns::current().map_err(io::Error::other)
             });
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })

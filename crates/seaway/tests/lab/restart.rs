@@ -108,7 +108,8 @@ fn kill_agents(lab: &Lab) {
     }
     for node in ["node-1", "node-2"] {
         eventually("the agent is ready again", || {
-            let probe = ["curl", "-sf", "--unix-socket", "/run/seaway/agent.sock", "http://x/readyz"];
+            let probe =
+                ["curl", "-sf", "--unix-socket", "/run/seaway/agent.sock", "http://x/readyz"];
             success(&lab.node(node, &probe))
         });
     }

@@ -48,9 +48,8 @@ impl Path {
             (Role::Node, Role::Pod) => Some(Path::NodeToOtherPod),
             (Role::Node, Role::Node) => (!same).then_some(Path::NodeToNode),
             (Role::Pod, Role::Outside) => Some(Path::PodToOutside),
-            (Role::Node | Role::Outside, Role::Outside) | (Role::Outside, Role::Pod | Role::Node) => {
-                None
-            }
+            (Role::Node | Role::Outside, Role::Outside)
+            | (Role::Outside, Role::Pod | Role::Node) => None,
         }
     }
 }

@@ -49,7 +49,8 @@ pub(super) fn find(name: &str, all: bool) -> anyhow::Result<Vec<Place>> {
     let mut places = Vec::new();
     for node in items(&nodes) {
         let name = node["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let addrs = addresses(&node["status"]["addresses"], "address", |a| a["type"] == "InternalIP");
+        let addrs =
+            addresses(&node["status"]["addresses"], "address", |a| a["type"] == "InternalIP");
         let target = Target::Node(name.clone());
         places.push(place(&lab, &target, name.clone(), Role::Node, name, addrs)?);
     }
@@ -116,7 +117,7 @@ fn place(
     addrs: Vec<IpAddr>,
 ) -> anyhow::Result<Place> {
     let entrance = lab.enter(target).with_context(|| format!("enter {name}"))?;
-    let netns = entrance.run(Netns::current).with_context(|| format!("enter {name}"))??;
+    let netns = entrance.netns().with_context(|| format!("enter {name}"))?;
     let mut netlink = Netlink::open_in(&netns)?;
     let links = netlink.links()?;
     let rows = netlink.addrs(None)?;

@@ -137,7 +137,12 @@ fn send_tcp(to: SocketAddr, timeout: Duration) -> anyhow::Result<IpAddr> {
     Ok(answer.parse()?)
 }
 
-fn send_udp(from: IpAddr, to: SocketAddr, size: usize, timeout: Duration) -> anyhow::Result<IpAddr> {
+fn send_udp(
+    from: IpAddr,
+    to: SocketAddr,
+    size: usize,
+    timeout: Duration,
+) -> anyhow::Result<IpAddr> {
     let socket = UdpSocket::bind((from, 0))?;
     kernel::socket::never_fragment(socket.as_fd(), Family::of(from))?;
     socket.connect(to)?;

@@ -12,12 +12,16 @@ pub(super) fn table(results: &[Probed]) -> String {
     for result in results {
         groups.entry((result.path, result.family)).or_default().push(result);
     }
-    let mut text = format!("{:<26} {:<5} {:>6} {:>7} {:>9}\n", "PATH", "IP", "PROBES", "FAILED", "MEDIAN");
+    let mut text =
+        format!("{:<26} {:<5} {:>6} {:>7} {:>9}\n", "PATH", "IP", "PROBES", "FAILED", "MEDIAN");
     for ((path, family), group) in &groups {
         let failed = group.iter().filter(|r| r.outcome.is_err()).count();
         let took = median(group.iter().filter_map(|r| r.outcome.as_ref().ok()).copied().collect());
         let took = took.map_or_else(|| "—".to_owned(), |t| format!("{} µs", t.as_micros()));
-        line(&mut text, format_args!("{:<26} {family} {:>7} {failed:>7} {took:>9}", path.name(), group.len()));
+        line(
+            &mut text,
+            format_args!("{:<26} {family} {:>7} {failed:>7} {took:>9}", path.name(), group.len()),
+        );
     }
     let failures: Vec<(&Probed, &String)> =
         results.iter().filter_map(|r| Some((r, r.outcome.as_ref().err()?))).collect();
