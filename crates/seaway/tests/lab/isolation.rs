@@ -8,7 +8,7 @@ use libtest_mimic::Trial;
 use crate::lab::{Lab, eventually, success, test, text};
 use crate::manifests;
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
         test("two_labs_live_side_by_side_and_the_machine_is_untouched", side_by_side),
         test("a_second_lab_of_the_same_name_is_refused", same_name),

@@ -5,7 +5,7 @@ use libtest_mimic::Trial;
 use crate::lab::{Lab, eventually, success, test, text};
 use crate::manifests;
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     vec![
         test("kubectl_sees_pods_running_with_addresses", pods_run),
         test("kubectl_applies_describes_and_deletes", apply_and_delete),

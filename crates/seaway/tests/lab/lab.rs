@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use libtest_mimic::{Failed, Trial};
 
 /// The binary under test.
-pub const SEAWAY: &str = env!("CARGO_BIN_EXE_seaway");
+pub(crate) const SEAWAY: &str = env!("CARGO_BIN_EXE_seaway");
 
 /// How long a level may take to be reached before a test gives up on it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A test by name. Without root it is reported as ignored, or as failed when CI runs it.
-pub fn test(name: &str, run: impl FnOnce() + Send + 'static) -> Trial {
+pub(crate) fn test(name: &str, run: impl FnOnce() + Send + 'static) -> Trial {
     let root = nix::unistd::geteuid().is_root();
     let ci = std::env::var_os("CI").is_some();
     Trial::test(name, move || {
@@ -29,7 +29,7 @@ pub fn test(name: &str, run: impl FnOnce() + Send + 'static) -> Trial {
 }
 
 /// One lab in its own folder.
-pub struct Lab {
+pub(crate) struct Lab {
     name: String,
     dir: PathBuf,
     up: bool,
@@ -37,7 +37,7 @@ pub struct Lab {
 
 impl Lab {
     /// A lab that is not up yet.
-    pub fn new() -> Lab {
+    pub(crate) fn new() -> Lab {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("t{}-{n}", std::process::id());
@@ -47,7 +47,7 @@ impl Lab {
     }
 
     /// A lab that is up with these flags of `seaway lab up`.
-    pub fn up(flags: &[&str]) -> Lab {
+    pub(crate) fn up(flags: &[&str]) -> Lab {
         let mut lab = Lab::new();
         let output = lab.try_up(flags);
         assert!(output.status.success(), "lab up {flags:?}: {}", lab.told(&output));
@@ -55,14 +55,14 @@ impl Lab {
     }
 
     /// Brings the lab up and gives what the command said.
-    pub fn try_up(&mut self, flags: &[&str]) -> Output {
+    pub(crate) fn try_up(&mut self, flags: &[&str]) -> Output {
         self.up = true;
         let output = self.seaway(&["lab", "up"]).args(flags).output();
         output.expect("start seaway lab up")
     }
 
     /// A command of the binary, for this lab. The flags of the lab come after the subcommand's name.
-    pub fn seaway(&self, words: &[&str]) -> Command {
+    pub(crate) fn seaway(&self, words: &[&str]) -> Command {
         let mut command = Command::new(SEAWAY);
         command.args(words).args(["--name", &self.name]);
         command.env("SEAWAY_LAB_DIR", &self.dir).stdin(Stdio::null());
@@ -70,17 +70,17 @@ impl Lab {
     }
 
     /// Folder of the lab: logs, kubeconfig, nodes.
-    pub fn dir(&self) -> PathBuf {
+    pub(crate) fn dir(&self) -> PathBuf {
         self.dir.join(&self.name)
     }
 
     /// The name of the lab.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Runs a command in a pod, like `hello/shell`; the namespace may be left out for `default`.
-    pub fn exec(&self, pod: &str, argv: &[&str]) -> Output {
+    pub(crate) fn exec(&self, pod: &str, argv: &[&str]) -> Output {
         let (namespace, name) = pod.split_once('/').unwrap_or(("default", pod));
         let mut command = self.seaway(&["lab", "exec"]);
         command.args(["-n", namespace, name, "--"]).args(argv);
@@ -88,19 +88,19 @@ impl Lab {
     }
 
     /// Runs a command on a node.
-    pub fn node(&self, node: &str, argv: &[&str]) -> Output {
+    pub(crate) fn node(&self, node: &str, argv: &[&str]) -> Output {
         let mut command = self.seaway(&["lab", "node"]);
         command.args([node, "--"]).args(argv).output().expect("start seaway lab node")
     }
 
     /// Runs a command on the host outside the cluster.
-    pub fn client(&self, argv: &[&str]) -> Output {
+    pub(crate) fn client(&self, argv: &[&str]) -> Output {
         let mut command = self.seaway(&["lab", "client"]);
         command.arg("--").args(argv).output().expect("start seaway lab client")
     }
 
     /// kubectl against this lab.
-    pub fn kubectl(&self, argv: &[&str]) -> Output {
+    pub(crate) fn kubectl(&self, argv: &[&str]) -> Output {
         let mut command = Command::new("kubectl");
         command.arg("--kubeconfig").arg(self.dir().join("kubeconfig")).args(argv);
         command.env("HOME", &self.dir).stdin(Stdio::null());
@@ -108,7 +108,7 @@ impl Lab {
     }
 
     /// Applies a manifest given as text; it must be accepted.
-    pub fn apply(&self, yaml: &str) {
+    pub(crate) fn apply(&self, yaml: &str) {
         let file = self.dir.join("apply.yaml");
         std::fs::write(&file, yaml).expect("write the manifest");
         let output = self.seaway(&["lab", "apply"]).arg("-f").arg(&file).output();
@@ -117,34 +117,34 @@ impl Lab {
     }
 
     /// `seaway check`: every path of the network, or what is red.
-    pub fn check(&self) {
+    pub(crate) fn check(&self) {
         let output = self.seaway(&["check"]).output().expect("start seaway check");
         assert!(output.status.success(), "check is red: {}", self.told(&output));
     }
 
     /// The field of a pod that `jsonpath` names, as kubectl prints it.
-    pub fn pod_field(&self, pod: &str, jsonpath: &str) -> String {
+    pub(crate) fn pod_field(&self, pod: &str, jsonpath: &str) -> String {
         let (namespace, name) = pod.split_once('/').unwrap_or(("default", pod));
         let path = format!("jsonpath={jsonpath}");
         text(&self.kubectl(&["-n", namespace, "get", "pod", name, "-o", &path]))
     }
 
     /// Takes the lab down; nothing may be left.
-    pub fn down(&mut self) {
+    pub(crate) fn down(&mut self) {
         let output = self.seaway(&["lab", "down"]).output().expect("start seaway lab down");
         assert!(output.status.success(), "lab down: {}", self.told(&output));
         self.up = false;
     }
 
     /// What a command printed, with the end of the lab's own logs.
-    pub fn told(&self, output: &Output) -> String {
+    pub(crate) fn told(&self, output: &Output) -> String {
         let stdout = String::from_utf8_lossy(&output.stdout);
         let stderr = String::from_utf8_lossy(&output.stderr);
         format!("{}\n{stdout}\n{stderr}\n{}", output.status, self.logs())
     }
 
     /// The last lines of every log of the lab.
-    pub fn logs(&self) -> String {
+    pub(crate) fn logs(&self) -> String {
         let mut logs = Vec::new();
         collect_logs(&self.dir(), &mut logs, 4);
         logs.join("\n")
@@ -169,7 +169,7 @@ impl Drop for Lab {
 }
 
 /// Waits until `level` gives `Ok`; a failure shows its last `Err`.
-pub fn eventually<T, E: Debug>(what: &str, mut level: impl FnMut() -> Result<T, E>) -> T {
+pub(crate) fn eventually<T, E: Debug>(what: &str, mut level: impl FnMut() -> Result<T, E>) -> T {
     let start = Instant::now();
     loop {
         match level() {
@@ -183,12 +183,12 @@ pub fn eventually<T, E: Debug>(what: &str, mut level: impl FnMut() -> Result<T, 
 }
 
 /// What a command printed on stdout, trimmed.
-pub fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 /// `Ok` when the command succeeded, else what it said.
-pub fn success(output: &Output) -> Result<String, String> {
+pub(crate) fn success(output: &Output) -> Result<String, String> {
     if output.status.success() {
         return Ok(text(output));
     }

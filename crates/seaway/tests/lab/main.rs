@@ -4,10 +4,16 @@
 //! side by side; a lab is taken down when its value goes, however the test ends. Without root the
 //! tests are reported as ignored, and with `CI` set they fail.
 
+mod cni;
+mod containerd;
+mod cri;
+mod isolation;
+mod kubectl;
 mod lab;
 mod manifests;
 mod matrix;
 mod restart;
+mod translation;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -15,6 +21,17 @@ fn main() {
     let mut args = Arguments::from_args();
     // A lab is a dozen processes: more than two at once only make each other slow.
     args.test_threads = args.test_threads.or(Some(2));
-    let trials: Vec<Trial> = [matrix::trials(), restart::trials()].into_iter().flatten().collect();
+    let trials: Vec<Trial> = [
+        cni::trials(),
+        containerd::trials(),
+        isolation::trials(),
+        kubectl::trials(),
+        matrix::trials(),
+        restart::trials(),
+        translation::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     libtest_mimic::run(&args, trials).exit();
 }

@@ -28,7 +28,7 @@ const COMBINATIONS: [[&str; 4]; 18] = [
     ["bridge", "vxlan", "dual", "2"],
 ];
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     let mut trials: Vec<Trial> = COMBINATIONS
         .iter()
         .map(|combination| {

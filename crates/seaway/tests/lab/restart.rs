@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use crate::lab::{Lab, eventually, success, test, text};
 use crate::manifests;
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     vec![
         test("a_killed_agent_breaks_no_stream_and_loses_no_packet", killed_agent),
         test("a_restarted_agent_changes_nothing", restart_changes_nothing),

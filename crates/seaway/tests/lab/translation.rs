@@ -8,7 +8,7 @@ use libtest_mimic::Trial;
 use crate::lab::{Lab, success, test, text};
 use crate::manifests;
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     vec![
         test("tcpdump_sees_no_translation_between_pods_routed_directly", || no_translation("direct")),
         test("tcpdump_sees_no_translation_between_pods_inside_vxlan", || no_translation("vxlan")),
