@@ -150,7 +150,12 @@ impl<'a> Containerd<'a> {
 
 impl Drop for Containerd<'_> {
     fn drop(&mut self) {
-        drop(self.lab.node(self.node, &["sh", "-c", "kill $(cat /run/ctrd/pid)"]));
+        // Control groups are the machine's: those of containers are gone, those around them are not.
+        let end = "nsenter --mount=/proc/$(cat /run/ctrd/pid)/ns/mnt \
+                   find /sys/fs/cgroup/ -depth -type d '(' -path '*/default*' -o -path '*/k8s.io*' ')' \
+                   -exec rmdir {} ';' ; \
+                   kill $(cat /run/ctrd/pid)";
+        drop(self.lab.node(self.node, &["sh", "-c", end]));
         drop(self.process.wait());
     }
 }
