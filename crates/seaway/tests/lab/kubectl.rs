@@ -33,7 +33,8 @@ fn pods_run() {
 
 fn apply_and_delete() {
     let lab = Lab::up(&["--nodes", "1"]);
-    let file = manifests::write(&lab.dir().join("files"), &manifests::pod("web", "", "seaway/echo"));
+    let file =
+        manifests::write(&lab.dir().join("files"), &manifests::pod("web", "", "seaway/echo"));
     let created = success(&lab.kubectl(&["apply", "-f", &file])).expect("kubectl apply");
     assert!(created.contains("pod/web created"), "{created}");
     let wait = ["wait", "--for=condition=Ready", "pod/web", "--timeout=30s"];
@@ -67,7 +68,8 @@ fn bad_object() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned() + &text(&output);
     assert!(!output.status.success(), "{said}");
     let line = yaml.lines().position(|l| l.contains("image: x")).expect("it is there") + 1;
-    for part in [&format!("manifest.yaml:{line}"), "document 2", "Pod default/broken", "containers[0].name"]
+    for part in
+        [&format!("manifest.yaml:{line}"), "document 2", "Pod default/broken", "containers[0].name"]
     {
         assert!(said.contains(part), "no {part:?} in: {said}");
     }

@@ -10,7 +10,9 @@ use crate::manifests;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        test("tcpdump_sees_no_translation_between_pods_routed_directly", || no_translation("direct")),
+        test("tcpdump_sees_no_translation_between_pods_routed_directly", || {
+            no_translation("direct")
+        }),
         test("tcpdump_sees_no_translation_between_pods_inside_vxlan", || no_translation("vxlan")),
         test("outside_sees_the_node_and_never_the_pod", masqueraded),
         test("a_host_port_leads_to_its_pod_and_captures_nothing_else", host_port),
@@ -30,7 +32,10 @@ fn no_translation(routing: &str) {
     let inner: Vec<&String> = lines.iter().filter(|l| l.contains(".8080")).collect();
     assert!(!inner.is_empty(), "nothing captured: {lines:?}");
     for line in inner {
-        assert!(line.contains(&format!("{client}.")) && line.contains(&format!("{server}.8080")), "{line}");
+        assert!(
+            line.contains(&format!("{client}.")) && line.contains(&format!("{server}.8080")),
+            "{line}"
+        );
     }
 }
 
@@ -77,8 +82,12 @@ fn host_port() {
         assert!(body.contains("front"), "from {from}: {body}");
     }
     // The server listens on TCP 9090 itself: a pod's own port is not the node's.
-    let direct = format!("exec 3<>/dev/tcp/{}/9090; echo hi >&3; read -t 3 line <&3; echo $line", ip(&lab, "server"));
-    let answer = success(&lab.exec("client", &["bash", "-c", &direct])).expect("the server answers");
+    let direct = format!(
+        "exec 3<>/dev/tcp/{}/9090; echo hi >&3; read -t 3 line <&3; echo $line",
+        ip(&lab, "server")
+    );
+    let answer =
+        success(&lab.exec("client", &["bash", "-c", &direct])).expect("the server answers");
     assert!(!answer.contains("front"), "captured: {answer}");
 }
 

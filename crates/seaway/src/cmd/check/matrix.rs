@@ -142,7 +142,7 @@ fn one(
     places: &[Place],
 ) -> Probed {
     let start = Instant::now();
-    let outcome = probe::send(kind, source, target, from.mtu, timeout)
+    let outcome = probe::send(kind, source, target, from.mtu.min(to.mtu), timeout)
         .map_err(|error| format!("{target}: {error:#}"))
         .and_then(|seen| source_is_right(path, from, seen, places))
         .map(|()| start.elapsed());

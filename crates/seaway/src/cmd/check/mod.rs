@@ -1,8 +1,8 @@
 //! `seaway check`: whether every path of a lab's network works, tried from inside the pods.
 //!
 //! In each pod, on each node and on the host outside, a responder answers on a free port. Then every
-//! place sends to every other: a TCP connection, a UDP datagram, and a datagram as large as the
-//! sender's MTU with DF set. The responder says from which address it was reached, so that a
+//! place sends to every other: a TCP connection, a UDP datagram, and a datagram that
+//! fills the MTU with DF set. The responder says from which address it was reached, so that a
 //! translation where none belongs is a failure, and so is a missing one on the way out.
 
 mod matrix;

@@ -18,7 +18,7 @@ pub(super) enum Kind {
     Tcp,
     /// A small UDP datagram.
     Udp,
-    /// A UDP datagram that fills the sender's MTU, with DF, answered in full.
+    /// A UDP datagram that fills the smaller MTU of both ends, with DF, answered in full.
     Large,
 }
 
@@ -108,7 +108,7 @@ fn answer_udp(socket: &UdpSocket, stop: &AtomicBool) {
 }
 
 /// Tries `kind` from the current namespace to `to`, and says from which address it was reached.
-/// `mtu` is that of the way out, in bytes.
+/// `mtu` is that of the path, in bytes.
 pub(super) fn send(
     kind: Kind,
     from: IpAddr,
