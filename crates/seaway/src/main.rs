@@ -20,7 +20,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the agent of one node.
-    Agent(cmd::agent::Args),
+    Agent(Box<cmd::agent::Args>),
     /// Make, use and remove clusters on this machine.
     Lab(cmd::lab::Args),
     /// Check that every path of the network works.
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         return code;
     }
     let result = match Cli::parse().command {
-        Command::Agent(args) => cmd::agent::run(args),
+        Command::Agent(args) => cmd::agent::run(*args),
         Command::Lab(args) => cmd::lab::run(args),
         Command::Check(args) => cmd::check::run(args),
         Command::Dump(args) => cmd::dump::run(args),

@@ -151,6 +151,7 @@ impl Lab {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "whoever reads a failed test wants the lab's logs")]
 impl Drop for Lab {
     fn drop(&mut self) {
         if std::thread::panicking() {

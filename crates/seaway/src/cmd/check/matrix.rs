@@ -131,7 +131,6 @@ fn shared_families(from: &Place, to: &Place) -> Vec<(IpAddr, IpAddr)> {
     Family::ALL.into_iter().filter_map(|f| Some((first(from, f)?, first(to, f)?))).collect()
 }
 
-#[expect(clippy::too_many_arguments, reason = "one probe has two ends, a kind and a context")]
 fn one(
     path: Path,
     from: &Place,
