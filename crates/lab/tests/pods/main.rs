@@ -1,0 +1,88 @@
+//! Pods on a real kernel, under the lab's own API server, with a CNI plugin that takes notes.
+//!
+//! Needs root. Everything happens in namespaces of this program's own, processes included, so that
+//! nothing is left however it ends; it is also what becomes its containers, as the lab's binary is.
+
+#![expect(clippy::unwrap_used, reason = "test code outside of test functions")]
+
+mod bench;
+mod life;
+mod sandbox;
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Trial};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use seaway_lab::images::{echo, shell};
+use seaway_lab::pod::init;
+
+use crate::bench::Lab;
+use crate::life::*;
+use crate::sandbox::*;
+
+const INSIDE: &str = "SEAWAY_TEST_INSIDE";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args();
+    let name = args.next().unwrap_or_default();
+    match name.as_str() {
+        init::ROLE => return init::run(),
+        echo::ROLE => return echo::run(&args.collect::<Vec<_>>()),
+        shell::ROLE => return shell::run(&args.collect::<Vec<_>>()),
+        _ if std::env::var_os(INSIDE).is_none() => return go_inside(),
+        _ => {}
+    }
+    prepare();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let lab = Arc::new(runtime.block_on(Lab::start()));
+    let handle = runtime.handle().clone();
+    macro_rules! trials {
+        ($($name:ident),* $(,)?) => {
+            vec![$({
+                let (lab, handle) = (lab.clone(), handle.clone());
+                Trial::test(stringify!($name), move || {
+                    handle.block_on(async { tokio::spawn(async move { $name(&lab).await }).await })
+                        .map_err(|error| error.to_string().into())
+                })
+            }),*]
+        };
+    }
+    let trials = trials![
+        pause_is_small_and_ends_when_asked,
+        pause_buries_the_orphans_of_its_pod,
+        plugins_are_run_in_order_and_undone_in_reverse,
+        a_container_has_its_own_view_of_the_machine,
+        a_crash_restarts_the_container_in_the_same_sandbox,
+        a_lost_pause_gets_the_pod_a_new_sandbox,
+        an_unknown_image_is_told_and_holds_up_nobody,
+        init_containers_run_one_after_the_other,
+        a_deleted_pod_leaves_nothing,
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// Runs this program again as process 1 of namespaces of its own.
+fn go_inside() -> ExitCode {
+    let all = CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWIPC;
+    unshare(all).expect("needs root");
+    let mut again = Command::new("/proc/self/exe");
+    again.arg0("pods").args(std::env::args_os().skip(1)).env(INSIDE, "1");
+    let status = again.status().unwrap();
+    ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))
+}
+
+fn prepare() {
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+    mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none).unwrap();
+    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).unwrap();
+    kernel::confine::raise_loopback().unwrap();
+    nix::unistd::sethostname("node-1").unwrap();
+}
