@@ -1,34 +1,90 @@
 //! Runs the console blocks of `examples/*.md` as written, and compares what they print.
 //!
-//! A block is fenced with ```` ```console ````. A line that starts with `$ ` is a command; the lines
-//! after it are what it prints. `…` in an expected line stands for any text; a line of only `…` for
-//! any number of lines. A block with no expected lines only has to succeed.
+//! A block is fenced with ```` ```console ````. A line that starts with `$ ` is a command for bash; the
+//! lines after it are what a terminal shows. `…` in an expected line stands for any text; a line of
+//! only `…` for any number of lines. A command without expected lines only has to succeed. Variables
+//! that one command sets are there for the next. Labs of examples are apart from all others, and each
+//! file takes its own down.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::run::{Result, cargo, command, output, root, say, step};
 
-/// Runs every example.
-pub(crate) fn run() -> Result {
+/// Seconds one command may take.
+const LONGEST: &str = "180";
+
+/// Runs every example, or those whose name holds one of `filters`.
+pub(crate) fn run(filters: &[String]) -> Result {
     step("build", &mut cargo(&["build", "--workspace"]))?;
     let dir = root().join("examples");
     let entries = std::fs::read_dir(&dir).map_err(|e| format!("list {}: {e}", dir.display()))?;
     let mut files: Vec<_> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|e| e == "md"))
+        .filter(|path| {
+            let name = path.to_string_lossy();
+            filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()))
+        })
         .collect();
     files.sort();
     for file in &files {
-        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let text = std::fs::read_to_string(file).map_err(|e| format!("read {name}: {e}"))?;
-        let outcome = commands(&text).iter().try_for_each(|c| check(&name, c));
-        cleanup(&text);
-        outcome?;
-        say(&format!("── example {name}: ok"));
+        example(file)?;
     }
     say(&format!("{} passed, 0 failed", files.len()));
     Ok(())
+}
+
+fn example(file: &Path) -> Result {
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let text = std::fs::read_to_string(file).map_err(|e| format!("read {name}: {e}"))?;
+    let scratch = Scratch::new()?;
+    commands(&text).iter().try_for_each(|step| check(&name, step, &scratch))?;
+    let left = output(&mut scratch.shell("seaway lab list"))?;
+    if !left.stdout.is_empty() {
+        let left = String::from_utf8_lossy(&left.stdout).into_owned();
+        return Err(format!("example {name} leaves a lab: {left}"));
+    }
+    say(&format!("── example {name}: ok"));
+    Ok(())
+}
+
+/// Where the labs and the variables of one file are. Goes away with everything in it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self> {
+        let dir = std::env::temp_dir().join(format!("seaway-example-{}", std::process::id()));
+        let labs = dir.join("labs");
+        std::fs::create_dir_all(&labs).map_err(|e| format!("make {}: {e}", labs.display()))?;
+        Ok(Self(dir))
+    }
+
+    /// One command line, as a terminal would run and show it, in the root of the tree.
+    fn shell(&self, line: &str) -> std::process::Command {
+        let variables = self.0.join("variables");
+        let script = format!(
+            "exec 2>&1; set -a; if [ -e $0 ]; then . $0; fi\n\
+             trap 'code=$?; export -p > $0; exit $code' EXIT\n{line}"
+        );
+        let mut shell = command("timeout", &[LONGEST, "bash", "-c", &script]);
+        let binary = root().join("target/debug");
+        let path = std::env::var("PATH").unwrap_or_default();
+        shell.arg(variables).env("PATH", format!("{}:{path}:/usr/sbin:/sbin", binary.display()));
+        shell.env("SEAWAY_LAB_DIR", self.0.join("labs")).env("HOME", &self.0).stdin(Stdio::null());
+        shell
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = output(&mut self.shell("seaway lab down --all")) {
+            say(&error);
+        }
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            say(&format!("remove {}: {error}", self.0.display()));
+        }
+    }
 }
 
 /// One command of an example and what it should print.
@@ -56,36 +112,19 @@ fn commands(text: &str) -> Vec<Step> {
     steps
 }
 
-fn check(file: &str, step: &Step) -> Result {
-    let binary = root().join("target/debug");
-    let path = std::env::var("PATH").unwrap_or_default();
-    let mut shell = command("bash", &["-c", &step.command]);
-    shell.env("PATH", format!("{}:{path}:/usr/sbin:/sbin", binary.display()));
-    let result = output(shell.stdin(Stdio::null()))?;
+fn check(file: &str, step: &Step, scratch: &Scratch) -> Result {
+    let result = output(&mut scratch.shell(&step.command))?;
     let place = format!("{file}:{}: $ {}", step.line, step.command);
-    let stdout = String::from_utf8_lossy(&result.stdout);
+    let shown = String::from_utf8_lossy(&result.stdout);
     if !result.status.success() {
-        let stderr = String::from_utf8_lossy(&result.stderr);
-        return Err(format!("{place}\n{}\n{stdout}{stderr}", result.status));
+        return Err(format!("{place}\n{}\n{shown}", result.status));
     }
-    let printed: Vec<&str> = stdout.lines().map(str::trim_end).collect();
+    let printed: Vec<&str> = shown.lines().map(str::trim_end).collect();
     let expected: Vec<&str> = step.expected.iter().map(|l| l.trim_end()).collect();
     if expected.is_empty() || matches_lines(&expected, &printed) {
         return Ok(());
     }
-    Err(format!("{place}\nexpected:\n{}\nprinted:\n{stdout}", expected.join("\n")))
-}
-
-/// Takes down labs that a failed example left up, by the names its commands use.
-fn cleanup(text: &str) {
-    let names = text.split("--name ").skip(1).filter_map(|rest| rest.split_whitespace().next());
-    for name in names.collect::<std::collections::BTreeSet<_>>() {
-        let binary = root().join("target/debug/seaway");
-        let mut down = command(&binary.to_string_lossy(), &["lab", "down", "--name", name]);
-        if let Err(error) = output(down.stderr(Stdio::null())) {
-            say(&format!("take lab {name} down: {error}"));
-        }
-    }
+    Err(format!("{place}\nexpected:\n{}\nprinted:\n{shown}", expected.join("\n")))
 }
 
 fn matches_lines(expected: &[&str], printed: &[&str]) -> bool {

@@ -19,6 +19,7 @@ cargo xtask COMMAND
   ci                the same as `test`, and a privileged test that can't run is a failure
   tidy              only the checks of the tree itself: arrows, sizes, docs, promises
   lab [FILTER]      only the lab tests whose name holds FILTER
+  examples [FILTER] only the examples whose name holds FILTER
   scenario --update rewrite the expected parts of scenarios; read the diff
   bench [NAME]      measure against the named peers, in one run; print ratios
   fuzz [TARGET]     run the fuzz targets, 30 s each
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         "ci" => test::ci(),
         "tidy" => tidy::run(),
         "lab" => test::lab(rest),
+        "examples" => examples::run(rest),
         "scenario" => test::scenarios(rest),
         "bench" => bench::run(rest),
         "fuzz" => test::fuzz(rest),

@@ -56,7 +56,7 @@ fn one(rung: &str) -> Result {
         "unit" => unit(),
         "root" => root(),
         "lab" => lab(&[]),
-        _ => examples::run(),
+        _ => examples::run(&[]),
     }
 }
 

@@ -53,6 +53,9 @@ pub enum ClaimError {
     /// A lab of this name is up, or being made or removed right now.
     #[error("lab {0} is up already; `seaway lab down --name {0}` takes it down")]
     Up(String),
+    /// There are files here, and none that a lab has made.
+    #[error("{0} is not empty and not a lab's; choose another --name or {PARENT_VARIABLE}")]
+    Foreign(String),
     /// The file system refused.
     #[error("{attempt} {path}")]
     Files {
@@ -89,7 +92,8 @@ impl Directory {
         let mut names = Vec::new();
         for entry in entries {
             let name = entry?.file_name();
-            names.extend(name.to_str().and_then(|name| name.parse::<LabName>().ok()));
+            let name = name.to_str().and_then(|name| name.parse::<LabName>().ok());
+            names.extend(name.filter(|name| Directory::of(name).exists()));
         }
         names.sort();
         Ok(names)
@@ -98,7 +102,8 @@ impl Directory {
     /// Makes the directory if need be and takes its lock.
     ///
     /// # Errors
-    /// [`ClaimError::Up`] when another process holds it, else what the file system says.
+    /// [`ClaimError::Up`] when another process holds it, [`ClaimError::Foreign`] when it was never a
+    /// lab's, else what the file system says.
     pub fn claim(&self) -> Result<Claim, ClaimError> {
         let failed = |attempt, path: &Path| {
             let path = path.display().to_string();
@@ -108,6 +113,12 @@ impl Directory {
             let found_remains = self.spec_file().exists();
             std::fs::create_dir_all(&self.path).map_err(failed("make directory", &self.path))?;
             let path = self.lock_file();
+            // A lab has its lock before and after any other file; asked twice, because one may begin
+            // or end meanwhile.
+            let mut files = std::fs::read_dir(&self.path).map_err(failed("list", &self.path))?;
+            if !self.exists() && files.next().is_some() && !self.exists() {
+                return Err(ClaimError::Foreign(self.path.display().to_string()));
+            }
             let lock = File::options()
                 .create(true)
                 .truncate(false)
@@ -133,9 +144,9 @@ impl Directory {
         UnixStream::connect(self.control_socket()).is_ok()
     }
 
-    /// Whether there is anything here.
+    /// Whether a lab is or was here. A directory of that name that no lab has made is not ours.
     pub fn exists(&self) -> bool {
-        self.path.exists()
+        self.lock_file().exists()
     }
 
     /// Removes everything inside but the lock.
@@ -292,6 +303,7 @@ mod tests {
         let directory = scratch("dead");
         std::fs::create_dir_all(directory.node("node-1").run().join("deep")).unwrap();
         std::fs::write(directory.spec_file(), "{").unwrap();
+        std::fs::write(directory.lock_file(), "").unwrap();
         assert!(!directory.is_up());
         let claim = directory.claim().unwrap();
         assert!(claim.found_remains);
@@ -300,5 +312,16 @@ mod tests {
         assert!(!directory.spec_file().exists());
         directory.remove().unwrap();
         assert!(!directory.exists());
+    }
+    #[test]
+    fn a_directory_that_no_lab_has_made_is_left_alone() {
+        let directory = scratch("foreign");
+        std::fs::create_dir_all(directory.path()).unwrap();
+        std::fs::write(directory.path().join("letter"), "dear").unwrap();
+        assert!(!directory.exists());
+        let refused = directory.claim().unwrap_err().to_string();
+        assert!(refused.contains("foreign is not empty and not a lab's"), "{refused}");
+        assert!(!directory.lock_file().exists());
+        std::fs::remove_dir_all(directory.path()).unwrap();
     }
 }

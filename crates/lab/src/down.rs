@@ -91,6 +91,7 @@ pub fn down(directory: &Directory) -> Result<Found, DownError> {
                 std::thread::sleep(Duration::from_millis(20));
             }
             Err(ClaimError::Up(_)) => return Err(DownError::Busy(name)),
+            Err(ClaimError::Foreign(_)) => return Ok(Found::Nothing),
             Err(ClaimError::Files { cause, .. }) => return Err(removed(cause)),
         }
     }

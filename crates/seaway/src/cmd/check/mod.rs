@@ -14,13 +14,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use lab::spec::LabName;
 
 /// Check that every path of a lab's network works.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The lab to check.
-    #[arg(long, default_value = "default")]
-    name: String,
+    #[arg(long, default_value = "lab", env = "SEAWAY_LAB")]
+    name: LabName,
     /// Try every pair of pods; otherwise at most three pods of each node.
     #[arg(long)]
     all: bool,

@@ -8,6 +8,7 @@ use kernel::netlink::Netlink;
 use kernel::netns::Netns;
 use lab::lab::{Lab, Target};
 use lab::node::ContainerOf;
+use lab::spec::LabName;
 use lab::supervisor::Outside;
 use serde_json::Value;
 
@@ -42,8 +43,8 @@ pub(super) struct Place {
 }
 
 /// The places of a lab: every node, running pods, the host outside.
-pub(super) fn find(name: &str, all: bool) -> anyhow::Result<Vec<Place>> {
-    let lab = Lab::open(&name.parse()?)?;
+pub(super) fn find(name: &LabName, all: bool) -> anyhow::Result<Vec<Place>> {
+    let lab = Lab::open(name)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (nodes, pods) = runtime.block_on(listed(&lab))?;
     let mut places = Vec::new();
