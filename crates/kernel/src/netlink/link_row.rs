@@ -7,7 +7,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridge, InfoBridgePort,
     InfoData, InfoKind, InfoPortData, InfoVxlan, LinkAttribute, LinkExtentMask, LinkFlags,
-    LinkInfo, LinkMessage,
+    LinkInfo, LinkMessage, State,
 };
 
 use super::link::named;
@@ -28,6 +28,9 @@ pub struct LinkRow {
     pub mac: Option<Mac>,
     /// Whether it is administratively up.
     pub up: bool,
+    /// Whether packets can cross it (its operational state, RFC 2863); an end of a veth pair can't
+    /// send until some time after both ends are up.
+    pub carries: bool,
     /// Whether it is the loopback link.
     pub loopback: bool,
     /// Index of the bridge it is a port of.
@@ -88,6 +91,24 @@ impl Netlink {
         self.get(&format!("get link {link}"), &message, LinkRow::from_message)
     }
 
+    /// Waits until packets can cross a link that was raised, and its peer too. The kernel gives a
+    /// link its queue a moment after its carrier comes and drops what is sent before; since Linux 6.8
+    /// asking for a link does that work at once.
+    ///
+    /// # Errors
+    /// ENETDOWN when it is not so within a second, ENODEV when the link does not exist.
+    pub fn wait_for_carrier<'a>(&mut self, link: impl Into<LinkId<'a>>) -> Result<(), Error> {
+        let id = link.into();
+        for _ in 0..1000 {
+            match self.link(id)? {
+                Some(link) if link.carries => return Ok(()),
+                Some(_) => std::thread::sleep(std::time::Duration::from_millis(1)),
+                None => return Err(failed(format!("get link {id}"), libc::ENODEV)),
+            }
+        }
+        Err(failed(format!("wait for the carrier of link {id}"), libc::ENETDOWN))
+    }
+
     /// The index of a link that must exist.
     ///
     /// # Errors
@@ -95,12 +116,13 @@ impl Netlink {
     pub fn link_index(&mut self, name: &str) -> Result<u32, Error> {
         match self.link(name)? {
             Some(link) => Ok(link.index),
-            None => {
-                let cause = std::io::Error::from_raw_os_error(libc::ENODEV);
-                Err(Error::new(format!("get link {name}"), cause))
-            }
+            None => Err(failed(format!("get link {name}"), libc::ENODEV)),
         }
     }
+}
+
+fn failed(attempt: String, errno: i32) -> Error {
+    Error::new(attempt, std::io::Error::from_raw_os_error(errno))
 }
 
 impl LinkRow {
@@ -114,6 +136,7 @@ impl LinkRow {
             mtu: 0,
             mac: None,
             up: flags.contains(LinkFlags::Up),
+            carries: false,
             loopback: flags.contains(LinkFlags::Loopback),
             master: None,
             port: None,
@@ -132,6 +155,7 @@ impl LinkRow {
     fn take(&mut self, attribute: LinkAttribute) -> Option<()> {
         match attribute {
             LinkAttribute::IfName(name) => self.name = IfName::new(name).ok()?,
+            LinkAttribute::OperState(state) => self.carries = state == State::Up,
             LinkAttribute::Mtu(mtu) => self.mtu = mtu,
             LinkAttribute::Address(bytes) => self.mac = bytes.try_into().ok().map(Mac),
             LinkAttribute::Controller(index) => self.master = Some(index),

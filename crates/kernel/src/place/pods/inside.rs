@@ -139,6 +139,11 @@ pub(super) fn put(
     Ok(())
 }
 
+/// Waits until the pod can send: a pod that has been told its address is heard from its first word.
+pub(super) fn wait(ifname: &IfName) -> Result<(), Error> {
+    Netlink::open()?.wait_for_carrier(ifname)
+}
+
 /// The interface `ifname`, if it is the other end of the pair.
 fn peer(netlink: &mut Netlink, ifname: &IfName, ends: Ends) -> Result<Option<LinkRow>, Error> {
     let is_peer = |link: &LinkRow| {

@@ -129,9 +129,16 @@ impl Pods {
             }
             None => (self.create(key, row, &netns, settings)?, true),
         };
-        let (ifname, row) = (key.ifname.clone(), row.clone());
+        let (ifname, master, row) = (key.ifname.clone(), row.master.clone(), row.clone());
         self.entrant.run(&netns, move || inside::put(&ifname, ends, &row, is_new))??;
-        self.netlink.send(Request::link_up(&key.host_link()))?;
+        let host = key.host_link();
+        self.netlink.send(Request::link_up(&host))?;
+        self.netlink.wait_for_carrier(&host)?;
+        if let Some(master) = &master {
+            self.netlink.wait_for_carrier(master)?;
+        }
+        let ifname = key.ifname.clone();
+        self.entrant.run(&netns, move || inside::wait(&ifname))??;
         Ok(())
     }
 
