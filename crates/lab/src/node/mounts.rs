@@ -37,6 +37,9 @@ pub(super) fn prepare(directory: &NodeDirectory, settings: &Settings) -> Result<
         cover(&etc.join(name), &Path::new("/etc").join(name), &directory.run())?;
     }
     attach("bind the node's", Some(&directory.run()), Path::new("/run"), None, MsFlags::MS_BIND)?;
+    // Debian mounts the machine's /run, where labs are, noexec; plugins run from the node's.
+    let programs = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    attach("allow programs in", None, Path::new("/run"), None, programs)?;
     let sealed = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     attach("mount", Some(Path::new("proc")), Path::new("/proc"), Some("proc"), sealed)?;
     attach("mount", Some(Path::new("sysfs")), Path::new("/sys"), Some("sysfs"), sealed)?;
