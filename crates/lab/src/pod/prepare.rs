@@ -27,6 +27,7 @@ impl Worker {
         pod: &Pod,
         manifest: &Container,
     ) -> Result<Launch, Unprepared> {
+        without_volumes(manifest).map_err(Unprepared::Config)?;
         let image = manifest.image.as_deref().unwrap_or_default();
         let (words, args) = (manifest.command.as_deref(), manifest.args.as_deref());
         let sources = self.sources(pod, manifest).await.map_err(Unprepared::Config)?;
@@ -79,6 +80,18 @@ impl Worker {
             }
         }
         Ok(sources)
+    }
+}
+
+/// Refuses a container that wants to see a volume: without it, it would start and miss something.
+fn without_volumes(manifest: &Container) -> Result<(), String> {
+    let mounts = manifest.volume_mounts.iter().flatten().map(|it| (&it.name, &it.mount_path));
+    let devices = manifest.volume_devices.iter().flatten().map(|it| (&it.name, &it.device_path));
+    match mounts.chain(devices).next() {
+        Some((name, path)) => {
+            Err(format!("volume {name:?} at {path}: the lab has no volumes yet, of any kind"))
+        }
+        None => Ok(()),
     }
 }
 
