@@ -5,13 +5,15 @@ use std::process::Command;
 
 use libtest_mimic::Trial;
 
-use crate::lab::{Lab, eventually, success, test, text};
-use crate::manifests;
+use crate::lab::{Lab, SEAWAY, eventually, success, test, text};
+use crate::processes::Process;
+use crate::{manifests, processes};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
         test("two_labs_live_side_by_side_and_the_machine_is_untouched", side_by_side),
         test("a_second_lab_of_the_same_name_is_refused", same_name),
+        test("a_lab_works_where_nothing_may_be_executed", no_exec),
     ];
     for victim in ["supervisor", "node", "agent", "pause"] {
         let name = format!("down_leaves_nothing_after_kill_9_of_{victim}");
@@ -33,12 +35,13 @@ fn side_by_side() {
         lab.check();
     }
     assert_eq!(before, machine(), "a lab that is up changed the machine's own network");
+    let all = [&one, &two].map(processes::of);
     one.down();
     two.check();
     two.down();
     assert_eq!(before, machine());
-    for lab in [&one, &two] {
-        nothing_left(lab);
+    for (lab, processes) in [&one, &two].into_iter().zip(&all) {
+        nothing_left(lab, processes);
     }
 }
 
@@ -55,50 +58,45 @@ fn killed(victim: &str) {
     let file = manifests::write(&lab.dir().with_extension("files"), &manifests::pair());
     let output = lab.try_up(&["--nodes", "2", "-f", &file]);
     assert!(output.status.success(), "lab up: {}", lab.told(&output));
-    let victims = processes(&lab, victim);
-    let pid = victims.first().unwrap_or_else(|| panic!("no {victim} among the lab's processes"));
-    let kill = Command::new("kill").args(["-9", &pid.to_string()]).status();
-    assert!(kill.is_ok_and(|status| status.success()), "kill {victim}");
+    let all = processes::of(&lab);
+    let victims = processes::in_role(&lab, victim);
+    let victim = victims.first().unwrap_or_else(|| panic!("no {victim} among {all:#?}"));
+    let kill = Command::new("kill").args(["-9", &victim.pid.to_string()]).status();
+    assert!(kill.is_ok_and(|status| status.success()), "kill {victim:?}");
     lab.down();
-    nothing_left(&lab);
-}
-
-/// Processes of the lab of one role, by what they are called and where they run.
-fn processes(lab: &Lab, role: &str) -> Vec<u32> {
-    let status = lab.seaway(&["lab", "status", "-o", "json"]).output().expect("start lab status");
-    let status: serde_json::Value =
-        serde_json::from_str(&text(&status)).unwrap_or_else(|e| panic!("lab status: {e}"));
-    let pids = &status["processes"][role];
-    pids.as_array()
-        .unwrap_or_else(|| panic!("no processes.{role} in lab status: {status:#}"))
-        .iter()
-        .filter_map(|pid| u32::try_from(pid.as_u64()?).ok())
-        .collect()
+    nothing_left(&lab, &all);
 }
 
 /// No process, mount or folder of the lab.
-fn nothing_left(lab: &Lab) {
+fn nothing_left(lab: &Lab, processes: &BTreeSet<Process>) {
     assert!(!lab.dir().exists(), "{} is still there", lab.dir().display());
     let dir = lab.dir().to_string_lossy().into_owned();
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("read the mounts");
     assert!(!mounts.contains(&dir), "a mount is left");
+    assert!(processes.len() > 3, "{processes:#?}");
     eventually("the lab's processes are gone", || {
-        let left = with_argument(&dir);
+        let left = processes::left(processes);
         if left.is_empty() { Ok(()) } else { Err(left) }
     });
 }
 
-/// Processes whose command line or environment names `word`, but not the test's own.
-fn with_argument(word: &str) -> BTreeSet<u32> {
-    let entries = std::fs::read_dir("/proc").expect("read /proc");
-    let pids = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    let read = |pid: u32, file: &str| {
-        let bytes = std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
-    };
-    pids.filter(|pid| *pid != std::process::id())
-        .filter(|pid| read(*pid, "cmdline").contains(word))
-        .collect()
+/// Where labs are on Debian: `/run` is a tmpfs that nothing can be executed from.
+fn no_exec() {
+    let lab = Lab::new();
+    let file = manifests::write(&lab.dir().with_extension("files"), &manifests::pair());
+    let script = "mkdir $DIR/run && mount -t tmpfs -o nosuid,nodev,noexec tmpfs $DIR/run && \
+                  cp $SEAWAY $DIR/run/seaway && ! $DIR/run/seaway --help 2>/dev/null && \
+                  export SEAWAY_LAB_DIR=$DIR/run && \
+                  $SEAWAY lab up --name $NAME --nodes 2 -f $FILE && $SEAWAY check --name $NAME && \
+                  $SEAWAY lab down --name $NAME && ls $DIR/run";
+    let dir = lab.dir();
+    let parent = dir.parent().expect("a lab's folder is in another");
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "sh", "-e", "-c", script]);
+    unshare.env("SEAWAY", SEAWAY).env("DIR", parent).env("NAME", lab.name()).env("FILE", &file);
+    let output = unshare.output().expect("start unshare");
+    let left = success(&output).unwrap_or_else(|why| panic!("{why}\n{}", text(&output)));
+    assert!(left.ends_with("seaway"), "the lab's folder is still there: {left}");
 }
 
 /// The machine's own network, as iproute2 and sysctl print it.

@@ -68,8 +68,7 @@ fn bad_object() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned() + &text(&output);
     assert!(!output.status.success(), "{said}");
     let line = yaml.lines().position(|l| l.contains("image: x")).expect("it is there") + 1;
-    for part in
-        [&format!("manifest.yaml:{line}"), "document 2", "Pod default/broken", "containers[0].name"]
+    for part in [&format!("manifest.yaml:{line}"), "document 2", "Pod broken", "containers[0].name"]
     {
         assert!(said.contains(part), "no {part:?} in: {said}");
     }

@@ -12,6 +12,7 @@ mod kubectl;
 mod lab;
 mod manifests;
 mod matrix;
+mod processes;
 mod restart;
 mod translation;
 
