@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use kube::{Access, Nodes};
 use model::{Config, chain};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use wire::cni::Paths;
 
@@ -99,7 +99,9 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     let (inbox, messages) = sync_channel(INBOX);
     let handle = Handle::new(inbox);
     let (nodes, watched) = watch::channel(Nodes::default());
-    let sources = Sources::new(watched.clone(), disturbed.clone(), places::host_reader()?);
+    let moved = Arc::new(Notify::new());
+    let read_host = places::host_reader()?;
+    let sources = Sources::new(watched.clone(), disturbed.clone(), read_host, Arc::clone(&moved));
     let monitor = Monitoring::start(disturbed, handle.clone(), Arc::clone(&metrics))?;
     let parts = parts(&settings, messages, sources, &metrics, &shown)?;
     let turning = std::thread::Builder::new()
@@ -111,7 +113,7 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
         .build()
         .map_err(system("start the runtime"))?;
     let desk = Desk { handle: handle.clone(), shown, metrics };
-    let result = runtime.block_on(serve(&settings, desk, nodes, watched, &turning));
+    let result = runtime.block_on(serve(&settings, desk, (nodes, watched, moved), &turning));
     handle.stop();
     drop(turning.join());
     drop(monitor);
@@ -145,8 +147,7 @@ fn parts(
 async fn serve(
     settings: &Settings,
     desk: Desk,
-    nodes: watch::Sender<Nodes>,
-    watched: watch::Receiver<Nodes>,
+    (nodes, watched, moved): (watch::Sender<Nodes>, watch::Receiver<Nodes>, Arc<Notify>),
     turning: &JoinHandle<()>,
 ) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(system("wait for SIGTERM"))?;
@@ -163,7 +164,8 @@ async fn serve(
     }
     install::plugin(&own_binary(), &settings.cni_bin_dir)?;
     install::loopback(&settings.cni_bin_dir)?;
-    tasks.spawn(kube::watch_nodes(kube::connect(&settings.access).await?, nodes));
+    let client = kube::connect(&settings.access).await?;
+    tasks.spawn(kube::watch_nodes(client, settings.access.clone(), nodes, moved));
     tasks.spawn(pass_on(watched, desk.clone()));
     tasks.spawn(announce(settings.paths.clone(), settings.cni_conf_dir.clone(), desk.shown));
     let mut alive = tokio::time::interval(std::time::Duration::from_secs(1));

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kube::Nodes;
 use model::{Host, World};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// Name under which uplinks and their addresses are marked, beside the names of steps.
 pub(crate) const HOST: &str = "host";
@@ -35,6 +35,8 @@ pub(crate) struct Sources {
     nodes: watch::Receiver<Nodes>,
     disturbed: Disturbed,
     read_host: ReadHost,
+    /// Told when the machine's addresses have become others.
+    moved: Arc<Notify>,
     /// Why the machine's own network could not be read last time; set at the start.
     host_trouble: Option<String>,
     has_host: bool,
@@ -61,8 +63,9 @@ impl Sources {
         nodes: watch::Receiver<Nodes>,
         disturbed: Disturbed,
         read_host: ReadHost,
+        moved: Arc<Notify>,
     ) -> Self {
-        Sources { nodes, disturbed, read_host, host_trouble: None, has_host: false }
+        Sources { nodes, disturbed, read_host, moved, host_trouble: None, has_host: false }
     }
 
     /// Takes the newest level of every source into `world`.
@@ -87,6 +90,9 @@ impl Sources {
         match (self.read_host)() {
             Ok(host) => {
                 self.host_trouble = None;
+                if self.has_host && !host.addrs().eq(world.host.addrs()) {
+                    self.moved.notify_one();
+                }
                 self.has_host = true;
                 let is_new = world.host != host;
                 world.host = host;

@@ -1,14 +1,11 @@
 //! How the API server is reached: a kubeconfig, or the service account of the pod we run in.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use kube_rs::config::{KubeConfigOptions, Kubeconfig};
 use kube_rs::{Client, Config};
 
-/// Longer than a watch lives (290 s) plus the watcher's own patience, so it only ever cuts requests
-/// that nobody answers.
-const SILENCE: Duration = Duration::from_secs(310);
+use crate::connection;
 
 /// Where the address and the credentials of the API server come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,12 +43,13 @@ pub enum ConnectError {
 }
 
 /// A client by `access`. Nothing is sent yet: an API server that is away is found out by the watch,
-/// which keeps trying. Must be called inside a tokio runtime.
+/// which keeps trying. A connection that dies without a word is given up within half a minute, whatever
+/// waits on it. Must be called inside a tokio runtime.
 ///
 /// # Errors
 /// [`ConnectError`], when waiting would not help.
 pub async fn connect(access: &Access) -> Result<Client, ConnectError> {
-    let mut config = match access {
+    let config = match access {
         Access::InCluster => {
             Config::incluster().map_err(|cause| ConnectError::InCluster(Box::new(cause)))?
         }
@@ -64,9 +62,6 @@ pub async fn connect(access: &Access) -> Result<Client, ConnectError> {
                 .map_err(fail)?
         }
     };
-    config.connect_timeout = Some(Duration::from_secs(5));
-    config.read_timeout = Some(SILENCE);
-    config.reset_reader_on_write = true;
     let url = config.cluster_url.to_string();
-    Client::try_from(config).map_err(|cause| ConnectError::Client { url, cause: Box::new(cause) })
+    connection::client(config).map_err(|cause| ConnectError::Client { url, cause: Box::new(cause) })
 }

@@ -2,6 +2,7 @@
 //! shown as the newest level. Whoever reads them sees a complete list or none.
 
 mod client;
+mod connection;
 mod nodes;
 
 pub use client::{Access, ConnectError, connect};

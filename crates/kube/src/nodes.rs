@@ -13,7 +13,10 @@ use kube_rs::runtime::{WatchStreamExt, watcher as watch};
 use kube_rs::{Api, Client};
 use model::decode::{self, DecodeError};
 use model::{Node, NodeName};
+use tokio::sync::Notify;
 use tokio::sync::watch::Sender;
+
+use crate::client::{Access, connect};
 
 /// The newest level of all nodes.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -30,14 +33,35 @@ pub struct Nodes {
 /// What does not change a field Seaway reads (a heartbeat) changes nothing in `out`.
 ///
 /// Errors are retried with backoff, forever; a relist replaces the level at once, when it is
-/// complete, so an object is never missing in between.
-pub async fn watch_nodes(client: Client, out: Sender<Nodes>) {
+/// complete, so an object is never missing in between. `moved` tells that this machine's own
+/// addresses are others now: connections from an address that is gone are dead without a word, so
+/// nodes are listed again over a new one, by `access`, at once.
+pub async fn watch_nodes(
+    mut client: Client,
+    access: Access,
+    out: Sender<Nodes>,
+    moved: Arc<Notify>,
+) {
+    let mut level = None;
+    loop {
+        tokio::select! {
+            () = follow(client.clone(), &out, &mut level) => return,
+            () = moved.notified() => {}
+        }
+        tracing::info!("this machine's addresses changed: a new connection to the API server");
+        match connect(&access).await {
+            Ok(fresh) => client = fresh,
+            Err(error) => tracing::warn!("{}", model::chain(&error)),
+        }
+    }
+}
+
+/// Keeps `level`, which is `None` until a first list was complete, and `out` with it.
+async fn follow(client: Client, out: &Sender<Nodes>, level: &mut Option<Level>) {
     let api: Api<DynamicObject> = Api::all_with(client, &ApiResource::erase::<NodeKind>(&()));
     let events = watch(api, watcher::Config::default()).backoff(Retry::default());
     let mut events = std::pin::pin!(events);
     let mut relist = Level::default();
-    let mut level = Level::default();
-    let mut complete = false;
     loop {
         let event = tokio::select! {
             event = events.next() => event,
@@ -54,41 +78,39 @@ pub async fn watch_nodes(client: Client, out: Sender<Nodes>) {
                 continue;
             }
             Ok(Event::InitDone) => {
-                level = std::mem::take(&mut relist);
-                complete = true;
+                *level = Some(std::mem::take(&mut relist));
                 None
             }
             Ok(Event::Apply(object)) => {
-                level.put(&object);
+                level.get_or_insert_default().put(&object);
                 None
             }
             Ok(Event::Delete(object)) => {
-                level.remove(&object);
+                level.get_or_insert_default().remove(&object);
                 None
             }
             Err(error) => Some(model::chain(&error)),
         };
-        show(&out, &level, complete, trouble);
+        show(out, level.as_ref(), trouble);
     }
 }
 
 /// Writes what is new, and logs when the API server goes away or comes back.
-fn show(out: &Sender<Nodes>, level: &Level, complete: bool, trouble: Option<String>) {
+fn show(out: &Sender<Nodes>, level: Option<&Level>, trouble: Option<String>) {
     out.send_if_modified(|shown| {
         match (&shown.trouble, &trouble) {
             (None, Some(why)) => tracing::warn!("watch nodes: {why}; trying again"),
             (Some(_), None) => tracing::info!("watch nodes: the API server answers again"),
             (None, None) | (Some(_), Some(_)) => {}
         }
-        let same = shown.listed.as_deref() == complete.then_some(&level.nodes);
-        if same && shown.rejected == level.rejected && shown.trouble == trouble {
-            return false;
-        }
-        if !same {
-            shown.listed = complete.then(|| Arc::new(level.nodes.clone()));
-        }
-        shown.rejected.clone_from(&level.rejected);
+        let same = shown.trouble == trouble;
         shown.trouble = trouble;
+        let Some(level) = level else { return !same };
+        if shown.listed.as_deref() == Some(&level.nodes) && shown.rejected == level.rejected {
+            return !same;
+        }
+        shown.listed = Some(Arc::new(level.nodes.clone()));
+        shown.rejected.clone_from(&level.rejected);
         true
     });
 }
@@ -190,7 +212,7 @@ mod tests {
                 r#"{{"metadata":{{"name":"a","resourceVersion":"{stamp}"}},"spec":{{"podCIDR":"10.244.1.0/24"}}}}"#
             );
             level.put(&object(&json));
-            show(&out, &level, true, None);
+            show(&out, Some(&level), None);
             assert_eq!(seen.has_changed().unwrap(), news);
             seen.mark_unchanged();
         }

@@ -25,6 +25,11 @@ pub struct Uplink {
 }
 
 impl Host {
+    /// Its addresses, each with the prefix of the subnet it is on.
+    pub fn addrs(&self) -> impl Iterator<Item = &IpNet> {
+        self.uplinks.iter().flat_map(|link| &link.addrs)
+    }
+
     /// The uplink that carries `addr` itself.
     pub fn uplink_of(&self, addr: IpAddr) -> Option<&Uplink> {
         self.uplinks.iter().find(|link| link.addrs.iter().any(|net| net.addr() == addr))

@@ -85,7 +85,12 @@ impl Agent {
             inbox: messages,
             config: Config { node: NodeName::from("a"), ..Config::default() },
             journal: Journal::open(state, 0).unwrap().0,
-            sources: Sources::new(watched, disturbed.clone(), Box::new(move || Ok(host.clone()))),
+            sources: Sources::new(
+                watched,
+                disturbed.clone(),
+                Box::new(move || Ok(host.clone())),
+                Arc::default(),
+            ),
             steps: kernel.steps(),
             metrics: Arc::default(),
             shown: Arc::clone(&shown),

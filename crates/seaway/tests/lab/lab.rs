@@ -170,13 +170,22 @@ impl Drop for Lab {
 }
 
 /// Waits until `level` gives `Ok`; a failure shows its last `Err`.
-pub(crate) fn eventually<T, E: Debug>(what: &str, mut level: impl FnMut() -> Result<T, E>) -> T {
+pub(crate) fn eventually<T, E: Debug>(what: &str, level: impl FnMut() -> Result<T, E>) -> T {
+    within(PATIENCE, what, level)
+}
+
+/// [`eventually`], for what takes its time.
+pub(crate) fn within<T, E: Debug>(
+    patience: Duration,
+    what: &str,
+    mut level: impl FnMut() -> Result<T, E>,
+) -> T {
     let start = Instant::now();
     loop {
         match level() {
             Ok(value) => return value,
-            Err(last) if start.elapsed() > PATIENCE => {
-                panic!("{what}: not within {PATIENCE:?}; last seen: {last:?}")
+            Err(last) if start.elapsed() > patience => {
+                panic!("{what}: not within {patience:?}; last seen: {last:?}")
             }
             Err(_) => std::thread::sleep(Duration::from_millis(50)),
         }

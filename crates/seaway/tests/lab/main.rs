@@ -13,6 +13,7 @@ mod lab;
 mod manifests;
 mod matrix;
 mod processes;
+mod readdress;
 mod restart;
 mod translation;
 
@@ -28,6 +29,7 @@ fn main() {
         isolation::trials(),
         kubectl::trials(),
         matrix::trials(),
+        readdress::trials(),
         restart::trials(),
         translation::trials(),
     ]
