@@ -1,7 +1,7 @@
 //! Runs the console blocks of `examples/*.md` as written, and compares what they print.
 //!
-//! A block is fenced with ```` ```console ````. A line that starts with `$ ` is a command for bash; the
-//! lines after it are what a terminal shows. `…` in an expected line stands for any text; a line of
+//! A block is fenced with ```` ```console ````. A line that starts with `$ ` is a command for bash, which
+//! goes on in lines that start with `> `; the lines after it are what a terminal shows. `…` in an expected line stands for any text; a line of
 //! only `…` for any number of lines. A command without expected lines only has to succeed. Variables
 //! that one command sets are there for the next. Labs of examples are apart from all others, and each
 //! file takes its own down.
@@ -106,7 +106,10 @@ fn commands(text: &str) -> Vec<Step> {
             let command = command.to_owned();
             steps.push(Step { line: number + 1, command, expected: Vec::new() });
         } else if inside && let Some(step) = steps.last_mut() {
-            step.expected.push(line.to_owned());
+            match line.strip_prefix("> ").filter(|_| step.expected.is_empty()) {
+                Some(more) => step.command = format!("{}\n{more}", step.command),
+                None => step.expected.push(line.to_owned()),
+            }
         }
     }
     steps
@@ -167,13 +170,13 @@ mod tests {
 
     #[test]
     fn commands_and_what_they_print_are_read_from_console_blocks() {
-        let text = "prose\n```console\n$ a b\nout\n$ c\n```\n```yaml\n$ no\n```\n";
+        let text = "prose\n```console\n$ a b\nout\n$ c\n> d\n```\n```yaml\n$ no\n```\n";
         let step = |line, command: &str, expected: &[&str]| Step {
             line,
             command: command.into(),
             expected: expected.iter().map(|s| (*s).to_owned()).collect(),
         };
-        assert_eq!(commands(text), [step(3, "a b", &["out"]), step(5, "c", &[])]);
+        assert_eq!(commands(text), [step(3, "a b", &["out"]), step(5, "c\nd", &[])]);
     }
 
     #[test]
