@@ -32,10 +32,9 @@ fn rootfs_container() {
     let script = format!(
         "PATH=/usr/bin:/usr/sbin; ip -o -4 addr show dev eth0; curl -sf --max-time 5 http://{server}:8080/"
     );
-    let said = success(
-        &containerd
-            .ctr(&["run", "--rm", "--rootfs", "--cni", ROOTFS, "c1", "/bin/sh", "-c", &script]),
-    );
+    // `ctr` makes the control group of a container in one named after the namespace.
+    let run = ["-n", &containerd.cgroup(), "run", "--rm", "--rootfs", "--cni", ROOTFS, "c1"];
+    let said = success(&containerd.ctr(&[&run[..], &["/bin/sh", "-c", &script]].concat()));
     let said = said.unwrap_or_else(|why| panic!("{why}\n{}", containerd.log()));
     assert!(said.contains(" 10.244."), "an address of the node's pod CIDR: {said}");
     eventually("DEL leaves the node as it was", || {
@@ -132,7 +131,13 @@ impl<'a> Containerd<'a> {
     /// The CRI: the socket's file is seen from outside of the node as well.
     fn runtime(&self) -> Runtime {
         let run = self.lab.dir().join("nodes").join(self.node).join("run");
-        Runtime::new(&run.join("ctrd/containerd.sock"))
+        Runtime::new(&run.join("ctrd/containerd.sock"), format!("/{}", self.cgroup()))
+    }
+
+    /// The control group of everything this containerd starts. Control groups are the machine's, so
+    /// its name is this lab's own.
+    fn cgroup(&self) -> String {
+        format!("seaway-test-{}", self.lab.name())
     }
 
     /// `ctr`, in containerd's mount namespace, where the CNI directories it insists on are ours.
@@ -150,12 +155,12 @@ impl<'a> Containerd<'a> {
 
 impl Drop for Containerd<'_> {
     fn drop(&mut self) {
-        // Control groups are the machine's: those of containers are gone, those around them are not.
+        // runc removes the groups of containers, but not the one they are in.
         let end = "nsenter --mount=/proc/$(cat /run/ctrd/pid)/ns/mnt \
-                   find /sys/fs/cgroup/ -depth -type d '(' -path '*/default*' -o -path '*/k8s.io*' ')' \
+                   find /sys/fs/cgroup/ -depth -type d '(' -path \"*/$1\" -o -path \"*/$1/*\" ')' \
                    -exec rmdir {} ';' ; \
                    kill $(cat /run/ctrd/pid)";
-        drop(self.lab.node(self.node, &["sh", "-c", end]));
+        drop(self.lab.node(self.node, &["sh", "-c", end, "end", &self.cgroup()]));
         drop(self.process.wait());
     }
 }

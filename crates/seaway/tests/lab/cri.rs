@@ -12,6 +12,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 /// A container runtime.
 pub(crate) struct Runtime {
     socket: PathBuf,
+    /// The control group that those of containers are made in.
+    cgroup: String,
     tokio: tokio::runtime::Runtime,
 }
 
@@ -25,14 +27,14 @@ pub(crate) struct Sandbox<'a> {
 }
 
 impl Runtime {
-    pub(crate) fn new(socket: &Path) -> Runtime {
+    pub(crate) fn new(socket: &Path, cgroup: String) -> Runtime {
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        Runtime { socket: socket.to_owned(), tokio: tokio.expect("make an async runtime") }
+        Runtime { socket: socket.to_owned(), cgroup, tokio: tokio.expect("make an async runtime") }
     }
 
     /// Starts a sandbox; its id.
     pub(crate) fn run(&self, sandbox: &Sandbox<'_>) -> Result<String, String> {
-        let request = Message::default().message(1, sandbox_config(sandbox));
+        let request = Message::default().message(1, self.sandbox_config(sandbox));
         let response = self.call("RunPodSandbox", request)?;
         Ok(response.text(1))
     }
@@ -65,6 +67,23 @@ impl Runtime {
             Some(condition) => Err(format!("{}: {}", condition.text(3), condition.text(4))),
             None => Err("no condition NetworkReady".to_owned()),
         }
+    }
+
+    /// A `PodSandboxConfig` as a kubelet fills it.
+    fn sandbox_config(&self, sandbox: &Sandbox<'_>) -> Message {
+        let metadata =
+            Message::default().text(1, sandbox.name).text(2, sandbox.uid).text(3, "default");
+        let config = Message::default().message(1, metadata).text(2, sandbox.name);
+        let config = match sandbox.host_port {
+            Some((host, container)) => {
+                let host_port = u64::from(host);
+                let mapping =
+                    Message::default().number(2, u64::from(container)).number(3, host_port);
+                config.message(5, mapping)
+            }
+            None => config,
+        };
+        config.message(8, Message::default().text(1, &self.cgroup))
     }
 
     fn call(&self, method: &str, request: Message) -> Result<Reader, String> {
@@ -100,21 +119,6 @@ impl Runtime {
         let bytes = body.to_bytes();
         Ok(Reader(bytes.get(5..).unwrap_or_default().to_vec()))
     }
-}
-
-/// A `PodSandboxConfig` as a kubelet fills it.
-fn sandbox_config(sandbox: &Sandbox<'_>) -> Message {
-    let metadata = Message::default().text(1, sandbox.name).text(2, sandbox.uid).text(3, "default");
-    let config = Message::default().message(1, metadata).text(2, sandbox.name);
-    let config = match sandbox.host_port {
-        Some((host, container)) => {
-            let host_port = u64::from(host);
-            let mapping = Message::default().number(2, u64::from(container)).number(3, host_port);
-            config.message(5, mapping)
-        }
-        None => config,
-    };
-    config.message(8, Message::default())
 }
 
 /// A protobuf message being written.
