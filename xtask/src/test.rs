@@ -146,19 +146,45 @@ pub(crate) fn scenarios(args: &[String]) -> Result {
     step("scenarios", &mut command)
 }
 
-/// Runs fuzz targets, 30 s each: every one, or the one named. Needs cargo-fuzz and a nightly compiler.
+/// Runs fuzz targets, 30 s each: every one, or those named.
 pub(crate) fn fuzz(args: &[String]) -> Result {
     let dir = crate::run::root().join("fuzz/fuzz_targets");
     let entries = std::fs::read_dir(&dir).map_err(|e| format!("list {}: {e}", dir.display()))?;
-    let mut targets: Vec<String> = entries
-        .filter_map(|e| e.ok()?.path().file_stem()?.to_str().map(str::to_owned))
-        .filter(|name| args.is_empty() || args.contains(name))
-        .collect();
+    let mut targets: Vec<String> =
+        entries.filter_map(|e| e.ok()?.path().file_stem()?.to_str().map(str::to_owned)).collect();
     targets.sort();
-    for target in targets {
+    if let Some(unknown) = args.iter().find(|name| !targets.contains(name)) {
+        return Err(format!("no fuzz target {unknown:?}; there are {}", targets.join(", ")));
+    }
+    fuzz_tools()?;
+    for target in targets.iter().filter(|name| args.is_empty() || args.contains(name)) {
         let args =
-            ["+nightly", "fuzz", "run", &target, "--", "-max_total_time=30", "-rss_limit_mb=2048"];
-        step(&format!("fuzz {target}"), &mut crate::run::command("cargo", &args))?;
+            ["+nightly", "fuzz", "run", target, "--", "-max_total_time=30", "-rss_limit_mb=2048"];
+        step(&format!("fuzz {target}"), &mut rustup_cargo(&args))?;
     }
     Ok(())
+}
+
+/// Whether there is what fuzzing needs, and else how to get it.
+fn fuzz_tools() -> Result {
+    let needs = [
+        (&["+nightly", "--version"][..], "rustup toolchain install nightly --profile minimal"),
+        (&["+nightly", "fuzz", "--version"][..], "cargo install cargo-fuzz --locked"),
+    ];
+    for (probe, remedy) in needs {
+        let found = output(&mut rustup_cargo(probe));
+        if !found.is_ok_and(|found| found.status.success()) {
+            return Err(format!("fuzzing needs a nightly compiler and cargo-fuzz: {remedy}"));
+        }
+    }
+    Ok(())
+}
+
+/// The cargo of rustup, which understands `+nightly`, and not that of the toolchain which runs this.
+fn rustup_cargo(args: &[&str]) -> Command {
+    let mut command = crate::run::command("cargo", args);
+    for key in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN"] {
+        command.env_remove(key);
+    }
+    command
 }

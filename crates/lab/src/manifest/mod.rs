@@ -15,7 +15,7 @@ use std::fmt;
 use serde_json::Value;
 
 pub use apply::{Action, Outcome, apply, delete};
-pub use read::read;
+pub use read::{parse, read};
 
 /// One object of a manifest.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,7 +118,7 @@ impl std::error::Error for Problem {}
 
 #[cfg(test)]
 mod tests {
-    use super::read::parse;
+    use super::parse;
 
     #[test]
     fn what_is_wrong_with_a_manifest_is_told_with_its_place() {

@@ -72,8 +72,10 @@ fn unread(path: &Path, error: &io::Error) -> Problem {
     Problem { origin, object: None, field: None, message: format!("read: {error}") }
 }
 
-/// Reads the documents of one text, which is called `file` in problems.
-pub(super) fn parse(file: &str, text: &str) -> (Vec<Object>, Vec<Problem>) {
+/// Reads the documents of one text, which is called `file` in problems. Whatever the text, it is
+/// answered with objects, problems or both.
+#[must_use]
+pub fn parse(file: &str, text: &str) -> (Vec<Object>, Vec<Problem>) {
     let (mut objects, mut problems) = (Vec::new(), Vec::new());
     let mut number = 0;
     for (before, part) in documents(text) {
