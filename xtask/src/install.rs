@@ -2,10 +2,21 @@
 
 use crate::run::{Result, command, is_root, say, step, which};
 
-/// A program the tests or the demo call, and the Debian package that holds it.
+/// A program that the build, the tests, the examples or the demo call, and the Debian package that
+/// holds it. What every Debian has (coreutils, findutils, grep, sed, tar, dash) is not listed.
 const PROGRAMS: &[(&str, &str)] = &[
+    ("git", "git"),
     ("cc", "gcc"),
+    ("/usr/include/stdlib.h", "libc6-dev"),
+    ("bash", "bash"),
+    ("ps", "procps"),
+    ("pkill", "procps"),
+    ("nsenter", "util-linux"),
+    ("unshare", "util-linux"),
+    ("mountpoint", "util-linux"),
+    ("mount", "mount"),
     ("ip", "iproute2"),
+    ("bridge", "iproute2"),
     ("nft", "nftables"),
     ("tcpdump", "tcpdump"),
     ("curl", "curl"),
@@ -13,6 +24,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("nc", "netcat-openbsd"),
     ("kubectl", "kubernetes-client"),
     ("containerd", "containerd"),
+    ("ctr", "containerd"),
     ("runc", "runc"),
     ("/usr/lib/cni/bridge", "containernetworking-plugins"),
 ];

@@ -49,7 +49,8 @@ impl Cluster {
     fn run(&self, arguments: &str, input: &str) -> Output {
         let mut command = self.command(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("kubectl is not installed: run `cargo xtask setup`");
+        let mut child =
+            command.spawn().expect("kubectl is not installed: run `cargo xtask install`");
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         child.wait_with_output().unwrap()
     }
