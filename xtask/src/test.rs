@@ -2,7 +2,7 @@
 //!
 //! | rung | what | needs |
 //! |---|---|---|
-//! | lint | rustfmt, clippy, tidy | nothing |
+//! | lint | rustfmt, tidy, clippy, rustdoc | nothing |
 //! | unit | unit, scenario and property tests of the pure crates, the API server, xtask | nothing |
 //! | root | mechanisms, agent and pods against a real kernel, in namespaces of their own | root |
 //! | lab | whole nodes, real packets, other people's clients | root |
@@ -64,7 +64,9 @@ fn lint() -> Result {
     step("rustfmt", &mut cargo(&["fmt", "--all", "--check"]))?;
     tidy::run()?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-    step("clippy", &mut cargo(&clippy))
+    step("clippy", &mut cargo(&clippy))?;
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
+    step("rustdoc", doc.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 fn unit() -> Result {

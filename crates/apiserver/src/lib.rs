@@ -1,9 +1,9 @@
 //! The lab's embedded Kubernetes API server: objects in memory behind the API that `kubectl` and
 //! client libraries speak.
 //!
-//! A request's way: [`http`] parses and authenticates it, [`resource`] names the kind it is about,
+//! A request's way: `http` parses and authenticates it, `resource` names the kind it is about,
 //! `http::write` builds the object that would be stored (patch, schema, defaults, validation) and
-//! [`store`] commits it if nothing moved in between. Reads and watches come from [`store`] as the
+//! `store` commits it if nothing moved in between. Reads and watches come from `store` as the
 //! serialised bytes of each object. Nothing here knows what any kind means to a network.
 mod access;
 mod credentials;

@@ -4,7 +4,7 @@
 //! The plugin is thin. It checks the request, hands it to the agent together with the container's
 //! network namespace, and prints the reply; all knowledge and all state are the agent's. While the
 //! agent is down, ADD, CHECK and GC fail with code 11 (try again later), STATUS with 50, and a DEL
-//! is put on disk ([`pending`]) so that pods can go away in the meantime.
+//! is put on disk (`pending`) so that pods can go away in the meantime.
 //!
 //! Source: `docs/cni.md`; CNI spec 1.1.0.
 

@@ -4,7 +4,7 @@
 //!   the Node object. Seaway allocates inside of them and never chooses them.
 //! - A CIDR that overlaps another node's, holds a node's address or has no room for a pod is left
 //!   out and reported, on every node alike: all agents see the same Nodes and decide the same.
-//! - [`allocate`] leases one address: the lowest that was never used, then the one released longest
+//! - [`allocate()`] leases one address: the lowest that was never used, then the one released longest
 //!   ago. The journal of the agent is the ledger; nothing here remembers anything.
 //!
 //! Sources: Node API `spec.podCIDRs`; CNI spec 1.1.0 §5 (delegated IPAM), capability `ips`.

@@ -4,7 +4,7 @@
 //!
 //! | controller | decides | like |
 //! |---|---|---|
-//! | [`node_cidrs`] | `Node.spec.podCIDRs` | node-ipam-controller |
+//! | `node_cidrs` | `Node.spec.podCIDRs` | node-ipam-controller |
 //! | [`scheduler`] | `Pod.spec.nodeName` | kube-scheduler |
 //! | [`node_health`] | `Ready` of nodes that fell silent, and what becomes of their pods | node-lifecycle, podgc |
 

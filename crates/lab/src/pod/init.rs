@@ -1,7 +1,7 @@
 //! The role that becomes a container: `seaway-lab-container`.
 //!
 //! The runner starts it inside the pod's network, IPC, host name and process namespaces, with a
-//! socket as its standard input. It reads a [`Launch`] from there, builds the container's own view
+//! socket as its standard input. It reads a `Launch` from there, builds the container's own view
 //! of the file system, gives up what the container may not have, and executes it. If that fails it
 //! says why on the socket; if it succeeds the socket closes, because it is closed on exec.
 

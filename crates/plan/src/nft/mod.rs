@@ -1,8 +1,8 @@
 //! nftables as data: tables, chains of typed rules, sets and maps, and their elements.
 //!
 //! Every chain, set and element is one row, so a change of one object touches its own elements and
-//! nothing else. [`list`] gives the text that `nft list` gives, `kernel::nft` encodes the same rows
-//! as netlink messages, and [`walk`] runs a packet through them.
+//! nothing else. [`list()`] gives the text that `nft list` gives, `kernel::nft` encodes the same rows
+//! as netlink messages, and [`walk()`] runs a packet through them.
 
 mod expr;
 mod list;
