@@ -15,6 +15,10 @@ const PAGE_HEADINGS: [&str; 9] = [
     "Sources",
 ];
 
+/// Headings of a decision, in order.
+const DECISION_HEADINGS: [&str; 5] =
+    ["Context", "Options", "Decision", "What follows", "What would change our mind"];
+
 /// Pages that must have these headings.
 const PAGES: [&str; 5] = ["pod-network", "ipam", "routes", "egress", "cni"];
 
@@ -24,6 +28,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<String> {
     findings.extend(promises(tree));
     findings.extend(dependencies(tree));
     findings.extend(pages(tree));
+    findings.extend(decisions(tree));
     findings.extend(links(tree));
     if !crate::examples::exist(&tree.root.join("examples")) {
         findings.push("examples/: no example".into());
@@ -101,6 +106,23 @@ fn pages(tree: &Tree) -> Vec<String> {
         };
         let missing = PAGE_HEADINGS.iter().filter(|h| !text.contains(&format!("\n## {h}\n")));
         findings.extend(missing.map(|h| format!("{path}: no heading {h:?}")));
+    }
+    findings
+}
+
+/// Decisions are numbered from 1 without gaps or clashes, and have the headings a reader expects.
+fn decisions(tree: &Tree) -> Vec<String> {
+    let mut findings = Vec::new();
+    let mut pages: Vec<_> =
+        tree.files.iter().filter(|(path, _)| path.starts_with("docs/decisions")).collect();
+    pages.sort();
+    for (number, (path, text)) in (1..).zip(pages) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !name.starts_with(&format!("{number:04}-")) {
+            findings.push(format!("{}: {number:04} is the next number", path.display()));
+        }
+        let missing = DECISION_HEADINGS.iter().filter(|h| !text.contains(&format!("\n## {h}\n")));
+        findings.extend(missing.map(|h| format!("{}: no heading {h:?}", path.display())));
     }
     findings
 }

@@ -2,7 +2,7 @@
 //!
 //! `lower` turns a rule into the kernel's expressions and `raise` turns them back, `encode` and
 //! `decode` do the same for whole rows, `batch` orders the changes of a pass into one transaction.
-//! Tables of others are never read beyond their names, nor written.
+//! Of others' tables only the base chains that may drop what is forwarded are read; none is written.
 
 mod abi;
 #[cfg(test)]
