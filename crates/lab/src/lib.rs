@@ -6,6 +6,7 @@ pub mod control;
 pub mod directory;
 pub mod down;
 pub mod enter;
+mod events;
 pub mod host;
 pub mod images;
 pub mod lab;

@@ -20,6 +20,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube_rs::{Api, Client};
 use tokio::task::JoinSet;
 
+use crate::events::Events;
 use crate::spec::Spec;
 
 /// Runs all controllers until the future is dropped.
@@ -30,7 +31,8 @@ pub async fn run(client: Client, spec: Arc<Spec>) {
     let leases = Api::<Lease>::namespaced(client.clone(), node_health::LEASES);
     let leases = level::watch(leases, &mut controllers);
     controllers.spawn(node_cidrs::run(client.clone(), nodes.clone(), spec));
-    controllers.spawn(scheduler::run(client.clone(), nodes.clone(), pods.clone()));
+    let events = Events::start(client.clone(), "default-scheduler", None);
+    controllers.spawn(scheduler::run(client.clone(), events, nodes.clone(), pods.clone()));
     controllers.spawn(node_health::run(client, nodes, pods, leases));
     while controllers.join_next().await.is_some() {}
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::is_overtaken;
 use super::level::{Level, Objects};
+use crate::events::{Events, Kind};
 
 /// What is decided about a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +22,12 @@ pub enum Decision {
 }
 
 /// Schedules pods until a level ends.
-pub(super) async fn run(client: Client, mut nodes: Level<Node>, mut pods: Level<Pod>) {
+pub(super) async fn run(
+    client: Client,
+    events: Events,
+    mut nodes: Level<Node>,
+    mut pods: Level<Pod>,
+) {
     // Bindings whose effect the level may not show yet: pod uid to node.
     let mut bound: BTreeMap<String, String> = BTreeMap::new();
     loop {
@@ -30,10 +36,12 @@ pub(super) async fn run(client: Client, mut nodes: Level<Node>, mut pods: Level<
             let waiting = |pod: &Arc<Pod>| node_name(pod).is_none();
             bound.retain(|uid, _| pods.values().any(|pod| waiting(pod) && uid_of(pod) == uid));
             for (pod, decision) in schedule(&nodes, &pods, &bound) {
-                if let Err(error) = carry_out(&client, &pod, &decision, &mut bound).await
-                    && !is_overtaken(&error)
-                {
-                    tracing::warn!("schedule pod {}: {error}", super::level::key(&*pod));
+                match carry_out(&client, &pod, &decision, &mut bound).await {
+                    Ok(()) => tell(&events, &pod, &decision),
+                    Err(error) if is_overtaken(&error) => {}
+                    Err(error) => {
+                        tracing::warn!("schedule pod {}: {error}", super::level::key(&*pod));
+                    }
                 }
             }
         }
@@ -45,6 +53,18 @@ pub(super) async fn run(client: Client, mut nodes: Level<Node>, mut pods: Level<
             return;
         }
     }
+}
+
+/// Source: kube-scheduler, the events `Scheduled` and `FailedScheduling`.
+fn tell(events: &Events, pod: &Pod, decision: &Decision) {
+    let (kind, reason, message) = match decision {
+        Decision::Bind(node) => {
+            let message = format!("Successfully assigned {} to {node}", super::level::key(pod));
+            (Kind::Normal, "Scheduled", message)
+        }
+        Decision::Unschedulable(message) => (Kind::Warning, "FailedScheduling", message.clone()),
+    };
+    events.tell(pod, None, kind, reason, message);
 }
 
 async fn carry_out(

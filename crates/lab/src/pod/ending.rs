@@ -6,10 +6,10 @@ use k8s_openapi::api::core::v1::Pod;
 use kube_rs::api::{DeleteParams, Preconditions};
 use nix::sys::signal::Signal;
 
-use super::events::Kind;
 use super::slot::Slot;
 use super::start::chain;
 use super::worker::{Next, Wanted, Worker};
+use crate::events::Kind;
 
 /// Time to end when neither the deletion nor the manifest says, in seconds.
 const GRACE: i64 = 30;

@@ -14,7 +14,6 @@ pub mod cni;
 mod container;
 mod ending;
 mod env;
-mod events;
 mod files;
 pub mod init;
 mod launch;
@@ -40,6 +39,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use files::Dns;
 pub use launch::Program;
 
+use crate::events::Events;
 use crate::images::Images;
 use crate::node::Context;
 
@@ -74,7 +74,7 @@ pub(crate) struct Node {
     pub client: Client,
     pub cni: cni::Runtime,
     pub pause: sandbox::Pause,
-    pub events: events::Events,
+    pub events: Events,
 }
 
 /// Runs the pods bound to one node, until it is dropped. See the module.
@@ -141,7 +141,7 @@ impl Runner {
             bin_dir: context.cni_bin_dir.clone(),
             cache_dir: context.run_dir.join("cni/results"),
         };
-        let events = events::Events::start(client.clone(), &context.name);
+        let events = Events::start(client.clone(), "seaway-lab", Some(&context.name));
         let pause = sandbox::Pause::load()?;
         let node = Arc::new(Node { context, settings, client, cni, pause, events });
         let (questions, asked) = mpsc::channel(16);

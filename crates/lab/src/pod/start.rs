@@ -8,7 +8,6 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use nix::sys::signal::Signal;
 
 use super::cni;
-use super::events::Kind;
 use super::launch::Launch;
 use super::prepare::{Unprepared, join, sysctls};
 use super::restart::Policy;
@@ -17,6 +16,7 @@ use super::slot::Slot;
 use super::status::State;
 use super::worker::{Exit, Worker, policy, stays};
 use super::{container, files};
+use crate::events::Kind;
 
 /// How soon it is looked whether the network has become ready.
 const NETWORK_SOON: Duration = Duration::from_millis(100);

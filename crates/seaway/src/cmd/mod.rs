@@ -7,16 +7,21 @@ pub(crate) mod dump;
 pub(crate) mod inner;
 pub(crate) mod lab;
 
+use std::io::Write;
+
 /// Says something to the person at the terminal.
 #[expect(clippy::print_stderr, reason = "the one place that talks")]
 pub(crate) fn talk(line: &str) {
     eprintln!("{line}");
 }
 
-/// Prints data.
-#[expect(clippy::print_stdout, reason = "the one place that prints data")]
+/// Prints data. When nobody reads it any more, as after `| head`, there is nothing left to do.
+#[expect(clippy::exit, reason = "the reader has gone; what was held for it goes with the process")]
 pub(crate) fn print(text: &str) {
-    print!("{text}");
+    let mut out = std::io::stdout().lock();
+    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+        std::process::exit(1);
+    }
 }
 
 /// Logs to stderr, one line each: what RUST_LOG says, else info.

@@ -15,6 +15,7 @@ mod matrix;
 mod processes;
 mod readdress;
 mod restart;
+mod telling;
 mod translation;
 
 use libtest_mimic::{Arguments, Trial};
@@ -31,6 +32,7 @@ fn main() {
         matrix::trials(),
         readdress::trials(),
         restart::trials(),
+        telling::trials(),
         translation::trials(),
     ]
     .into_iter()

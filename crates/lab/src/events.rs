@@ -26,16 +26,18 @@ pub(crate) enum Kind {
 /// Tells events, in order, without ever holding up the teller.
 #[derive(Clone)]
 pub(crate) struct Events {
-    node: String,
+    source: EventSource,
     queue: mpsc::Sender<Event>,
 }
 
 impl Events {
-    /// Starts telling events about pods of `node`; ends when the last clone is dropped.
-    pub(crate) fn start(client: Client, node: &str) -> Self {
+    /// Starts telling events about pods in the name of `component`, on `node` unless it has none;
+    /// ends when the last clone is dropped.
+    pub(crate) fn start(client: Client, component: &str, node: Option<&str>) -> Self {
         let (queue, events) = mpsc::channel(WAITING);
         tokio::spawn(tell_all(client, events));
-        Self { node: node.to_owned(), queue }
+        let host = node.map(str::to_owned);
+        Self { source: EventSource { component: Some(component.to_owned()), host }, queue }
     }
 
     /// Tells one event about `pod`, or about its container of that name.
@@ -56,12 +58,9 @@ impl Events {
             type_: Some(format!("{kind:?}")),
             reason: Some(reason.to_owned()),
             message: Some(message),
-            source: Some(EventSource {
-                component: Some("seaway-lab".to_owned()),
-                host: Some(self.node.clone()),
-            }),
-            reporting_component: Some("seaway-lab".to_owned()),
-            reporting_instance: Some(self.node.clone()),
+            source: Some(self.source.clone()),
+            reporting_component: self.source.component.clone(),
+            reporting_instance: self.source.host.clone(),
             first_timestamp: Some(now.clone()),
             last_timestamp: Some(now),
             count: Some(1),
