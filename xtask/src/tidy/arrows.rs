@@ -12,7 +12,7 @@ const PURE: [(&str, &[&str]); 5] = [
 ];
 
 /// Crates of ours that each of the others may depend on.
-const OURS: [(&str, &[&str]); 6] = [
+const OURS: [(&str, &[&str]); 7] = [
     ("seaway-kernel", &["seaway-model", "seaway-plan"]),
     ("seaway-kube", &["seaway-model"]),
     ("seaway-apiserver", &[]),
@@ -30,6 +30,17 @@ const OURS: [(&str, &[&str]); 6] = [
     (
         "seaway-lab",
         &["seaway-apiserver", "seaway-kernel", "seaway-kube", "seaway-model", "seaway-wire"],
+    ),
+    (
+        "seaway",
+        &[
+            "seaway-agent",
+            "seaway-kernel",
+            "seaway-kube",
+            "seaway-lab",
+            "seaway-model",
+            "seaway-wire",
+        ],
     ),
     ("xtask", &[]),
 ];
