@@ -1,19 +1,61 @@
-//! `cargo xtask bench`: scenarios that measure us against a named peer in the same run, as ratios.
+//! `cargo xtask bench`: scenarios that measure us, against a named peer in the same run where there
+//! is one. Each prints a table that says where, when and by which command it was made.
 
 mod cni;
+mod inside;
+mod kernel;
+mod lab;
+mod memory;
+mod plugin;
+mod samples;
 
-use crate::run::Result;
+use std::fs;
+use std::process::Command;
 
-/// One scenario: prints its table.
-type Scenario = fn() -> Result;
+use crate::run::{Result, output, say};
+
+/// One scenario: its name, what it measures, and what prints its tables.
+type Scenario = (&'static str, &'static str, fn() -> Result);
+
+const SCENARIOS: [Scenario; 4] = [
+    ("cni", "ADD and DEL against bridge + host-local; ADD with many pods", cni::run),
+    ("lab", "lab up and down, small and large", lab::run),
+    ("memory", "resident memory of an agent and of a pod's pause", memory::run),
+    ("kernel", "the places, one by one, in namespaces of their own", kernel::run),
+];
 
 /// Runs the scenario named, or lists them.
 pub(crate) fn run(args: &[String]) -> Result {
-    let known: [(&str, Scenario); 1] = [("cni", cni::run)];
-    let list = || known.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-    let [name] = args else { return Err(format!("bench NAME; there are: {}", list())) };
-    let scenario = known.iter().find(|(known, _)| known == name);
-    scenario
-        .ok_or_else(|| format!("no scenario {name:?}; there are: {}", list()))
-        .and_then(|s| s.1())
+    let [name] = args else { return Err(format!("bench NAME; there are:\n{}", list())) };
+    let scenario = SCENARIOS.iter().find(|(known, _, _)| known == name);
+    let (.., run) =
+        scenario.ok_or_else(|| format!("no scenario {name:?}; there are:\n{}", list()))?;
+    run()
+}
+
+fn list() -> String {
+    let lines = SCENARIOS.iter().map(|(name, what, _)| format!("  {name:8} {what}"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Says under which circumstances the table that follows was made.
+fn head(scenario: &str) -> Result {
+    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split(':').nth(1));
+    let cores = cpus.lines().filter(|line| line.starts_with("processor")).count();
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let system = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    let said = |program: &str, args: &[&str]| -> Result<String> {
+        let out = output(Command::new(program).args(args))?;
+        Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned())
+    };
+    let commit = said("git", &["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always"])?;
+    say(&format!(
+        "`cargo xtask bench {scenario}` · {} · commit {commit} · {}, {cores} cores · Linux {} · {}\n",
+        said("date", &["--utc", "+%Y-%m-%d %H:%M UTC"])?,
+        model.unwrap_or("unknown processor").trim(),
+        said("uname", &["-r"])?,
+        system.unwrap_or("unknown system").trim_matches('"'),
+    ));
+    Ok(())
 }

@@ -1,0 +1,70 @@
+//! `cargo xtask bench memory`: resident memory of a node's agent and of a pod's pause process, as
+//! the kernel counts it (`VmRSS` of `/proc/PID/status`). File-backed pages are those of the binary,
+//! which all agents, plugins and lab processes of a machine share.
+
+use std::fs;
+use std::time::Duration;
+
+use super::lab::Manifest;
+use super::plugin::{Contestant, namespaces};
+use super::{head, inside};
+use crate::run::{Result, say};
+
+/// Pods on a node that is full.
+const MANY: usize = 200;
+
+/// Longer than anything the agent does after its last change.
+const SETTLED: Duration = Duration::from_secs(3);
+
+/// Brings up a lab of one node and one pod, measures in it, takes it down.
+pub(super) fn run() -> Result {
+    if inside::is_inside() {
+        return measure();
+    }
+    let manifest = Manifest::write(1)?;
+    inside::run("memory", &["-f", manifest.path()?])
+}
+
+fn measure() -> Result {
+    head("memory")?;
+    say("| KiB | resident | of it anonymous | of it from files | goal |");
+    say("|---|---|---|---|---|");
+    std::thread::sleep(SETTLED);
+    print("pause", &["/pause"], 200)?;
+    print("agent, idle, 1 pod", &["seaway", "agent"], 20 << 10)?;
+    let (plugin, names) = (Contestant::seaway()?, namespaces(MANY)?);
+    names.iter().try_for_each(|name| plugin.operate("ADD", name).map(drop))?;
+    std::thread::sleep(SETTLED);
+    print("agent, 201 pods", &["seaway", "agent"], 30 << 10)?;
+    names.iter().try_for_each(|name| plugin.operate("DEL", name).map(drop))?;
+    std::thread::sleep(SETTLED);
+    print("agent, 1 pod again", &["seaway", "agent"], 30 << 10)
+}
+
+fn print(title: &str, command: &[&str], goal: u64) -> Result {
+    let status = status_of(command)?;
+    let kib = |field: &str| -> u64 {
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        let number = line.and_then(|line| line.trim_start_matches(':').split_whitespace().next());
+        number.and_then(|number| number.parse().ok()).unwrap_or(0)
+    };
+    let resident = kib("VmRSS");
+    let verdict = if resident <= goal { "" } else { ", missed" };
+    let (own, files) = (kib("RssAnon"), kib("RssFile"));
+    say(&format!("| {title} | {resident} | {own} | {files} | {goal}{verdict} |"));
+    Ok(())
+}
+
+/// `/proc/PID/status` of the process whose command line begins with `command`.
+fn status_of(command: &[&str]) -> Result<String> {
+    let processes = fs::read_dir("/proc").map_err(|e| format!("read /proc: {e}"))?;
+    for process in processes.flatten() {
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let mut words = line.split(|byte| *byte == 0);
+        if command.iter().all(|word| words.next() == Some(word.as_bytes())) {
+            let status = process.path().join("status");
+            return fs::read_to_string(status).map_err(|e| format!("{command:?}: {e}"));
+        }
+    }
+    Err(format!("no process {command:?} on this node"))
+}
