@@ -92,8 +92,7 @@ impl Netlink {
     }
 
     /// Waits until packets can cross a link that was raised, and its peer too. The kernel gives a
-    /// link its queue a moment after its carrier comes and drops what is sent before; since Linux 6.8
-    /// asking for a link does that work at once.
+    /// link its queue a moment after its carrier comes, and drops what is sent before.
     ///
     /// # Errors
     /// ENETDOWN when it is not so within a second, ENODEV when the link does not exist.

@@ -4,9 +4,11 @@
 //! side by side; a lab is taken down when its value goes, however the test ends. Without root the
 //! tests are reported as ignored, and with `CI` set they fail.
 
+mod capture;
 mod cni;
 mod containerd;
 mod cri;
+mod frame;
 mod isolation;
 mod kubectl;
 mod lab;
@@ -16,6 +18,7 @@ mod processes;
 mod readdress;
 mod restart;
 mod telling;
+mod security;
 mod translation;
 
 use libtest_mimic::{Arguments, Trial};
@@ -33,6 +36,7 @@ fn main() {
         readdress::trials(),
         restart::trials(),
         telling::trials(),
+        security::trials(),
         translation::trials(),
     ]
     .into_iter()

@@ -14,6 +14,13 @@ pub(crate) struct Process {
     words: String,
 }
 
+impl Process {
+    /// Whether it is the process of this node.
+    pub(crate) fn is_for(&self, node: &str) -> bool {
+        self.words.ends_with(&format!("/nodes/{node}"))
+    }
+}
+
 /// Every process of `lab`.
 pub(crate) fn of(lab: &Lab) -> BTreeSet<Process> {
     let supervisor = format!("seaway-lab-supervisor {}", lab.dir().display());

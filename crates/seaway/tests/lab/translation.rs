@@ -1,10 +1,8 @@
 //! What is seen on the wire: no translation between pods, the node's address outside.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
-
 use libtest_mimic::Trial;
 
+use crate::capture::{Capture, Where};
 use crate::lab::{Lab, success, test, text};
 use crate::manifests;
 
@@ -24,11 +22,11 @@ fn no_translation(routing: &str) {
     let lab = pair(&["--nodes", "2", "--routing", routing]);
     let (client, server) = (ip(&lab, "client"), ip(&lab, "server"));
     let filter = if routing == "vxlan" { "udp port 8472" } else { "tcp port 8080" };
-    let dump = tcpdump(&lab, "node-2", filter, 8);
+    let dump = Capture::start(&lab, Where::Node("node-2"), "eth0", 8, filter);
     let got = lab.exec("client", &["curl", "-sf", &format!("http://{server}:8080/")]);
     let body = success(&got).expect("the server answers");
     assert!(body.contains(&client), "the server saw someone else: {body}");
-    let lines = finish(dump);
+    let lines = dump.lines();
     let inner: Vec<&String> = lines.iter().filter(|l| l.contains(".8080")).collect();
     assert!(!inner.is_empty(), "nothing captured: {lines:?}");
     for line in inner {
@@ -50,10 +48,11 @@ fn masqueraded() {
         "jsonpath={.status.addresses[?(@.type==\"InternalIP\")].address}",
     ]));
     let node = node.split_whitespace().next().unwrap_or_default().to_owned();
-    let dump = tcpdump(&lab, "node-1", "icmp and host 203.0.113.10", 2);
+    let filter = "icmp and host 203.0.113.10";
+    let dump = Capture::start(&lab, Where::Node("node-1"), "eth0", 2, filter);
     let ping = lab.exec("client", &["ping", "-c", "1", "-W", "3", "203.0.113.10"]);
     assert!(ping.status.success(), "{}", lab.told(&ping));
-    let lines = finish(dump);
+    let lines = dump.lines();
     assert!(lines.iter().any(|l| l.contains(&format!("{node} > 203.0.113.10"))), "{lines:?}");
     assert!(!lines.iter().any(|l| l.contains(&ip(&lab, "client"))), "a pod got out: {lines:?}");
 }
@@ -101,31 +100,4 @@ fn pair(flags: &[&str]) -> Lab {
 
 fn ip(lab: &Lab, pod: &str) -> String {
     lab.pod_field(pod, "{.status.podIP}")
-}
-
-/// tcpdump on a node's underlay link, listening; it ends after `count` packets or five seconds.
-fn tcpdump(lab: &Lab, node: &str, filter: &str, count: u32) -> Child {
-    let mut command = lab.seaway(&["lab", "node"]);
-    let count = count.to_string();
-    command.args([node, "--", "timeout", "5", "tcpdump", "-n", "-l", "-i", "eth0", "-c", &count]);
-    command.args(["-T", "vxlan"].iter().filter(|_| filter.contains("8472")));
-    let mut child = command
-        .arg(filter)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("start tcpdump (cargo xtask install)");
-    let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
-    let mut line = String::new();
-    while !line.contains("listening on") {
-        line.clear();
-        let length = stderr.read_line(&mut line).expect("read what tcpdump says");
-        assert!(length > 0, "tcpdump ended before it listened");
-    }
-    child
-}
-
-fn finish(child: Child) -> Vec<String> {
-    let output = child.wait_with_output().expect("wait for tcpdump");
-    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
