@@ -24,7 +24,7 @@ const LATEST: Duration = Duration::from_millis(500);
 const ROUND: Duration = Duration::from_secs(1);
 
 /// Rounds between two looks at chains of others.
-const FOREIGN_ROUNDS: u32 = 60;
+const FOREIGN_ROUNDS: u32 = 10;
 
 /// The thread that listens; it ends with this value.
 #[derive(Debug)]
