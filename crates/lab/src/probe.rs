@@ -13,7 +13,7 @@ use nix::sched::{CloneFlags, unshare};
 pub struct Missing {
     /// What it is, like `VXLAN devices`.
     pub what: &'static str,
-    /// What the operator can do about it.
+    /// What provides it.
     pub hint: &'static str,
     /// What the kernel said.
     pub said: String,
@@ -38,6 +38,9 @@ const NAMESPACES: [(CloneFlags, &str, &str); 5] = [
     (CloneFlags::CLONE_NEWIPC, "IPC namespaces", "CONFIG_IPC_NS and CAP_SYS_ADMIN"),
     (CloneFlags::CLONE_NEWPID, "PID namespaces", "CONFIG_PID_NS and CAP_SYS_ADMIN"),
 ];
+
+/// What links and nftables need when the kernel says EPERM.
+const DENIED: &str = "CAP_NET_ADMIN";
 
 /// Tries everything a lab needs.
 ///
@@ -88,11 +91,13 @@ fn try_links() -> Vec<Missing> {
     let mut missing = Vec::new();
     for (request, what, hint) in tries {
         if let Err(error) = netlink.send(request) {
+            let hint = if error.is_denied() { DENIED } else { hint };
             missing.push(Missing { what, hint, said: model::chain(&error) });
         }
     }
     if let Err(error) = try_nftables() {
-        let hint = "modprobe nf_tables (CONFIG_NF_TABLES)";
+        let denied = error.raw_os_error() == Some(Errno::EPERM as i32);
+        let hint = if denied { DENIED } else { "modprobe nf_tables (CONFIG_NF_TABLES)" };
         missing.push(Missing { what: "nftables", hint, said: error.to_string() });
     }
     missing

@@ -102,6 +102,11 @@ impl Error {
         self.cause.errno.raw_os_error()
     }
 
+    /// Whether a capability is missing.
+    pub fn is_denied(&self) -> bool {
+        self.errno() == Some(libc::EPERM)
+    }
+
     /// Whether what was to be made is there already.
     pub fn is_exists(&self) -> bool {
         self.errno() == Some(libc::EEXIST)
