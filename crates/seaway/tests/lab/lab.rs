@@ -205,6 +205,15 @@ pub(crate) fn success(output: &Output) -> Result<String, String> {
     Err(format!("{}: {}{}", output.status, text(output), String::from_utf8_lossy(&output.stderr)))
 }
 
+/// Lines of `before` that are gone, and those of `now` that are new.
+pub(crate) fn difference(before: &str, now: &str) -> String {
+    let only = |a: &str, b: &str, sign: &str| -> Vec<String> {
+        let lines = a.lines().filter(|line| !b.lines().any(|other| other == *line));
+        lines.map(|line| format!("{sign}{line}")).collect()
+    };
+    [only(before, now, "-"), only(now, before, "+")].concat().join("\n")
+}
+
 /// Adds the last 30 lines of every `*.log` below `dir`.
 fn collect_logs(dir: &Path, logs: &mut Vec<String>, depth: u32) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };

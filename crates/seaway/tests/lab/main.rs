@@ -5,15 +5,20 @@
 //! tests are reported as ignored, and with `CI` set they fail.
 
 mod capture;
+mod churn;
 mod cni;
 mod containerd;
 mod cri;
+mod drift;
+mod errors;
 mod frame;
 mod isolation;
 mod kubectl;
 mod lab;
 mod manifests;
 mod matrix;
+mod nodes;
+mod pods;
 mod processes;
 mod readdress;
 mod restart;
@@ -28,12 +33,17 @@ fn main() {
     // A lab is a dozen processes: more than two at once only make each other slow.
     args.test_threads = args.test_threads.or(Some(2));
     let trials: Vec<Trial> = [
+        churn::trials(),
         cni::trials(),
         containerd::trials(),
+        drift::trials(),
+        errors::trials(),
         isolation::trials(),
         kubectl::trials(),
         matrix::trials(),
         readdress::trials(),
+        nodes::trials(),
+        pods::trials(),
         restart::trials(),
         telling::trials(),
         security::trials(),

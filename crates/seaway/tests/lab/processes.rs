@@ -19,6 +19,11 @@ impl Process {
     pub(crate) fn is_for(&self, node: &str) -> bool {
         self.words.ends_with(&format!("/nodes/{node}"))
     }
+
+    /// Whether one of its words is `word`.
+    pub(crate) fn has_word(&self, word: &str) -> bool {
+        self.words.split(' ').any(|own| own == word)
+    }
 }
 
 /// Every process of `lab`.
