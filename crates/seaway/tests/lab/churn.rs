@@ -7,13 +7,13 @@ use crate::{manifests, processes};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        test("five_hundred_cycles_of_the_plugin_leave_a_node_as_it_was", || plugin("routed")),
-        test("five_hundred_cycles_on_a_bridge_leave_a_node_as_it_was", || plugin("bridge")),
+        test("five_hundred_cycles_of_the_plugin_leave_a_node_as_it_was", || plugin("routed", 100)),
+        test("a_hundred_cycles_on_a_bridge_leave_a_node_as_it_was", || plugin("bridge", 20)),
         test("fifty_pods_that_come_and_go_leave_a_node_as_it_was", pods),
     ]
 }
 
-/// Five loops of a hundred ADDs and DELs side by side; each container is heard at once.
+/// Five loops of ADD and DEL side by side; each container is heard at once.
 const LOOPS: &str = r#"
 seaway=/run/cni/bin/seaway-cni
 cycle() {
@@ -25,12 +25,12 @@ cycle() {
     result=$(echo "$CONF" | CNI_COMMAND=DEL $seaway) || { echo "DEL $1: $result"; return 1; }
     ip netns del $1
 }
-many() { for n in $(seq 100); do cycle c$1-$n || return 1; done; }
+many() { for n in $(seq $EACH); do cycle c$1-$n || return 1; done; }
 for worker in 1 2 3 4 5; do many $worker & workers="$workers $!"; done
 for worker in $workers; do wait $worker || exit 1; done
 "#;
 
-fn plugin(link: &str) {
+fn plugin(link: &str, each: u32) {
     let lab = Lab::up(&["--nodes", "1", "--pod-link", link]);
     let list = success(&lab.node("node-1", &["cat", "/run/cni/net.d/10-seaway.conflist"]));
     let list: serde_json::Value =
@@ -38,19 +38,19 @@ fn plugin(link: &str) {
     let mut conf = list["plugins"][0].clone();
     conf["name"] = list["name"].clone();
     conf["cniVersion"] = list["cniVersion"].clone();
-    let conf = format!("CONF={conf}");
+    let (conf, each) = (format!("CONF={conf}"), format!("EACH={each}"));
     let before = state(&lab);
-    let looped = lab.node("node-1", &["env", &conf, "bash", "-c", LOOPS]);
+    let looped = lab.node("node-1", &["env", &conf, &each, "bash", "-c", LOOPS]);
     assert!(looped.status.success(), "{}", lab.told(&looped));
     as_before(&lab, &before);
 }
 
-/// Ten rounds of five pods, through the API server and the runner.
+/// Five rounds of ten pods, through the API server and the runner.
 fn pods() {
     let lab = Lab::up(&["--nodes", "1"]);
-    let file = manifests::write(&lab.dir().join("files"), &manifests::echoes(5));
+    let file = manifests::write(&lab.dir().join("files"), &manifests::echoes(10));
     let before = state(&lab);
-    for _ in 0..10 {
+    for _ in 0..5 {
         success(&lab.kubectl(&["apply", "-f", &file])).expect("kubectl apply");
         let wait = ["wait", "--for=condition=Ready", "pod", "--all", "--timeout=30s"];
         success(&lab.kubectl(&wait)).expect("kubectl wait");
