@@ -22,8 +22,8 @@ mod pods;
 mod processes;
 mod readdress;
 mod restart;
-mod telling;
 mod security;
+mod telling;
 mod translation;
 
 use libtest_mimic::{Arguments, Trial};
@@ -41,12 +41,12 @@ fn main() {
         isolation::trials(),
         kubectl::trials(),
         matrix::trials(),
-        readdress::trials(),
         nodes::trials(),
         pods::trials(),
+        readdress::trials(),
         restart::trials(),
-        telling::trials(),
         security::trials(),
+        telling::trials(),
         translation::trials(),
     ]
     .into_iter()

@@ -1,4 +1,4 @@
-//! Nodes come, go and move while pods run, and differ in what else is on them.
+//! Nodes come and go while pods run, and differ in what else is on them.
 
 use libtest_mimic::Trial;
 
@@ -9,7 +9,6 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         test("routes_follow_a_node_that_joins_and_are_withdrawn_when_it_leaves", join_and_leave),
         test("the_first_node_across_a_router_changes_the_mtu_of_live_pods", mtu),
-        test("a_node_that_changes_its_address_is_reached_at_the_new_one", address_change),
         test("a_bridge_works_with_and_without_br_netfilter", br_netfilter),
         test("a_chain_of_others_that_drops_is_named", foreign_drop),
     ]
@@ -62,24 +61,6 @@ fn mtu() {
     lab.check();
     assert_eq!(lab.pod_field("client", "{.status.podIP}"), address);
     assert_eq!(lab.pod_field("client", restarts), "0");
-}
-
-/// P-20: the uplink of node-2 gets another address, and the node reports it.
-fn address_change() {
-    let lab = pair(&["--nodes", "2"]);
-    let script = "set -e; sysctl -q net.ipv4.conf.eth0.promote_secondaries=1; \
-                  ip addr add 10.80.1.99/24 dev eth0; ip addr del 10.80.1.12/24 dev eth0; \
-                  ip route replace default via 10.80.1.1";
-    success(&lab.node("node-2", &["sh", "-c", script])).expect("change the address");
-    eventually("the others go by the new address", || {
-        let routes = routes(&lab, "node-1");
-        let new = routes.contains("10.244.2.0/24 via 10.80.1.99");
-        if new && !routes.contains("10.80.1.12") { Ok(()) } else { Err(routes) }
-    });
-    let node = "jsonpath={.status.addresses[?(@.type==\"InternalIP\")].address}";
-    let addresses = text(&lab.kubectl(&["get", "node", "node-2", "-o", node]));
-    assert!(addresses.contains("10.80.1.99"), "{addresses}");
-    lab.check();
 }
 
 /// P-21: bridged packets pass nftables of the IP families, or don't; paths are checked strictly.
