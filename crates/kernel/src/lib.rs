@@ -4,6 +4,7 @@
 //! This is the one crate with `unsafe`; every block says why it is sound and why safe code won't do.
 
 pub mod confine;
+pub mod conntrack;
 pub mod host;
 pub mod monitor;
 pub mod netlink;

@@ -73,6 +73,7 @@ impl Default for Metrics {
         let r = &mut registry;
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         r.register("build", "Version of this agent", version);
+        r.register_collector(Box::new(super::conntrack::Conntrack));
         Metrics {
             ready: registered!(r, "agent_ready", "1 when ADD can be served"),
             generation: registered!(r, "agent_generation", "Generation of the World"),
