@@ -1,7 +1,9 @@
 //! A place in memory, for tests of what stands above the kernel.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use model::{AttachmentKey, IfName};
 use plan::{Changes, Failure, Mechanism, ObserveError, Table};
 
 /// What a place holds, and how it misbehaves.
@@ -51,6 +53,18 @@ impl<K: Ord + Clone, R: Clone> Place<K, R> {
     /// Fails every reading from now on.
     pub(crate) fn go_blind(&self, is_blind: bool) {
         self.0.lock().unwrap().is_blind = is_blind;
+    }
+}
+
+impl<R: Eq + Clone> Place<AttachmentKey, R> {
+    /// The rows of these links alone.
+    pub(crate) fn observe_only(
+        &mut self,
+        links: &BTreeSet<IfName>,
+    ) -> Result<Table<AttachmentKey, R>, ObserveError> {
+        let rows = self.rows();
+        let only = rows.iter().filter(|(key, _)| links.contains(&key.host_link()));
+        Ok(only.map(|(key, row)| (key.clone(), row.clone())).collect())
     }
 }
 

@@ -12,7 +12,7 @@ use model::chain;
 use crate::handle::Handle;
 use crate::observe::Metrics;
 use crate::places::{PlaceError, opened};
-use crate::sources::{Disturbed, HOST};
+use crate::sources::{Disturbance, Disturbed, HOST};
 
 /// Changes come in bursts: the loop looks when it has been quiet for this long.
 const QUIET: Duration = Duration::from_millis(100);
@@ -90,32 +90,41 @@ impl Ear {
                 Err(error) => {
                     tracing::warn!("listen to the kernel: {error}");
                     // Whatever was missed is found by reading everything.
-                    self.tell(&Changed::Anything);
-                    self.handle.wake();
+                    self.tell([Changed::Anything]);
                     std::thread::sleep(ROUND);
                 }
             }
         }
     }
 
-    /// Waits for the end of the burst that `first` begins, and wakes the loop.
+    /// Waits for the end of the burst that `first` begins. Until then the loop hears nothing of it:
+    /// a row of ADDs would have it look after each.
     fn gather(&mut self, first: Changed) {
         let start = Instant::now();
-        self.tell(&first);
+        let mut burst = vec![first];
         while start.elapsed() < LATEST {
             match self.monitor.next(Some(QUIET)) {
-                Ok(Some(changed)) => self.tell(&changed),
+                Ok(Some(changed)) => burst.push(changed),
                 Ok(None) | Err(_) => break,
             }
         }
-        self.handle.wake();
+        self.tell(burst);
     }
 
-    fn tell(&self, changed: &Changed) {
-        if let Changed::Nftables { pid, process } = changed {
-            tracing::warn!("process {process:?} ({pid}) changed Seaway's nftables");
+    /// Has the loop look at what changed.
+    fn tell(&self, burst: impl IntoIterator<Item = Changed>) {
+        let mut disturbance = Disturbance::default();
+        for changed in burst {
+            if let Changed::Nftables { pid, process } = &changed {
+                tracing::warn!("process {process:?} ({pid}) changed Seaway's nftables");
+            }
+            disturbance.places.extend(places(&changed));
+            if let Changed::PodLink(name) = changed {
+                disturbance.pod_links.insert(name);
+            }
         }
-        self.disturbed.mark(places(changed).iter().copied());
+        self.disturbed.add(disturbance);
+        self.handle.wake();
     }
 
     fn look_at_others(&mut self) {
@@ -142,6 +151,8 @@ fn places(changed: &Changed) -> &'static [&'static str] {
         Changed::Links => {
             &[HOST, "links", "addrs", "pods", "sysctls", "neighbors", "fdb", "routes"]
         }
+        // Only the link itself: what the kernel took along is looked at if the link is not as it was.
+        Changed::PodLink(_) => &[],
         Changed::Addrs => &[HOST, "addrs", "routes"],
         Changed::Routes => &["routes"],
         Changed::Rules => &["rules"],

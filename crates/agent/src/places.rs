@@ -5,9 +5,9 @@ use std::path::Path;
 use kernel::netlink::Netlink;
 use kernel::nft::Nft;
 use kernel::place::{Addrs, ForwardingEntries, Links, Neighbors, Pods, Routes, Rules, Sysctls};
-use model::chain;
+use model::{AttachmentKey, chain};
 
-use crate::reconcile::{Step, Steps, table};
+use crate::reconcile::{OwnLinks, Step, Steps, table};
 use crate::sources::ReadHost;
 
 /// File in the run directory that remembers what settings of the whole node were before.
@@ -43,7 +43,11 @@ pub(crate) fn steps(run_dir: &Path) -> Result<Steps, PlaceError> {
         })),
         Box::new(
             Step::new("pods", pods, table!(pods), |k, r| format!("{k} dev {} {r}", k.host_link()))
-                .of_links(|key| Some(key.clone()))
+                .of_links(OwnLinks {
+                    key: AttachmentKey::clone,
+                    link: AttachmentKey::host_link,
+                    read: Pods::observe_only,
+                })
                 .carrying(),
         ),
         Box::new(Step::new("sysctls", sysctls, table!(sysctls), |k, r| format!("{k} = {r}"))),

@@ -6,23 +6,34 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kube::Nodes;
-use model::{Host, World};
+use model::{Host, IfName, World};
 use tokio::sync::{Notify, watch};
 
 /// Name under which uplinks and their addresses are marked, beside the names of steps.
 pub(crate) const HOST: &str = "host";
 
-/// Places that somebody else wrote to since the loop last looked.
+/// What somebody else wrote to.
+#[derive(Debug, Default)]
+pub(crate) struct Disturbance {
+    /// Names of places.
+    pub(crate) places: BTreeSet<&'static str>,
+    /// Host ends of pods.
+    pub(crate) pod_links: BTreeSet<IfName>,
+}
+
+/// What somebody else wrote to since the loop last looked.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Disturbed(Arc<Mutex<BTreeSet<&'static str>>>);
+pub(crate) struct Disturbed(Arc<Mutex<Disturbance>>);
 
 impl Disturbed {
-    /// Marks the places called `names`.
-    pub(crate) fn mark(&self, names: impl IntoIterator<Item = &'static str>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
+    /// Has the loop look at this, too.
+    pub(crate) fn add(&self, disturbance: Disturbance) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.places.extend(disturbance.places);
+        waiting.pod_links.extend(disturbance.pod_links);
     }
 
-    fn take(&self) -> BTreeSet<&'static str> {
+    fn take(&self) -> Disturbance {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -53,8 +64,8 @@ impl fmt::Debug for Sources {
 pub(crate) struct News {
     /// The World is another one now.
     pub(crate) is_world_new: bool,
-    /// Places that somebody else wrote to.
-    pub(crate) disturbed: BTreeSet<&'static str>,
+    /// What somebody else wrote to.
+    pub(crate) disturbed: Disturbance,
 }
 
 impl Sources {
@@ -73,7 +84,7 @@ impl Sources {
         let disturbed = self.disturbed.take();
         let was_synced = self.is_synced();
         let mut is_new = false;
-        if disturbed.contains(HOST) || !self.has_host || self.host_trouble.is_some() {
+        if disturbed.places.contains(HOST) || !self.has_host || self.host_trouble.is_some() {
             is_new |= self.look_at_host(world);
         }
         let nodes = self.nodes.borrow_and_update().listed.clone();

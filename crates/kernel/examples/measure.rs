@@ -47,8 +47,8 @@ fn pods() -> Outcome<()> {
     }
     took.sort_unstable();
     println!("pod put: p50 {:?}, p99 {:?}", took[PODS / 2], took[PODS * 99 / 100]);
-    let seventh = key(7)?;
-    println!("observe one of {PODS} pods: {:?}", timed(|| place.observe_one(&seventh))?);
+    let seventh = [key(7)?.host_link()].into();
+    println!("observe one of {PODS} pods: {:?}", timed(|| place.observe_only(&seventh))?);
     println!("observe {PODS} pods: {:?}", timed(|| place.observe())?);
     println!("converge {PODS} pods, nothing to do: {:?}", timed(|| settle(&mut place, &want))?);
     println!("remove {PODS} pods: {:?}", timed(|| settle(&mut place, &Table::default()))?);

@@ -5,13 +5,19 @@
 //! addresses, new links, written neighbors and nftables; for other changes of links, and for IPv6
 //! addresses and forwarding entries, it does not, so Seaway's own writes cost one pass that finds
 //! nothing.
+//!
+//! A pod's host end changes with every ADD and DEL of our own, so a change of it is told by its name:
+//! looking at that one link shows whether it is as it should be. Only what a look cannot show is told
+//! as [`Changed::Links`]: a link that went down and came up again looks as before, but its routes are gone.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use model::{AttachmentKey, IfName};
 use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::RouteProtocol;
 use netlink_packet_route::rule::RuleAttribute;
@@ -19,8 +25,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use plan::PROTOCOL;
 
-use crate::netlink::decode;
 use crate::netlink::socket::{Reply, Socket, is_own_port};
+use crate::netlink::{Netlink, decode};
 
 /// Groups of linux/rtnetlink.h: links, neighbors and forwarding entries, and per family addresses,
 /// routes and rules.
@@ -40,6 +46,9 @@ const NLM_F_REPLACE: u16 = 0x100;
 pub enum Changed {
     /// A link came, went or changed; the kernel may have taken routes and neighbors along.
     Links,
+    /// The host end of a pod came, went or changed. Whatever the kernel took along, the link itself
+    /// now looks different.
+    PodLink(IfName),
     /// An address came or went.
     Addrs,
     /// One of Seaway's routes was removed, or any route was replaced.
@@ -65,7 +74,18 @@ pub struct Monitor {
     nftables: Socket,
     /// Whether the transaction being read touches a table of ours.
     touches_ours: bool,
+    /// Host ends of pods, by index.
+    pod_links: BTreeMap<u32, Seen>,
     queue: VecDeque<Changed>,
+}
+
+/// What was last seen of the host end of a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// It was made and not raised yet.
+    New,
+    Up,
+    Down,
 }
 
 impl Monitor {
@@ -78,7 +98,12 @@ impl Monitor {
         ROUTE_GROUPS.iter().try_for_each(|group| route.join(*group))?;
         let nftables = Socket::open(libc::NETLINK_NETFILTER)?;
         nftables.join(NFTABLES_GROUP)?;
-        Ok(Monitor { route, nftables, touches_ours: false, queue: VecDeque::new() })
+        let links = Netlink::open().and_then(|mut netlink| netlink.links());
+        let links = links.map_err(io::Error::other)?.into_iter();
+        let pods = links.filter(|link| AttachmentKey::names_host_link(&link.name));
+        let seen = |is_up| if is_up { Seen::Up } else { Seen::Down };
+        let pod_links = pods.map(|link| (link.index, seen(link.up))).collect();
+        Ok(Monitor { route, nftables, touches_ours: false, pod_links, queue: VecDeque::new() })
     }
 
     /// Waits for the next change; `None` when there was none `within` that time. Without a limit it
@@ -119,13 +144,16 @@ impl Monitor {
     }
 
     fn read_route(&mut self) -> io::Result<()> {
-        let queue = &mut self.queue;
+        let (queue, pod_links) = (&mut self.queue, &mut self.pod_links);
         let read = self.route.receive(|_, flags, reply| {
-            if let Reply::Message(message) = reply
-                && !is_own_port(libc::NETLINK_ROUTE, port(message))
-            {
-                queue.extend(route_change(message, flags));
-            }
+            let Reply::Message(bytes) = reply else { return };
+            let Ok(message) = decode(bytes) else { return };
+            let is_own = is_own_port(libc::NETLINK_ROUTE, port(bytes));
+            let changed = match pod_link(&message) {
+                Some((link, name)) => pod_link_change(pod_links, link, name),
+                None => route_change(message, flags),
+            };
+            queue.extend(changed.filter(|_| !is_own));
         });
         self.note_loss(read)
     }
@@ -159,12 +187,55 @@ impl Monitor {
     }
 }
 
+/// The pod's host end that a notification is about: whether it is up, `None` when it is gone, and
+/// its name.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the codec knows far more than we read")]
+fn pod_link(message: &RouteNetlinkMessage) -> Option<((u32, Option<bool>), IfName)> {
+    let (link, is_there) = match message {
+        RouteNetlinkMessage::NewLink(link) => (link, true),
+        RouteNetlinkMessage::DelLink(link) => (link, false),
+        _ => return None,
+    };
+    let name = name(link).filter(AttachmentKey::names_host_link)?;
+    let is_up = is_there.then(|| link.header.flags.contains(LinkFlags::Up));
+    Some(((link.header.index, is_up), name))
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the codec knows far more than we read")]
+fn name(link: &LinkMessage) -> Option<IfName> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => IfName::new(name.clone()).ok(),
+        _ => None,
+    })
+}
+
+/// What a notification about a pod's host end says, after what was seen of it before.
+fn pod_link_change(
+    seen: &mut BTreeMap<u32, Seen>,
+    (index, is_up): (u32, Option<bool>),
+    name: IfName,
+) -> Option<Changed> {
+    let before = seen.get(&index).copied();
+    let now = match (before, is_up) {
+        (_, None) => {
+            seen.remove(&index);
+            return Some(Changed::PodLink(name));
+        }
+        (_, Some(true)) => Seen::Up,
+        (Some(Seen::New) | None, Some(false)) => Seen::New,
+        (Some(Seen::Up | Seen::Down), Some(false)) => Seen::Down,
+    };
+    seen.insert(index, now);
+    let came_back = (before, now) == (Some(Seen::Down), Seen::Up);
+    Some(if came_back { Changed::Links } else { Changed::PodLink(name) })
+}
+
 /// What a notification of rtnetlink says; `None` when it concerns nobody here.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the codec knows far more than we read")]
-fn route_change(message: &[u8], flags: u16) -> Option<Changed> {
+fn route_change(message: RouteNetlinkMessage, flags: u16) -> Option<Changed> {
     use RouteNetlinkMessage as Message;
     let mark = RouteProtocol::from(PROTOCOL);
-    match decode(message).ok()? {
+    match message {
         Message::NewLink(_) | Message::DelLink(_) => Some(Changed::Links),
         Message::NewAddress(_) | Message::DelAddress(_) => Some(Changed::Addrs),
         // A route that takes the place of another is all that is heard of the other's end.
@@ -234,7 +305,7 @@ mod tests {
         for length in HEADER..64 {
             let mut message = vec![0xff; length];
             message[..2].copy_from_slice(&[0, 0]);
-            assert_eq!(route_change(&message, 0), None);
+            assert!(decode(&message).is_err());
             assert_eq!(attribute(&message, 1), None);
             transaction(&message);
         }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use plan::{Mechanism, Put};
 use seaway_kernel::host;
 use seaway_kernel::monitor::{Changed, Monitor};
-use seaway_kernel::netlink::{Netlink, Request};
-use seaway_kernel::netns::unshare_thread;
+use seaway_kernel::netlink::{Netlink, Request, VethEnd};
+use seaway_kernel::netns::{Netns, unshare_thread};
 use seaway_kernel::nft::Nft;
 use seaway_kernel::place::{Neighbors, Routes, Rules};
 
@@ -168,4 +168,31 @@ fn an_overflowing_queue_means_anything() {
     let rest = heard(&mut monitor);
     let anything = |change: &Changed| *change == Changed::Anything;
     assert!(first.iter().chain(&rest).any(anything), "{} changes, no loss", rest.len());
+}
+
+#[test]
+fn a_pods_link_is_told_by_name_unless_it_looks_as_before() {
+    let (mut monitor, mut netlink) = prepared();
+    let key = model::AttachmentKey { container_id: "a".into(), ifname: "eth0".parse().unwrap() };
+    let name = key.host_link();
+    let end = |name| VethEnd { name, ..VethEnd::default() };
+    let only_told_by_name = |news: &[Changed]| {
+        assert!(!news.is_empty());
+        assert!(news.iter().all(|change| *change == Changed::PodLink(name.clone())), "{news:?}");
+    };
+    // The other end is elsewhere, as a pod's is.
+    let pod = Netns::fresh().unwrap();
+    let far = VethEnd { name: "eth0", netns: Some(&pod), ..VethEnd::default() };
+    netlink.send(Request::add_veth(&end(name.as_str()), &far)).unwrap();
+    netlink.send(Request::link_up(&name)).unwrap();
+    only_told_by_name(&heard(&mut monitor));
+
+    run(&format!("ip link set {name} mtu 1400"));
+    only_told_by_name(&heard(&mut monitor));
+    run(&format!("ip link set {name} down"));
+    only_told_by_name(&heard(&mut monitor));
+    run(&format!("ip link set {name} up"));
+    assert!(heard(&mut monitor).contains(&Changed::Links), "its routes are gone");
+    run(&format!("ip link del {name}"));
+    only_told_by_name(&heard(&mut monitor));
 }

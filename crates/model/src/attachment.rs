@@ -28,6 +28,12 @@ impl AttachmentKey {
         let hash = fnv1a(format!("{}/{}", self.container_id, self.ifname).as_bytes());
         IfName::new(format!("sw{:012x}", hash >> 16)).expect("14 hex bytes are a valid name")
     }
+
+    /// Whether `name` is one that [`AttachmentKey::host_link`] gives.
+    pub fn names_host_link(name: &IfName) -> bool {
+        let digits = name.as_str().strip_prefix("sw").filter(|digits| digits.len() == 12);
+        digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    }
 }
 
 impl fmt::Display for AttachmentKey {
@@ -103,5 +109,9 @@ mod tests {
         assert_ne!(key("a").host_link(), key("b").host_link());
         assert!(key("a").host_link().as_str().starts_with("sw"));
         assert_eq!(key("a").host_link().as_str().len(), 14);
+        assert!(AttachmentKey::names_host_link(&key("a").host_link()));
+        for other in ["sw-vxlan", "seaway0", "eth0", "sw0123456789ag"] {
+            assert!(!AttachmentKey::names_host_link(&other.parse().unwrap()), "{other}");
+        }
     }
 }

@@ -28,7 +28,7 @@ use crate::sources::Sources;
 pub use report::{FailureRow, Report, StepReport, Subject};
 
 pub(crate) use pass::Steps;
-pub(crate) use step::{InPlan, Step, table};
+pub(crate) use step::{InPlan, OwnLinks, Step, table};
 
 use retry::Retry;
 use turn::Turn;
@@ -139,7 +139,7 @@ impl Loop {
         } else if self.retry.is_retry_due(now) {
             self.steps.mark_stale_after_failure();
         }
-        self.steps.mark_stale(&news.disturbed);
+        self.steps.mark_disturbed(&news.disturbed);
     }
 
     /// Compiles the World as it is now, under a new generation.

@@ -1,6 +1,5 @@
 //! One pass over all steps.
 
-use std::collections::BTreeSet;
 use std::time::Instant;
 
 use model::{AttachmentKey, Generation};
@@ -8,6 +7,7 @@ use plan::Plan;
 
 use super::report::{FailureRow, Report};
 use super::step::Stage;
+use crate::sources::Disturbance;
 
 /// All steps of a node, in their order: what a row stands on comes before it.
 pub(crate) struct Steps(Vec<Box<dyn Stage>>);
@@ -50,10 +50,14 @@ impl Steps {
         self.0.iter_mut().for_each(|step| step.mark_stale());
     }
 
-    /// Has the places called `names` read before the next diff.
-    pub(crate) fn mark_stale(&mut self, names: &BTreeSet<&str>) {
-        let named = self.0.iter_mut().filter(|step| names.contains(step.name()));
-        named.for_each(|step| step.mark_stale());
+    /// Has what somebody else wrote to read before the next diff.
+    pub(crate) fn mark_disturbed(&mut self, disturbed: &Disturbance) {
+        for step in &mut self.0 {
+            step.mark_doubtful(&disturbed.pod_links);
+            if disturbed.places.contains(step.name()) {
+                step.mark_stale();
+            }
+        }
     }
 
     /// Has the places read where something failed.

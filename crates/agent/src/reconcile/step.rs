@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use model::{AttachmentKey, chain};
-use plan::{Changes, Mechanism, Plan, Put, Table, diff};
+use model::{AttachmentKey, IfName, chain};
+use plan::{Changes, Mechanism, ObserveError, Plan, Put, Table, diff};
 
 use super::report::{About, FailureRow, StepReport, Subject};
 
@@ -27,6 +27,8 @@ pub(crate) trait Stage: Send {
     fn report(&mut self) -> StepReport;
     /// Has the place read before the next diff.
     fn mark_stale(&mut self);
+    /// Has the rows of these links read before the next diff, if the place is the one that holds them.
+    fn mark_doubtful(&mut self, links: &BTreeSet<IfName>);
     /// As [`Stage::mark_stale`], when the last reading or the last write of a row failed.
     fn mark_stale_after_failure(&mut self);
     /// Puts everything the place holds, read now, into its table of `have`.
@@ -59,14 +61,27 @@ pub(crate) use table;
 /// A row as one line.
 type Line<M> = fn(&<M as Mechanism>::Key, &<M as Mechanism>::Row) -> String;
 
+/// How a place holds attachments' own links.
+pub(crate) struct OwnLinks<M: Mechanism> {
+    /// The row that is the link of an attachment.
+    pub(crate) key: fn(&AttachmentKey) -> M::Key,
+    /// The name of the link that a row is.
+    pub(crate) link: fn(&M::Key) -> IfName,
+    /// Reads these links alone.
+    pub(crate) read: fn(&mut M, &BTreeSet<IfName>) -> Rows<M>,
+}
+
+/// What reading a place gives.
+type Rows<M> = Result<Table<<M as Mechanism>::Key, <M as Mechanism>::Row>, ObserveError>;
+
 /// A mechanism and what its place is known to hold.
 pub(crate) struct Step<M: Mechanism> {
     name: &'static str,
     place: M,
     table: InPlan<M::Key, M::Row>,
     line: Line<M>,
-    /// The row that is an attachment's own link; `None` for every place but the pods'.
-    link_of: fn(&AttachmentKey) -> Option<M::Key>,
+    /// How the place holds attachments' own links, if it does.
+    own_links: Option<OwnLinks<M>>,
     /// Puts and deletes are one transaction of the kernel.
     is_atomic: bool,
     /// Rows of later steps stand on rows of this one: replacing a link takes its routes along.
@@ -77,6 +92,10 @@ pub(crate) struct Step<M: Mechanism> {
     unsure: BTreeSet<M::Key>,
     /// `have` may be wrong: read before the next diff.
     stale: bool,
+    /// Links of which `have` may be wrong.
+    doubtful: BTreeSet<IfName>,
+    /// The last reading found drift, so rows of later steps may have gone with it.
+    drifted: bool,
     /// Deletes of the pass at hand, kept until every step has put.
     pending: Vec<M::Key>,
     report: StepReport,
@@ -98,12 +117,14 @@ where
             place,
             table,
             line,
-            link_of: |_| None,
+            own_links: None,
             is_atomic: false,
             carries: false,
             have: None,
             unsure: BTreeSet::new(),
             stale: true,
+            doubtful: BTreeSet::new(),
+            drifted: false,
             pending: Vec::new(),
             report: StepReport { step: name, ..StepReport::default() },
         }
@@ -120,13 +141,13 @@ where
     }
 
     /// The same, for the place of attachments' own links.
-    pub(crate) fn of_links(self, link_of: fn(&AttachmentKey) -> Option<M::Key>) -> Self {
-        Step { link_of, ..self }
+    pub(crate) fn of_links(self, own_links: OwnLinks<M>) -> Self {
+        Step { own_links: Some(own_links), ..self }
     }
 
     /// Reads the place if need be, and says what differs from `want`.
     fn begin(&mut self, want: &Table<M::Key, M::Row>) -> Changes<M::Key, M::Row> {
-        if self.stale {
+        if self.stale || !self.doubtful.is_empty() {
             self.observe();
         }
         let Some(have) = &self.have else { return Changes::default() };
@@ -147,24 +168,42 @@ where
 
     fn observe(&mut self) {
         let start = Instant::now();
-        match self.place.observe() {
+        let doubtful = std::mem::take(&mut self.doubtful);
+        match self.read_place(&doubtful) {
             Ok(have) => {
                 if let Some(before) = &self.have
                     && self.unsure.is_empty()
                 {
-                    self.report.drift += diff(&have, before).len();
+                    let drift = diff(&have, before).len();
+                    self.report.drift += drift;
+                    self.drifted |= drift > 0;
                 }
                 self.have = Some(have);
-                self.unsure.clear();
+                if self.stale {
+                    self.unsure.clear();
+                }
                 self.stale = false;
             }
             Err(error) => {
                 self.have = None;
+                self.stale = true;
                 let text = chain(&error);
                 self.report.failures.push(FailureRow { subject: Subject::Everything, text });
             }
         }
         self.report.took += start.elapsed();
+    }
+
+    /// What the place holds: read as a whole when it is stale, else read where it is `doubtful`.
+    fn read_place(&mut self, doubtful: &BTreeSet<IfName>) -> Rows<M> {
+        let (Some(have), Some(own), false) = (&self.have, &self.own_links, self.stale) else {
+            return self.place.observe();
+        };
+        let rows = (own.read)(&mut self.place, doubtful)?;
+        let sure = have.iter().filter(|(key, _)| !doubtful.contains(&(own.link)(key)));
+        let mut now: Table<_, _> = sure.map(|(key, row)| (key.clone(), row.clone())).collect();
+        now.extend(rows.iter().map(|(key, row)| (key.clone(), row.clone())));
+        Ok(now)
     }
 
     fn apply(&mut self, changes: &Changes<M::Key, M::Row>) {
@@ -209,12 +248,13 @@ where
 
     fn put(&mut self, plan: &Plan) -> bool {
         let mut changes = self.begin((self.table.get)(plan));
-        let replaced = self.carries && changes.puts.values().any(|put| put.old.is_some());
+        let replaced = changes.puts.values().any(|put| put.old.is_some());
+        let shakes = self.carries && (replaced | std::mem::take(&mut self.drifted));
         if !self.is_atomic {
             self.pending = std::mem::take(&mut changes.deletes);
         }
         self.apply(&changes);
-        replaced
+        shakes
     }
 
     fn delete(&mut self) {
@@ -223,7 +263,10 @@ where
     }
 
     fn detach(&mut self, keys: &[AttachmentKey]) {
-        let deletes: Vec<M::Key> = keys.iter().filter_map(self.link_of).collect();
+        let deletes: Vec<M::Key> = match &self.own_links {
+            Some(own) => keys.iter().map(own.key).collect(),
+            None => Vec::new(),
+        };
         self.apply(&Changes { deletes, ..Changes::default() });
     }
 
@@ -234,6 +277,12 @@ where
 
     fn mark_stale(&mut self) {
         self.stale = true;
+    }
+
+    fn mark_doubtful(&mut self, links: &BTreeSet<IfName>) {
+        if self.own_links.is_some() {
+            self.doubtful.extend(links.iter().cloned());
+        }
     }
 
     fn mark_stale_after_failure(&mut self) {
@@ -332,6 +381,45 @@ mod tests {
         assert_eq!((report.puts, report.failures.len()), (0, 1));
         place.go_blind(false);
         assert_eq!(pass(&mut step, &wanted(&[1])).puts, 1);
+    }
+
+    #[test]
+    fn a_doubtful_link_is_read_alone_and_its_loss_shakes_later_steps() {
+        let row = plan::PodLink {
+            netns: "/run/netns/a".into(),
+            mtu: 1500,
+            host_mac: model::Mac::derive("host"),
+            mac: model::Mac::derive("pod"),
+            addrs: Vec::new(),
+            gateways: Vec::new(),
+            gateway_mac: None,
+            master: None,
+        };
+        let key = |id: &str| {
+            let ifname = "eth0".parse().unwrap();
+            AttachmentKey { container_id: id.into(), ifname }
+        };
+        let pods = ["a", "b"].map(|id| (key(id), row.clone())).into_iter().collect();
+        let plan = Plan { pods, ..Plan::default() };
+        let place = Place::default();
+        let own = OwnLinks {
+            key: AttachmentKey::clone,
+            link: AttachmentKey::host_link,
+            read: Place::observe_only,
+        };
+        let line: Line<Place<_, _>> = |key, row| format!("{key} {row}");
+        let mut step =
+            Step::new("pods", place.clone(), table!(pods), line).of_links(own).carrying();
+        assert_eq!((pass(&mut step, &plan).puts, place.reads()), (2, 1));
+
+        step.mark_doubtful(&[key("a").host_link()].into());
+        assert!(!step.put(&plan), "it is as it was");
+        place.disturb(|rows| drop(rows.remove(&key("a"))));
+        step.mark_doubtful(&[key("b").host_link()].into());
+        assert!(!step.put(&plan), "nobody looked at a");
+        step.mark_doubtful(&[key("a").host_link()].into());
+        assert!(step.put(&plan));
+        assert_eq!((step.report().drift, place.rows(), place.reads()), (1, plan.pods, 1));
     }
 
     #[test]

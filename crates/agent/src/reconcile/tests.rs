@@ -16,7 +16,7 @@ use crate::fake::Place;
 use crate::handle::{Attach, Handle, RequestError, Status};
 use crate::journal::Leases;
 use crate::scratch::Scratch;
-use crate::sources::Disturbed;
+use crate::sources::{Disturbance, Disturbed};
 
 type Rows<K, R> = Place<K, R>;
 
@@ -45,7 +45,11 @@ impl Kernel {
             Box::new(Step::new("addrs", addrs, table!(addrs), |k, ()| format!("{} {}", k.1, k.0))),
             Box::new(
                 Step::new("pods", pods, table!(pods), |k, r| format!("{k} {r}"))
-                    .of_links(|key| Some(key.clone()))
+                    .of_links(OwnLinks {
+                        key: AttachmentKey::clone,
+                        link: AttachmentKey::host_link,
+                        read: Place::observe_only,
+                    })
                     .carrying(),
             ),
             Box::new(Step::new("sysctls", sysctls, table!(sysctls), |k, r| format!("{k} = {r}"))),
@@ -307,7 +311,7 @@ async fn what_somebody_else_changed_is_put_back() {
     agent.handle.status().await;
     assert_eq!(kernel.routes.rows(), wanted, "CHECK tells, and the loop mends");
     kernel.nft.disturb(|rows| *rows = plan::Table::default());
-    agent.disturbed.mark(["nft"]);
+    agent.disturbed.add(Disturbance { places: ["nft"].into(), ..Disturbance::default() });
     agent.handle.wake();
     agent.handle.status().await;
     agent.handle.status().await;

@@ -91,7 +91,7 @@ fn whatever_breaks_a_pods_link_is_seen_and_repaired() {
             assert_ne!(place.observe().unwrap(), want, "{breakage}: not seen");
             settle(&mut place, &want);
             assert_eq!(place.observe().unwrap(), want, "{breakage}: not repaired");
-            assert_eq!(place.observe_one(&key("a")).unwrap(), Some(row.clone()));
+            assert_eq!(place.observe_only(&[host.clone()].into()).unwrap(), want);
         }
     }
 }

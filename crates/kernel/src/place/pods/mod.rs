@@ -12,7 +12,9 @@
 
 mod alias;
 mod inside;
+mod removal;
 
+use std::collections::BTreeSet;
 use std::error::Error as StdError;
 
 use model::{AttachmentKey, IfName, Mac};
@@ -20,6 +22,7 @@ use plan::{Changes, Failure, Mechanism, ObserveError, PROTOCOL, PodLink, Put, Ta
 
 pub(super) use alias::AliasedKey;
 use inside::{Ends, Inside};
+use removal::Removals;
 
 use super::{Foreign, LinkNames, Write, failure, send};
 use crate::netlink::{
@@ -45,6 +48,7 @@ pub struct Pods {
     netlink: Netlink,
     entrant: Entrant,
     home: Netns,
+    removals: Removals,
 }
 
 /// The host end of a pod's link, as listed.
@@ -77,25 +81,29 @@ impl Pods {
     /// When no socket can be opened or no thread started.
     pub fn open() -> Result<Self, Error> {
         let (netlink, entrant) = (Netlink::open()?, Entrant::start()?);
-        Ok(Pods { netlink, entrant, home: Netns::current()? })
+        Ok(Pods { netlink, entrant, home: Netns::current()?, removals: Removals::default() })
     }
 
-    /// The row of one attachment, as [`Mechanism::observe`] would list it: for a pass that touches
-    /// one pod of many.
+    /// The rows of these host ends, as [`Mechanism::observe`] would list them: for a pass that looks
+    /// at few pods of many.
     ///
     /// # Errors
     /// When the kernel does not answer.
-    pub fn observe_one(&mut self, key: &AttachmentKey) -> Result<Option<PodLink>, ObserveError> {
-        let Some(link) = self.netlink.link(&key.host_link())? else { return Ok(None) };
-        let Some(aliased) = AliasedKey::parse(&link).filter(|aliased| aliased.key == *key) else {
-            return Ok(None);
-        };
-        let master = match link.master {
-            Some(index) => self.netlink.link(index)?.map(|master| master.name),
-            None => None,
-        };
-        let host = HostEnd { link, aliased, master };
-        Ok(self.look_inside(vec![host])?.pop().map(|(_, row)| row))
+    pub fn observe_only(
+        &mut self,
+        links: &BTreeSet<IfName>,
+    ) -> Result<Table<AttachmentKey, PodLink>, ObserveError> {
+        let mut hosts = Vec::new();
+        for name in links {
+            let Some(link) = self.netlink.link(name)? else { continue };
+            let Some(aliased) = AliasedKey::parse(&link) else { continue };
+            let master = match link.master {
+                Some(index) => self.netlink.link(index)?.map(|master| master.name),
+                None => None,
+            };
+            hosts.push(HostEnd { link, aliased, master });
+        }
+        Ok(self.look_inside(hosts)?.into_iter().collect())
     }
 
     /// The rows of host ends, with what their pods show. One visit of the entrant reads them all.
@@ -142,8 +150,8 @@ impl Pods {
         Ok(())
     }
 
-    /// Removes links. Each removal makes the kernel wait for running packets, some 20 ms: several
-    /// go as a group, marked and removed in one batch that no kill comes between.
+    /// Removes links; several go as a group, marked and removed in one batch that no kill comes
+    /// between, for each removal costs some milliseconds.
     fn delete(&mut self, keys: &[&AttachmentKey]) -> Vec<Failure<AttachmentKey>> {
         let write = |key: &&AttachmentKey, request| {
             let attempt = format!("delete pod link {key}");
@@ -158,7 +166,7 @@ impl Pods {
             }
             [] => Vec::new(),
         };
-        send(&mut self.netlink, writes, Error::is_gone)
+        self.removals.remove(keys, writes, (&mut self.netlink, &self.home))
     }
 
     /// Index and peer of a pair whose other end is the wanted interface of the pod. Any other pair
