@@ -276,13 +276,12 @@ mod tests {
     use super::*;
 
     fn scratch(name: &str) -> Directory {
-        let parent = std::env::temp_dir().join(format!("seaway-directory-{}", std::process::id()));
-        Directory::at(parent.join(name))
+        Directory::at(std::env::temp_dir().join(format!("{name}-{}", std::process::id())))
     }
 
     #[test]
     fn a_directory_has_one_holder_and_is_free_after_it() {
-        let directory = scratch("held");
+        let directory = scratch("seaway-lab-held");
         let claim = directory.claim().unwrap();
         assert!(!claim.found_remains);
         assert!(!directory.is_up());
@@ -291,7 +290,10 @@ mod tests {
         drop(listener);
         assert!(!directory.is_up());
         let refused = directory.claim().unwrap_err().to_string();
-        assert_eq!(refused, "lab held is up already; `seaway lab down --name held` takes it down");
+        let name = directory.name();
+        let expected =
+            format!("lab {name} is up already; `seaway lab down --name {name}` takes it down");
+        assert_eq!(refused, expected);
         drop(claim);
         directory.claim().unwrap();
         directory.remove().unwrap();
@@ -300,7 +302,7 @@ mod tests {
 
     #[test]
     fn what_a_dead_lab_left_is_noticed_and_cleared() {
-        let directory = scratch("dead");
+        let directory = scratch("seaway-lab-dead");
         std::fs::create_dir_all(directory.node("node-1").run().join("deep")).unwrap();
         std::fs::write(directory.spec_file(), "{").unwrap();
         std::fs::write(directory.lock_file(), "").unwrap();
@@ -315,12 +317,12 @@ mod tests {
     }
     #[test]
     fn a_directory_that_no_lab_has_made_is_left_alone() {
-        let directory = scratch("foreign");
+        let directory = scratch("seaway-lab-foreign");
         std::fs::create_dir_all(directory.path()).unwrap();
         std::fs::write(directory.path().join("letter"), "dear").unwrap();
         assert!(!directory.exists());
         let refused = directory.claim().unwrap_err().to_string();
-        assert!(refused.contains("foreign is not empty and not a lab's"), "{refused}");
+        assert!(refused.contains(" is not empty and not a lab's"), "{refused}");
         assert!(!directory.lock_file().exists());
         std::fs::remove_dir_all(directory.path()).unwrap();
     }
