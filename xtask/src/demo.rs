@@ -25,11 +25,10 @@ The lab {NAME:?} is up. Look inside:
   {BINARY} lab status --name {NAME}
   export KUBECONFIG=$({BINARY} lab kubeconfig --name {NAME}); kubectl get pods -A -o wide
   {BINARY} lab exec --name {NAME} -n hello shell -- ip address
-  {BINARY} lab node --name {NAME} node-1 -- {} dump routes
+  {BINARY} lab node --name {NAME} node-1 -- seaway dump routes
   {BINARY} lab client --name {NAME} -- ip route
 Take it down:
-  {BINARY} lab down --name {NAME}",
-        binary.display()
+  {BINARY} lab down --name {NAME}"
     ));
     Ok(())
 }
