@@ -108,7 +108,7 @@ impl Raising<'_> {
     /// Takes the checks and the reads of one statement. The longest run of checks that are exactly
     /// what the fields behind them need is theirs; any other check is a statement of its own.
     fn fields(&mut self) -> Option<Vec<Field>> {
-        for checks in (0..=3).rev() {
+        for checks in (0..=self.rest.len() / 2).rev() {
             let Some(reads) = self.rest.get(2 * checks..) else { continue };
             let fields = Self::reads(reads);
             let needed = missing(self.family, &fields, &self.known);

@@ -1,6 +1,6 @@
 //! What is written reads back, and nothing that could be read is too strange.
 
-use plan::nft::TableFamily;
+use plan::nft::{Field, Op, Rule, SetName, Statement, TableFamily};
 use proptest::prelude::*;
 
 use super::abi::{NFTA_LIST_ELEM, element, rule as rule_abi, set as set_abi};
@@ -18,6 +18,16 @@ fn family() -> impl Strategy<Value = TableFamily> {
 
 fn attrs(writer: &Writer) -> Attrs<'_> {
     Attrs(&writer.bytes)
+}
+
+/// Found by the property below: four checks stand before these reads, more than were looked for.
+#[test]
+fn a_concatenation_reads_back_however_many_checks_it_needs() {
+    let fields = vec![Field::Icmpv6Type, Field::EtherSaddr, Field::Ip4Saddr];
+    let statements = vec![Statement::Lookup(fields, Op::Eq, SetName("a".to_owned()))];
+    let rule = Rule { statements, comment: None };
+    let lowered = lower(TableFamily::Inet, &rule).unwrap();
+    assert_eq!(raise(TableFamily::Inet, &lowered), rule);
 }
 
 proptest! {
