@@ -95,10 +95,6 @@ fn insert(
         object.entry(name).or_insert_with(|| json!({}))[key] = entry;
         return Ok(());
     }
-    if field.of == Type::Any && name == "status" {
-        // Of reviews and requests: the server writes it.
-        return Ok(());
-    }
     let zero = |value: &Value| *value == json!("") || *value == json!(0) || *value == json!(false);
     if let Some(value) = value(&field.of, wire)?.filter(|value| field.pointer || !zero(value)) {
         object.insert(name.to_owned(), value);
@@ -138,7 +134,7 @@ fn value(of: &Type, wire: Wire<'_>) -> Result<Option<Value>, String> {
             json!(amount)
         }
         Type::Time | Type::MicroTime => return instant(of, bytes_of(wire)?),
-        Type::Integer => json!(number(wire)?.cast_signed()),
+        Type::Integer | Type::Long => json!(number(wire)?.cast_signed()),
         Type::Boolean => json!(number(wire)? != 0),
         Type::IntOrString => int_or_string(bytes_of(wire)?)?,
         Type::Named(name) => {

@@ -99,6 +99,11 @@ impl Api {
                 }
             }
             "SelfSubjectReview" => json!({"userInfo": call.user.describe()}),
+            "SelfSubjectRulesReview" => json!({
+                "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
+                "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
+                "incomplete": false,
+            }),
             _ => json!({"allowed": true, "reason": "every known user may do everything"}),
         };
         Ok(respond::json(StatusCode::CREATED, &review))

@@ -60,11 +60,14 @@ fn structure(dialect: Dialect, of: &Struct, wanted: &mut BTreeSet<String>) -> Va
     for (name, field) in &of.fields {
         properties.insert(name.clone(), property(dialect, field, wanted));
     }
-    let required: Vec<&String> =
-        of.fields.iter().filter(|(_, field)| field.required).map(|(name, _)| name).collect();
+    let required = of.fields.iter().filter(|(_, field)| field.required || field.listed);
+    let required: Vec<&String> = required.map(|(name, _)| name).collect();
     let mut definition = json!({"type": "object", "properties": properties});
     if !required.is_empty() {
         definition["required"] = json!(required);
+    }
+    if of.atomic {
+        definition["x-kubernetes-map-type"] = json!("atomic");
     }
     definition
 }
@@ -81,20 +84,24 @@ fn property(dialect: Dialect, field: &Field, wanted: &mut BTreeSet<String>) -> V
     if !field.allowed.is_empty() {
         property["enum"] = json!(field.allowed);
     }
+    if field.atomic {
+        property["x-kubernetes-map-type"] = json!("atomic");
+    }
     let Type::List(_, merge) = &field.of else { return property };
     match merge {
         Merge::Atomic => property["x-kubernetes-list-type"] = json!("atomic"),
-        Merge::Set => {
-            property["x-kubernetes-list-type"] = json!("set");
-            property["x-kubernetes-patch-strategy"] = json!("merge");
-        }
+        Merge::Set => property["x-kubernetes-list-type"] = json!("set"),
         Merge::Keys(keys) => {
-            let strategy = if field.retain { "merge,retainKeys" } else { "merge" };
             property["x-kubernetes-list-type"] = json!("map");
             property["x-kubernetes-list-map-keys"] = json!(keys);
-            property["x-kubernetes-patch-merge-key"] = json!(keys.first());
-            property["x-kubernetes-patch-strategy"] = json!(strategy);
+            if !field.replace {
+                property["x-kubernetes-patch-merge-key"] = json!(keys.first());
+            }
         }
+    }
+    if *merge != Merge::Atomic && !field.replace {
+        let strategy = if field.retain { "merge,retainKeys" } else { "merge" };
+        property["x-kubernetes-patch-strategy"] = json!(strategy);
     }
     property
 }
@@ -110,7 +117,8 @@ fn of_type(dialect: Dialect, of: &Type, wanted: &mut BTreeSet<String>) -> Value 
             Dialect::V2 => json!({"type": "string"}),
             Dialect::V3 => json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
         },
-        Type::Integer => json!({"type": "integer", "format": "int64"}),
+        Type::Integer => json!({"type": "integer", "format": "int32"}),
+        Type::Long => json!({"type": "integer", "format": "int64"}),
         Type::Number => json!({"type": "number", "format": "double"}),
         Type::Boolean => json!({"type": "boolean"}),
         Type::IntOrString => match dialect {

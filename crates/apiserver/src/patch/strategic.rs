@@ -94,6 +94,10 @@ fn merge_field(target: &mut Value, patch: &Value, field: Option<&Field>) -> Resu
             return Ok(());
         };
         return match merge {
+            _ if field.is_some_and(|field| field.replace) => {
+                target.clone_from(patch);
+                Ok(())
+            }
             Merge::Atomic => {
                 target.clone_from(patch);
                 Ok(())

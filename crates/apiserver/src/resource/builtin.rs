@@ -1,33 +1,11 @@
 //! The table of built-in kinds.
 //!
-//! Source: Kubernetes API reference v1.33; short names and categories as its discovery lists them.
+//! Source: Kubernetes API reference v1.36; short names and categories as its discovery lists them.
 use super::{Resource, Rules, Scope, Subresource};
 
 /// Every built-in kind.
 pub(super) fn resources() -> Vec<Resource> {
-    let mut all = core();
-    all.extend([
-        kind("events.k8s.io", "Event", "events")
-            .namespaced()
-            .short("ev")
-            .rules(Rules::Event)
-            .stored_as("events", EVENT_FIELDS),
-        kind("discovery.k8s.io", "EndpointSlice", "endpointslices")
-            .namespaced()
-            .rules(Rules::EndpointSlice),
-        kind("coordination.k8s.io", "Lease", "leases").namespaced(),
-        kind("networking.k8s.io", "NetworkPolicy", "networkpolicies").namespaced().short("netpol"),
-        kind("networking.k8s.io", "Ingress", "ingresses").namespaced().short("ing").status(),
-        kind("networking.k8s.io", "IngressClass", "ingressclasses"),
-        kind("authentication.k8s.io", "TokenReview", "tokenreviews").rules(Rules::Review),
-        kind("authentication.k8s.io", "SelfSubjectReview", "selfsubjectreviews")
-            .rules(Rules::Review),
-        kind("authorization.k8s.io", "SubjectAccessReview", "subjectaccessreviews")
-            .rules(Rules::Review),
-        kind("authorization.k8s.io", "SelfSubjectAccessReview", "selfsubjectaccessreviews")
-            .rules(Rules::Review),
-    ]);
-    all
+    [core(), workloads(), network(), cluster(), access()].concat()
 }
 
 fn core() -> Vec<Resource> {
@@ -46,9 +24,17 @@ fn core() -> Vec<Resource> {
             .status()
             .sub(Subresource::Binding)
             .sub(Subresource::Eviction),
+        kind("", "PodTemplate", "podtemplates").namespaced().rules(Rules::PodTemplate),
+        kind("", "ReplicationController", "replicationcontrollers")
+            .namespaced()
+            .short("rc")
+            .all()
+            .rules(Rules::ReplicationController)
+            .status(),
         kind("", "ServiceAccount", "serviceaccounts")
             .namespaced()
             .short("sa")
+            .rules(Rules::ServiceAccount)
             .sub(Subresource::Token),
         kind("", "ConfigMap", "configmaps").namespaced().short("cm").rules(Rules::ConfigMap),
         kind("", "Secret", "secrets").namespaced().rules(Rules::Secret),
@@ -59,7 +45,141 @@ fn core() -> Vec<Resource> {
             .all()
             .rules(Rules::Service)
             .status(),
-        kind("", "Endpoints", "endpoints").namespaced().short("ep"),
+        kind("", "Endpoints", "endpoints").namespaced().short("ep").rules(Rules::Endpoints),
+        kind("", "LimitRange", "limitranges").namespaced().short("limits").rules(Rules::LimitRange),
+        kind("", "ResourceQuota", "resourcequotas")
+            .namespaced()
+            .short("quota")
+            .rules(Rules::ResourceQuota)
+            .status(),
+        kind("", "PersistentVolume", "persistentvolumes")
+            .short("pv")
+            .rules(Rules::PersistentVolume)
+            .status(),
+        kind("", "PersistentVolumeClaim", "persistentvolumeclaims")
+            .namespaced()
+            .short("pvc")
+            .rules(Rules::PersistentVolumeClaim)
+            .status(),
+    ]
+}
+
+fn workloads() -> Vec<Resource> {
+    vec![
+        kind("apps", "Deployment", "deployments")
+            .namespaced()
+            .short("deploy")
+            .all()
+            .rules(Rules::Deployment)
+            .status(),
+        kind("apps", "ReplicaSet", "replicasets")
+            .namespaced()
+            .short("rs")
+            .all()
+            .rules(Rules::ReplicaSet)
+            .status(),
+        kind("apps", "StatefulSet", "statefulsets")
+            .namespaced()
+            .short("sts")
+            .all()
+            .rules(Rules::StatefulSet)
+            .status(),
+        kind("apps", "DaemonSet", "daemonsets")
+            .namespaced()
+            .short("ds")
+            .all()
+            .rules(Rules::DaemonSet)
+            .status(),
+        kind("apps", "ControllerRevision", "controllerrevisions")
+            .namespaced()
+            .rules(Rules::ControllerRevision),
+        kind("batch", "Job", "jobs").namespaced().all().rules(Rules::Job).status(),
+        kind("batch", "CronJob", "cronjobs")
+            .namespaced()
+            .short("cj")
+            .all()
+            .rules(Rules::CronJob)
+            .status(),
+        kind("policy", "PodDisruptionBudget", "poddisruptionbudgets")
+            .namespaced()
+            .short("pdb")
+            .rules(Rules::PodDisruptionBudget)
+            .status(),
+        kind("autoscaling", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+            .version("v2")
+            .namespaced()
+            .short("hpa")
+            .all()
+            .rules(Rules::HorizontalPodAutoscaler)
+            .status(),
+    ]
+}
+
+fn network() -> Vec<Resource> {
+    vec![
+        kind("discovery.k8s.io", "EndpointSlice", "endpointslices")
+            .namespaced()
+            .rules(Rules::EndpointSlice),
+        kind("networking.k8s.io", "NetworkPolicy", "networkpolicies")
+            .namespaced()
+            .short("netpol")
+            .rules(Rules::NetworkPolicy),
+        kind("networking.k8s.io", "Ingress", "ingresses")
+            .namespaced()
+            .short("ing")
+            .rules(Rules::Ingress)
+            .status(),
+        kind("networking.k8s.io", "IngressClass", "ingressclasses").rules(Rules::IngressClass),
+        kind("networking.k8s.io", "ServiceCIDR", "servicecidrs").rules(Rules::ServiceCidr).status(),
+        kind("networking.k8s.io", "IPAddress", "ipaddresses").short("ip").rules(Rules::IpAddress),
+    ]
+}
+
+fn cluster() -> Vec<Resource> {
+    let extension = |of: &str, plural: &str| {
+        kind("admissionregistration.k8s.io", of, plural).category("api-extensions")
+    };
+    vec![
+        kind("coordination.k8s.io", "Lease", "leases").namespaced().rules(Rules::Lease),
+        kind("events.k8s.io", "Event", "events")
+            .namespaced()
+            .short("ev")
+            .rules(Rules::Event)
+            .stored_as("events", EVENT_FIELDS),
+        kind("scheduling.k8s.io", "PriorityClass", "priorityclasses")
+            .short("pc")
+            .rules(Rules::PriorityClass),
+        kind("storage.k8s.io", "StorageClass", "storageclasses")
+            .short("sc")
+            .rules(Rules::StorageClass),
+        kind("node.k8s.io", "RuntimeClass", "runtimeclasses").rules(Rules::RuntimeClass),
+        extension("ValidatingWebhookConfiguration", "validatingwebhookconfigurations")
+            .rules(Rules::WebhookConfiguration),
+        extension("MutatingWebhookConfiguration", "mutatingwebhookconfigurations")
+            .rules(Rules::WebhookConfiguration),
+        extension("ValidatingAdmissionPolicy", "validatingadmissionpolicies")
+            .rules(Rules::AdmissionPolicy)
+            .status(),
+        extension("ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings")
+            .rules(Rules::AdmissionPolicyBinding),
+    ]
+}
+
+fn access() -> Vec<Resource> {
+    let rbac = |of: &str, plural: &str| kind("rbac.authorization.k8s.io", of, plural);
+    let review = |group: &str, of: &str, plural: &str| kind(group, of, plural).rules(Rules::Review);
+    vec![
+        rbac("Role", "roles").namespaced().rules(Rules::Role),
+        rbac("ClusterRole", "clusterroles").rules(Rules::Role),
+        rbac("RoleBinding", "rolebindings").namespaced().rules(Rules::RoleBinding),
+        rbac("ClusterRoleBinding", "clusterrolebindings").rules(Rules::RoleBinding),
+        review("authentication.k8s.io", "TokenReview", "tokenreviews"),
+        review("authentication.k8s.io", "SelfSubjectReview", "selfsubjectreviews"),
+        review("authorization.k8s.io", "SubjectAccessReview", "subjectaccessreviews"),
+        review("authorization.k8s.io", "SelfSubjectAccessReview", "selfsubjectaccessreviews"),
+        review("authorization.k8s.io", "SelfSubjectRulesReview", "selfsubjectrulesreviews"),
+        review("authorization.k8s.io", "LocalSubjectAccessReview", "localsubjectaccessreviews")
+            .namespaced(),
     ]
 }
 
@@ -104,9 +224,18 @@ impl Resource {
         self
     }
 
+    fn version(mut self, version: &str) -> Self {
+        version.clone_into(&mut self.version);
+        self
+    }
+
     /// Listed by `kubectl get all`.
-    fn all(mut self) -> Self {
-        self.categories.push("all".to_owned());
+    fn all(self) -> Self {
+        self.category("all")
+    }
+
+    fn category(mut self, name: &str) -> Self {
+        self.categories.push(name.to_owned());
         self
     }
 

@@ -95,14 +95,48 @@ impl Subresource {
 pub(crate) enum Rules {
     /// Those of its schema only.
     Plain,
+    AdmissionPolicy,
+    AdmissionPolicyBinding,
     ConfigMap,
+    ControllerRevision,
+    CronJob,
+    DaemonSet,
+    Deployment,
     EndpointSlice,
+    Endpoints,
     Event,
+    HorizontalPodAutoscaler,
+    Ingress,
+    IngressClass,
+    IpAddress,
+    Job,
+    Lease,
+    LimitRange,
     Namespace,
+    NetworkPolicy,
     Node,
+    PersistentVolume,
+    PersistentVolumeClaim,
     Pod,
+    PodDisruptionBudget,
+    PodTemplate,
+    PriorityClass,
+    ReplicaSet,
+    ReplicationController,
+    ResourceQuota,
+    /// Of a namespace or of the cluster.
+    Role,
+    /// Of a namespace or of the cluster.
+    RoleBinding,
+    RuntimeClass,
     Secret,
     Service,
+    ServiceAccount,
+    ServiceCidr,
+    StatefulSet,
+    StorageClass,
+    /// Of validating or mutating webhooks.
+    WebhookConfiguration,
     /// Answered, never stored: access and token reviews.
     Review,
 }
@@ -163,20 +197,10 @@ impl Resource {
 
     /// The operations it offers, in the order discovery lists them.
     pub(crate) fn verbs(&self) -> &'static [&'static str] {
-        match self.rules {
-            Rules::Review => &["create"],
-            Rules::Plain
-            | Rules::ConfigMap
-            | Rules::EndpointSlice
-            | Rules::Event
-            | Rules::Namespace
-            | Rules::Node
-            | Rules::Pod
-            | Rules::Secret
-            | Rules::Service => {
-                &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
-            }
+        if self.rules == Rules::Review {
+            return &["create"];
         }
+        &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
     }
 }
 

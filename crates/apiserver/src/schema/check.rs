@@ -51,10 +51,13 @@ fn check_value(
             time || value.is_null()
         }
         Type::Quantity => value.is_string() || value.is_number(),
-        Type::Integer => value.is_i64() || value.is_u64(),
+        Type::Integer => value.as_i64().is_some_and(|number| i32::try_from(number).is_ok()),
+        Type::Long => value.is_i64(),
         Type::Number => value.is_number(),
         Type::Boolean => value.is_boolean(),
-        Type::IntOrString => value.is_string() || value.is_i64() || value.is_u64(),
+        Type::IntOrString => {
+            value.is_string() || value.as_i64().is_some_and(|number| i32::try_from(number).is_ok())
+        }
         Type::Named(_) => match (of.named(), value.as_object_mut()) {
             (Some(of), Some(fields)) => return check_fields(of, fields, path, unknown),
             _ => false,
@@ -110,7 +113,8 @@ fn expected(of: &Type) -> String {
         Type::Bytes => "base64 string".to_owned(),
         Type::Time | Type::MicroTime => "RFC 3339 time".to_owned(),
         Type::Quantity => "quantity".to_owned(),
-        Type::Integer => "integer".to_owned(),
+        Type::Integer => "int32".to_owned(),
+        Type::Long => "int64".to_owned(),
         Type::Number => "number".to_owned(),
         Type::Boolean => "bool".to_owned(),
         Type::IntOrString => "integer or string".to_owned(),

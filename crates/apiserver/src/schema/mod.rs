@@ -12,11 +12,27 @@
 //!   ports [ContainerPort] @6 merge containerPort,protocol
 //! ```
 //!
-//! `[T]` is a list, `{T}` a map from strings. A field's words: `@N` (number in the protobuf form;
-//! `@N.M` inside an embedded message), `?` (a pointer in Go: its zero is not its absence), `!` (required), `merge K,…` (a strategic merge pairs items by the first key;
-//! all of them make an item unique), `set` (a list merged as a set), `retain` (a strategic merge
-//! names the keys that stay), `= V` (default), `in A B` (allowed values). `...F` stands for the
-//! fields of type `F`; with a number, for a message of them.
+//! `[T]` is a list, `{T}` a map from strings; `int` has 32 bits and `long` 64. A field's words:
+//!
+//! | word | meaning |
+//! |---|---|
+//! | `@N` | its number in the protobuf form; `@N.M` inside an embedded message |
+//! | `?` | a pointer in Go: its zero is not its absence |
+//! | `!` | required: refused when it is missing or empty |
+//! | `*` | required as OpenAPI says it, yet accepted when missing: Go always writes it |
+//! | `merge K,…` | a list whose items are told apart by the keys; a strategic merge pairs items by the first |
+//! | `map K,…` | likewise, but a strategic merge replaces the list |
+//! | `merge set` | a list of unique values; a strategic merge adds to it |
+//! | `set` | likewise, but a strategic merge replaces it |
+//! | `retain` | a strategic merge names the keys that stay |
+//! | `atomic` | a map, or after a type's name a struct, that has one owner as a whole |
+//! | `= V` | default |
+//! | `in A B` | allowed values, the last word of a line |
+//!
+//! `...F` stands for the fields of type `F`; with a number, for a message of them.
+//!
+//! Where Kubernetes pairs the items of an atomic list in strategic merges (`PodStatus.hostIPs`,
+//! `JobStatus.conditions`), the text says `merge`.
 mod check;
 mod defaults;
 mod parse;
@@ -43,7 +59,10 @@ pub(crate) enum Type {
     Time,
     MicroTime,
     Quantity,
+    /// A whole number of 32 bits.
     Integer,
+    /// A whole number of 64 bits.
+    Long,
     Number,
     Boolean,
     IntOrString,
@@ -53,14 +72,14 @@ pub(crate) enum Type {
     List(Box<Type>, Merge),
 }
 
-/// How lists are merged.
+/// What tells the items of a list apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Merge {
-    /// One replaces the other.
+    /// Nothing: one list replaces the other.
     Atomic,
-    /// Values are unique and added.
+    /// Their values, which are unique.
     Set,
-    /// Items with equal keys are merged.
+    /// These fields of theirs.
     Keys(Vec<String>),
 }
 
@@ -68,11 +87,18 @@ pub(crate) enum Merge {
 #[derive(Debug, Clone)]
 pub(crate) struct Field {
     pub(crate) of: Type,
+    /// Refused when it is missing or empty.
     pub(crate) required: bool,
+    /// Required in OpenAPI only: clients always write it.
+    pub(crate) listed: bool,
     pub(crate) default: Option<Value>,
     pub(crate) allowed: Vec<String>,
     /// A strategic merge lists the keys that stay.
     pub(crate) retain: bool,
+    /// A strategic merge replaces the list, whatever tells its items apart.
+    pub(crate) replace: bool,
+    /// A map that has one owner as a whole.
+    pub(crate) atomic: bool,
     /// Where it is in the protobuf form: its number, after that of a message it is embedded in.
     pub(crate) wire: Vec<u64>,
     /// Its zero is not its absence.
@@ -82,6 +108,8 @@ pub(crate) struct Field {
 /// A named type.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Struct {
+    /// It has one owner as a whole.
+    pub(crate) atomic: bool,
     pub(crate) fields: BTreeMap<String, Field>,
 }
 
@@ -96,8 +124,14 @@ static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
         include_str!("text/meta.schema"),
         include_str!("text/core.schema"),
         include_str!("text/pod.schema"),
+        include_str!("text/pod_status.schema"),
         include_str!("text/volume.schema"),
-        include_str!("text/groups.schema"),
+        include_str!("text/persistent.schema"),
+        include_str!("text/apps.schema"),
+        include_str!("text/autoscaling.schema"),
+        include_str!("text/networking.schema"),
+        include_str!("text/access.schema"),
+        include_str!("text/cluster.schema"),
     ])
 });
 
@@ -142,6 +176,7 @@ impl Type {
             | Self::MicroTime
             | Self::Quantity
             | Self::Integer
+            | Self::Long
             | Self::Number
             | Self::Boolean
             | Self::IntOrString

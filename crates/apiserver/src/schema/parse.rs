@@ -41,8 +41,12 @@ fn read(text: &str, structs: &mut BTreeMap<String, Struct>) {
             let (name, field) = field(line);
             structs.entry(owner.clone()).or_default().fields.insert(name, field);
         } else if !line.is_empty() {
-            owner = format!("{package}.{line}");
-            structs.entry(owner.clone()).or_default();
+            let (name, atomic) = match line.strip_suffix(" atomic") {
+                Some(name) => (name, true),
+                None => (line, false),
+            };
+            owner = format!("{package}.{name}");
+            structs.entry(owner.clone()).or_default().atomic = atomic;
         }
     }
 }
@@ -54,9 +58,12 @@ fn field(line: &str) -> (String, Field) {
     let mut field = Field {
         of,
         required: false,
+        listed: false,
         default: None,
         allowed: Vec::new(),
         retain: false,
+        replace: false,
+        atomic: false,
         wire: Vec::new(),
         pointer: false,
     };
@@ -64,11 +71,20 @@ fn field(line: &str) -> (String, Field) {
         match word {
             "!" => field.required = true,
             "?" => field.pointer = true,
+            "*" => field.listed = true,
             "retain" => field.retain = true,
-            "set" => merge(&mut field, Merge::Set),
-            "merge" => {
-                let keys = words.next().expect("merge names its keys").split(',');
-                merge(&mut field, Merge::Keys(keys.map(str::to_owned).collect()));
+            "atomic" => field.atomic = true,
+            "merge" => match words.next().expect("merge names its keys") {
+                "set" => merge(&mut field, Merge::Set),
+                keys => merge(&mut field, Merge::keys(keys)),
+            },
+            "set" => {
+                field.replace = true;
+                merge(&mut field, Merge::Set);
+            }
+            "map" => {
+                field.replace = true;
+                merge(&mut field, Merge::keys(words.next().expect("map names its keys")));
             }
             "=" => {
                 let text = words.next().expect("a default follows =");
@@ -91,6 +107,12 @@ fn merge(field: &mut Field, how: Merge) {
     *merge = how;
 }
 
+impl Merge {
+    fn keys(words: &str) -> Self {
+        Self::Keys(words.split(',').map(str::to_owned).collect())
+    }
+}
+
 fn of(word: &str) -> Type {
     let inside = |open: char, close: char| {
         word.strip_prefix(open).and_then(|rest| rest.strip_suffix(close)).map(of)
@@ -109,6 +131,7 @@ fn of(word: &str) -> Type {
         "microtime" => Type::MicroTime,
         "quantity" => Type::Quantity,
         "int" => Type::Integer,
+        "long" => Type::Long,
         "number" => Type::Number,
         "bool" => Type::Boolean,
         "intorstring" => Type::IntOrString,

@@ -1,6 +1,8 @@
 //! The schema texts can be read and do what the notation promises.
 use serde_json::json;
 
+mod complete;
+
 use super::*;
 use crate::resource::Registry;
 

@@ -41,6 +41,20 @@ const EVENT: &[&str] = &[
     "type",
 ];
 
+/// What objects of each kind can be selected by, besides name and namespace.
+const SELECTABLE: &[(Rules, &[&str])] = &[
+    (Rules::Event, EVENT),
+    (Rules::IpAddress, &["spec.parentRef.name"]),
+    (Rules::Job, &["status.successful"]),
+    (Rules::Namespace, &["status.phase"]),
+    (Rules::Node, &["spec.unschedulable"]),
+    (Rules::Pod, POD),
+    (Rules::ReplicaSet, &["status.replicas"]),
+    (Rules::ReplicationController, &["status.replicas"]),
+    (Rules::Secret, &["type"]),
+    (Rules::Service, &["spec.clusterIP", "spec.type"]),
+];
+
 impl FieldSelector {
     /// Reads `a=b,c!=d` for objects of `resource`.
     ///
@@ -91,18 +105,10 @@ fn stored_path(path: &str, resource: &Resource) -> String {
 }
 
 fn is_selectable(path: &str, resource: &Resource) -> bool {
-    let of_kind: &[&str] = match resource.rules {
-        Rules::Pod => POD,
-        Rules::Event => EVENT,
-        Rules::Node => &["spec.unschedulable"],
-        Rules::Namespace => &["status.phase"],
-        Rules::Secret => &["type"],
-        Rules::Service => &["spec.clusterIP", "spec.type"],
-        Rules::Plain | Rules::ConfigMap | Rules::EndpointSlice | Rules::Review => &[],
-    };
+    let of_kind = SELECTABLE.iter().find(|(rules, _)| *rules == resource.rules);
     let of_all =
         path == "metadata.name" || (path == "metadata.namespace" && resource.is_namespaced());
-    of_all || of_kind.contains(&path)
+    of_all || of_kind.is_some_and(|(_, paths)| paths.contains(&path))
 }
 
 /// The field at `path` as a string; what is missing is empty, a missing truth value false.

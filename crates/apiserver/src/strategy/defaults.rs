@@ -11,32 +11,41 @@ const EVICTION_SECONDS: u64 = 300;
 
 /// Completes a new object of a kind with rules of its own.
 pub(super) fn complete(resource: &Resource, value: &mut Value) {
-    match resource.rules {
-        Rules::Namespace => namespace(value),
-        Rules::Node => pod_cidrs(value),
-        Rules::Pod => new_pod(value),
-        Rules::Secret => secret(value),
-        Rules::Service => service(value),
-        Rules::Plain if resource.kind == "NetworkPolicy" => policy_types(value),
-        Rules::Plain | Rules::ConfigMap | Rules::EndpointSlice | Rules::Event | Rules::Review => {}
+    every(resource, value);
+    let step = NEW.iter().find(|(rules, _)| *rules == resource.rules);
+    if let Some((_, step)) = step {
+        step(value);
     }
 }
 
 /// Completes an updated object of a kind with rules of its own.
 pub(super) fn complete_update(resource: &Resource, new: &mut Value, old: &Value) {
-    match resource.rules {
-        Rules::Pod => pod(new),
-        Rules::Secret => secret(new),
-        Rules::Service => service(new),
-        Rules::Plain if resource.kind == "NetworkPolicy" => policy_types(new),
-        Rules::Node => pod_cidrs(new),
-        Rules::Namespace => {
-            new["metadata"]["labels"]["kubernetes.io/metadata.name"] =
-                old["metadata"]["name"].clone();
-        }
-        Rules::Plain | Rules::ConfigMap | Rules::EndpointSlice | Rules::Event | Rules::Review => {}
+    if resource.rules == Rules::Namespace {
+        new["metadata"]["labels"]["kubernetes.io/metadata.name"] = old["metadata"]["name"].clone();
+    }
+    every(resource, new);
+}
+
+fn every(resource: &Resource, value: &mut Value) {
+    let step = EVERY.iter().find(|(rules, _)| *rules == resource.rules);
+    if let Some((_, step)) = step {
+        step(value);
     }
 }
+
+type Step = fn(&mut Value);
+
+/// What is done to new objects only.
+const NEW: &[(Rules, Step)] = &[(Rules::Namespace, namespace), (Rules::Pod, new_pod)];
+
+/// What is done to new and changed objects.
+const EVERY: &[(Rules, Step)] = &[
+    (Rules::NetworkPolicy, policy_types),
+    (Rules::Node, pod_cidrs),
+    (Rules::Pod, pod),
+    (Rules::Secret, secret),
+    (Rules::Service, service),
+];
 
 fn namespace(value: &mut Value) {
     let name = value["metadata"]["name"].clone();
@@ -60,7 +69,6 @@ fn pod_cidrs(node: &mut Value) {
 }
 
 fn new_pod(value: &mut Value) {
-    pod(value);
     let spec = &mut value["spec"];
     if spec["serviceAccountName"].as_str().unwrap_or("").is_empty() {
         spec["serviceAccountName"] = json!("default");

@@ -75,7 +75,7 @@ pub(crate) fn identify(
     }
     metadata.insert("uid".to_owned(), json!(time::uid()));
     metadata.insert("creationTimestamp".to_owned(), json!(time::rfc3339(time::now())));
-    if counts_generations(resource) {
+    if COUNTED.contains(&resource.rules) {
         metadata.insert("generation".to_owned(), json!(1));
     }
     if metadata.get("name").and_then(Value::as_str).unwrap_or("").is_empty() {
@@ -156,15 +156,7 @@ pub(crate) fn prepare_update(resource: &Resource, part: Part, new: &mut Value, o
     schema::fill(schema::stored(resource), new);
     restrict(resource, part, new, old);
     defaults::complete_update(resource, new, old);
-    let wanted = |value: &Value| {
-        let mut value = value.clone();
-        if let Some(fields) = value.as_object_mut() {
-            fields.remove("metadata");
-            fields.remove("status");
-        }
-        value
-    };
-    if counts_generations(resource) && wanted(new) != wanted(old) {
+    if COUNTED.contains(&resource.rules) && wanted(resource, new) != wanted(resource, old) {
         let generation = old["metadata"]["generation"].as_u64().unwrap_or(1);
         new["metadata"]["generation"] = json!(generation + 1);
     }
@@ -212,16 +204,43 @@ pub(crate) fn is_finished(value: &Value) -> bool {
         && none(&value["spec"]["finalizers"])
 }
 
-/// Whether `metadata.generation` follows what is wanted of objects of the kind.
-fn counts_generations(resource: &Resource) -> bool {
-    match resource.rules {
-        Rules::Pod | Rules::EndpointSlice => true,
-        Rules::Namespace | Rules::Node | Rules::Service => false,
-        Rules::Plain => schema::stored(resource).is_some_and(|of| {
-            of.fields.contains_key("spec") && resource.group != "coordination.k8s.io"
-        }),
-        Rules::ConfigMap | Rules::Event | Rules::Secret | Rules::Review => false,
+/// The kinds that count how often what is wanted of an object changed.
+const COUNTED: &[Rules] = &[
+    Rules::AdmissionPolicy,
+    Rules::AdmissionPolicyBinding,
+    Rules::CronJob,
+    Rules::DaemonSet,
+    Rules::Deployment,
+    Rules::EndpointSlice,
+    Rules::Ingress,
+    Rules::IngressClass,
+    Rules::Job,
+    Rules::NetworkPolicy,
+    Rules::Plain,
+    Rules::Pod,
+    Rules::PodDisruptionBudget,
+    Rules::PodTemplate,
+    Rules::PriorityClass,
+    Rules::ReplicaSet,
+    Rules::ReplicationController,
+    Rules::StatefulSet,
+    Rules::WebhookConfiguration,
+];
+
+/// What is wanted of an object: all but its metadata and status. A deployment's annotations and an
+/// endpoint slice's labels count too.
+fn wanted(resource: &Resource, value: &Value) -> Value {
+    let mut wanted = value.clone();
+    if let Some(fields) = wanted.as_object_mut() {
+        fields.remove("metadata");
+        fields.remove("status");
     }
+    if resource.rules == Rules::Deployment {
+        wanted["annotations"] = value["metadata"]["annotations"].clone();
+    } else if resource.rules == Rules::EndpointSlice {
+        wanted["labels"] = value["metadata"]["labels"].clone();
+    }
+    wanted
 }
 
 /// The metadata of an object, made if it is missing.

@@ -37,27 +37,26 @@ pub(crate) fn cells(resource: &Resource, object: &Value) -> Vec<Value> {
 type Layout = (&'static [Column], fn(&Value) -> Vec<Value>);
 
 fn layout(resource: &Resource) -> Layout {
-    match resource.rules {
-        Rules::Pod => (pod::COLUMNS, pod::cells),
-        Rules::Node => (cluster::NODE, cluster::node),
-        Rules::Namespace => (cluster::NAMESPACE, cluster::namespace),
-        Rules::ConfigMap => (cluster::CONFIG_MAP, cluster::config_map),
-        Rules::Secret => (cluster::SECRET, cluster::secret),
-        Rules::Event => (cluster::EVENT, cluster::event),
-        Rules::Service => (cluster::SERVICE, cluster::service),
-        Rules::EndpointSlice => (cluster::ENDPOINT_SLICE, cluster::endpoint_slice),
-        Rules::Plain => match resource.kind.as_str() {
-            "ServiceAccount" => (cluster::SERVICE_ACCOUNT, cluster::service_account),
-            "Endpoints" => (cluster::ENDPOINTS, cluster::endpoints),
-            "Lease" => (cluster::LEASE, cluster::lease),
-            "NetworkPolicy" => (cluster::NETWORK_POLICY, cluster::network_policy),
-            "Ingress" => (cluster::INGRESS, cluster::ingress),
-            "IngressClass" => (cluster::INGRESS_CLASS, cluster::ingress_class),
-            _ => (PLAIN, plain),
-        },
-        Rules::Review => (PLAIN, plain),
-    }
+    let layout = LAYOUTS.iter().find(|(rules, _)| *rules == resource.rules);
+    layout.map_or((PLAIN, plain), |(_, layout)| *layout)
 }
+
+const LAYOUTS: &[(Rules, Layout)] = &[
+    (Rules::ConfigMap, (cluster::CONFIG_MAP, cluster::config_map)),
+    (Rules::EndpointSlice, (cluster::ENDPOINT_SLICE, cluster::endpoint_slice)),
+    (Rules::Endpoints, (cluster::ENDPOINTS, cluster::endpoints)),
+    (Rules::Event, (cluster::EVENT, cluster::event)),
+    (Rules::Ingress, (cluster::INGRESS, cluster::ingress)),
+    (Rules::IngressClass, (cluster::INGRESS_CLASS, cluster::ingress_class)),
+    (Rules::Lease, (cluster::LEASE, cluster::lease)),
+    (Rules::Namespace, (cluster::NAMESPACE, cluster::namespace)),
+    (Rules::NetworkPolicy, (cluster::NETWORK_POLICY, cluster::network_policy)),
+    (Rules::Node, (cluster::NODE, cluster::node)),
+    (Rules::Pod, (pod::COLUMNS, pod::cells)),
+    (Rules::Secret, (cluster::SECRET, cluster::secret)),
+    (Rules::Service, (cluster::SERVICE, cluster::service)),
+    (Rules::ServiceAccount, (cluster::SERVICE_ACCOUNT, cluster::service_account)),
+];
 
 fn plain(object: &Value) -> Vec<Value> {
     vec![name(object), age(object)]

@@ -66,19 +66,20 @@ fn annotations(annotations: &Value) -> Vec<Cause> {
     causes
 }
 
+/// The kinds whose names are not subdomains.
+const NAMES: &[(Rules, name::Form)] = &[
+    (Rules::Namespace, name::label),
+    (Rules::Service, name::label_1035),
+    // Any kind in a path: only what would break the path is wrong.
+    (Rules::Event, path_segment),
+    (Rules::Review, path_segment),
+    (Rules::Role, path_segment),
+    (Rules::RoleBinding, path_segment),
+];
+
 fn object_name(resource: &Resource, given: &str) -> Option<String> {
-    match resource.rules {
-        Rules::Namespace => name::label(given),
-        Rules::Service => name::label_1035(given),
-        // Any kind in a path: only what would break the path is wrong.
-        Rules::Event | Rules::Review => path_segment(given),
-        Rules::Plain
-        | Rules::ConfigMap
-        | Rules::EndpointSlice
-        | Rules::Node
-        | Rules::Pod
-        | Rules::Secret => name::subdomain(given),
-    }
+    let form = NAMES.iter().find(|(rules, _)| *rules == resource.rules);
+    form.map_or(name::subdomain as name::Form, |(_, form)| *form)(given)
 }
 
 fn path_segment(given: &str) -> Option<String> {

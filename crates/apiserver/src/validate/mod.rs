@@ -39,12 +39,18 @@ pub(crate) fn update(resource: &Resource, part: Part, new: &Value, old: &Value) 
     causes
 }
 
+/// What is wrong beyond the rules of the schema.
+type Check = fn(&Value) -> Vec<Cause>;
+
+const CHECKS: &[(Rules, Check)] = &[
+    (Rules::ConfigMap, objects::keys),
+    (Rules::EndpointSlice, objects::endpoint_slice),
+    (Rules::Pod, |pod| pod::causes(&pod["spec"])),
+    (Rules::Secret, objects::keys),
+    (Rules::Service, objects::service),
+];
+
 fn of_kind(resource: &Resource, value: &Value) -> Vec<Cause> {
-    match resource.rules {
-        Rules::Pod => pod::causes(&value["spec"]),
-        Rules::ConfigMap | Rules::Secret => objects::keys(value),
-        Rules::Service => objects::service(value),
-        Rules::EndpointSlice => objects::endpoint_slice(value),
-        Rules::Plain | Rules::Event | Rules::Namespace | Rules::Node | Rules::Review => Vec::new(),
-    }
+    let check = CHECKS.iter().find(|(rules, _)| *rules == resource.rules);
+    check.map_or_else(Vec::new, |(_, check)| check(value))
 }

@@ -21,6 +21,9 @@ const VALUE: &str = "a valid label must be an empty string or consist of alphanu
     'my_value',  or '12345', regex used for validation is \
     '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 
+/// What is wrong with a name, if anything.
+pub(crate) type Form = fn(&str) -> Option<String>;
+
 /// A DNS label, as namespaces and containers are named.
 pub(crate) fn label(name: &str) -> Option<String> {
     too_long(name, 63).or_else(|| (!is_label(name)).then(|| LABEL.to_owned()))

@@ -6,22 +6,26 @@ use crate::resource::{Resource, Rules};
 
 /// What is wrong with turning `old` into `new`.
 pub(super) fn causes(resource: &Resource, new: &Value, old: &Value) -> Vec<Cause> {
-    match resource.rules {
-        Rules::Pod => pod(&new["spec"], &old["spec"]),
-        Rules::Node => node(&new["spec"], &old["spec"]),
-        Rules::ConfigMap | Rules::Secret => immutable_content(resource, new, old),
-        Rules::EndpointSlice => unchanged("addressType", &new["addressType"], &old["addressType"]),
-        Rules::Plain | Rules::Event | Rules::Namespace | Rules::Service | Rules::Review => {
-            Vec::new()
-        }
-    }
+    let check = CHECKS.iter().find(|(rules, _)| *rules == resource.rules);
+    check.map_or_else(Vec::new, |(_, check)| check(new, old))
 }
 
+/// What is wrong with a change: of what, from what.
+type Check = fn(&Value, &Value) -> Vec<Cause>;
+
+const CHECKS: &[(Rules, Check)] = &[
+    (Rules::ConfigMap, immutable_content),
+    (Rules::EndpointSlice, |new, old| unchanged("addressType", new, old)),
+    (Rules::Node, |new, old| node(&new["spec"], &old["spec"])),
+    (Rules::Pod, |new, old| pod(&new["spec"], &old["spec"])),
+    (Rules::Secret, |new, old| [immutable_content(new, old), unchanged("type", new, old)].concat()),
+];
+
 fn unchanged(field: &str, new: &Value, old: &Value) -> Vec<Cause> {
-    if new == old {
+    if new[field] == old[field] {
         return Vec::new();
     }
-    vec![Cause::invalid(field, new, "field is immutable")]
+    vec![Cause::invalid(field, &new[field], "field is immutable")]
 }
 
 /// A pod's specification is what it runs as. Images, a nearer deadline, more tolerations and fewer
@@ -110,7 +114,7 @@ fn node(new: &Value, old: &Value) -> Vec<Cause> {
     causes
 }
 
-fn immutable_content(resource: &Resource, new: &Value, old: &Value) -> Vec<Cause> {
+fn immutable_content(new: &Value, old: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     if old["immutable"] == true {
         for field in ["data", "binaryData", "immutable"] {
@@ -118,9 +122,6 @@ fn immutable_content(resource: &Resource, new: &Value, old: &Value) -> Vec<Cause
                 causes.push(Cause::forbidden(field, "field is immutable when `immutable` is set"));
             }
         }
-    }
-    if resource.rules == Rules::Secret {
-        causes.extend(unchanged("type", &new["type"], &old["type"]));
     }
     causes
 }

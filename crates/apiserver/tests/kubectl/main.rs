@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 use seaway_apiserver::{Options, Server};
 use tokio::sync::oneshot;
 
+mod kinds;
 mod objects;
 mod pods;
 
