@@ -6,6 +6,7 @@
 //! `store` commits it if nothing moved in between. Reads and watches come from `store` as the
 //! serialised bytes of each object. Nothing here knows what any kind means to a network.
 mod access;
+mod admission;
 mod credentials;
 mod discovery;
 mod http;
@@ -24,5 +25,6 @@ mod table;
 mod time;
 mod validate;
 
+pub use admission::{Admission, Denial, Write};
 pub use credentials::Error as CredentialError;
 pub use server::{Error, Options, Server};

@@ -182,6 +182,11 @@ impl Refusal {
         refusal
     }
 
+    /// The server can't do it, through no fault of the client's.
+    pub(crate) fn internal(why: &str) -> Self {
+        Self::new(500, "InternalError", format!("Internal error occurred: {why}"))
+    }
+
     /// No credentials, or unknown ones.
     pub(crate) fn unauthorized() -> Self {
         Self::new(401, "Unauthorized", "Unauthorized")

@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use crate::access::Tokens;
+use crate::admission::{Admission, Hooks};
 use crate::credentials::{self, Credentials};
 use crate::http::Api;
 use crate::lifecycle;
@@ -32,6 +33,8 @@ pub struct Options {
     /// Names and addresses the certificate is for, besides `localhost`, the loopback addresses and
     /// `kubernetes.default.svc`.
     pub sans: Vec<String>,
+    /// What has a say in writes, in this order.
+    pub admission: Vec<Box<dyn Admission>>,
 }
 
 /// Why a server could not start.
@@ -60,7 +63,11 @@ impl Server {
     /// See [`Error`].
     pub fn new(options: Options) -> Result<Self, Error> {
         let credentials = Credentials::new(&credentials::all_names(&options.sans))?;
-        let api = Arc::new(Api::new(Tokens::new(), credentials.ca_pem.clone()));
+        let api = Arc::new(Api::new(
+            Tokens::new(),
+            credentials.ca_pem.clone(),
+            Hooks::new(options.admission),
+        ));
         lifecycle::populate(&api);
         Ok(Self { api, credentials, listeners: options.listeners })
     }

@@ -98,11 +98,14 @@ impl Api {
             {
                 lifecycle::orphan(self, uid);
             }
+            let mut round = self.admission.open(resource);
             let committed = match planned {
-                Deleted::Gone(_) => self
-                    .store
-                    .remove(&resource.shelf, key.clone(), object.version)
-                    .map(|last| Deleted::Gone(last.value.clone())),
+                Deleted::Gone(value) => {
+                    round.admit_removal(&value)?;
+                    self.store
+                        .remove(&resource.shelf, key.clone(), object.version)
+                        .map(|last| Deleted::Gone(last.value.clone()))
+                }
                 Deleted::Marked(value) if value == object.value => {
                     return Ok(Deleted::Marked(value));
                 }
@@ -112,6 +115,7 @@ impl Api {
                     .map(|marked| Deleted::Marked(marked.value.clone())),
             };
             if let Ok(deleted) = committed {
+                round.commit();
                 return Ok(deleted);
             }
         }

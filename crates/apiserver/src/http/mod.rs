@@ -13,6 +13,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::access::{Tokens, User};
+use crate::admission::Hooks;
 use crate::discovery;
 use crate::openapi::OpenApi;
 use crate::refusal::Refusal;
@@ -31,6 +32,7 @@ pub(crate) struct Api {
     pub(crate) tokens: Tokens,
     /// The certificate authority, for `kube-root-ca.crt`.
     pub(crate) ca_pem: String,
+    pub(crate) admission: Hooks,
     registry: RwLock<Arc<Registry>>,
     openapi: OpenApi,
     /// Turns true when the server stops, so that watches end.
@@ -40,11 +42,12 @@ pub(crate) struct Api {
 type Answer = Result<Response<Body>, Refusal>;
 
 impl Api {
-    pub(crate) fn new(tokens: Tokens, ca_pem: String) -> Self {
+    pub(crate) fn new(tokens: Tokens, ca_pem: String, admission: Hooks) -> Self {
         Self {
             store: Store::new(REMEMBERED),
             tokens,
             ca_pem,
+            admission,
             registry: RwLock::new(Arc::new(Registry::builtin())),
             openapi: OpenApi::default(),
             stopped: tokio::sync::watch::Sender::new(false),

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::request::{Call, FieldValidation};
 use super::{Answer, Api, respond};
+use crate::admission::Round;
 use crate::patch::Patch;
 use crate::refusal::Refusal;
 use crate::resource::{Resource, Subresource};
@@ -34,7 +35,8 @@ impl Api {
     pub(super) fn create(&self, call: &Call) -> Answer {
         let resource = &call.target.resource;
         let (value, warnings) = self.decode(call, call.object()?)?;
-        let value = self.new_object(resource, &call.target.namespace, value)?;
+        let mut round = self.admission.open(resource);
+        let value = self.new_object(resource, &call.target.namespace, value, &mut round)?;
         let created = if call.dry_run()? {
             let key = key_of(&value);
             if self.store.get(&resource.shelf, &key).is_some() {
@@ -43,6 +45,7 @@ impl Api {
             answer(call, StatusCode::CREATED, value)
         } else {
             let object = self.add(resource, value)?;
+            round.commit();
             let body = call.form.object(resource, &object);
             respond::bytes(StatusCode::CREATED, "application/json", body)
         };
@@ -131,8 +134,11 @@ impl Api {
     ) -> Result<Arc<Object>, Refusal> {
         value["apiVersion"] = json!(resource.api_version());
         value["kind"] = json!(resource.kind);
-        let value = self.new_object(resource, namespace, value)?;
-        self.add(resource, value)
+        let mut round = self.admission.open(resource);
+        let value = self.new_object(resource, namespace, value, &mut round)?;
+        let object = self.add(resource, value)?;
+        round.commit();
+        Ok(object)
     }
 
     /// The object to be stored for what a client wants created.
@@ -141,9 +147,11 @@ impl Api {
         resource: &Resource,
         namespace: &str,
         mut value: Value,
+        round: &mut Round<'_>,
     ) -> Result<Value, Refusal> {
         strategy::identify(resource, namespace, &mut value)?;
         strategy::prepare_create(resource, &mut value);
+        round.admit(None, &mut value)?;
         let causes = validate::create(resource, &value);
         if !causes.is_empty() {
             return Err(Refusal::invalid(resource, &key_of(&value).name, &causes));
@@ -200,6 +208,8 @@ impl Api {
             let mut new = change(&old.value)?;
             strategy::same_object(resource, &old, &new)?;
             strategy::prepare_update(resource, part, &mut new, &old.value);
+            let mut round = self.admission.open(resource);
+            round.admit(Some(&old.value), &mut new)?;
             let causes = validate::update(resource, part, &new, &old.value);
             if !causes.is_empty() {
                 return Err(Refusal::invalid(resource, &key.name, &causes));
@@ -210,6 +220,7 @@ impl Api {
             let version = old.version;
             let shelf = &resource.shelf;
             let committed = if strategy::is_finished(&new) {
+                round.admit_removal(&new)?;
                 let replaced = self.store.replace(shelf, key.clone(), version, new);
                 let removed =
                     replaced.and_then(|last| self.store.remove(shelf, key.clone(), last.version));
@@ -219,6 +230,7 @@ impl Api {
                 replaced.map(|object| Written::Kept(object.value.clone()))
             };
             if let Ok(written) = committed {
+                round.commit();
                 return Ok(written);
             }
         }

@@ -26,7 +26,7 @@ async fn cluster() -> Client {
 async fn config() -> Config {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
-    let server = Server::new(Options { listeners: vec![listener], sans: Vec::new() }).unwrap();
+    let server = Server::new(Options { listeners: vec![listener], ..Options::default() }).unwrap();
     let kubeconfig = Kubeconfig::from_yaml(&server.kubeconfig(&url)).unwrap();
     tokio::spawn(async move { server.run(std::future::pending()).await });
     let options = KubeConfigOptions::default();

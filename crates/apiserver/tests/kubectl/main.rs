@@ -5,9 +5,10 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use seaway_apiserver::{Options, Server};
+use seaway_apiserver::{Admission, Options, Server};
 use tokio::sync::oneshot;
 
+mod admission;
 mod kinds;
 mod objects;
 mod pods;
@@ -21,9 +22,15 @@ struct Cluster {
 
 impl Cluster {
     fn start() -> Self {
+        Self::with(Vec::new())
+    }
+
+    fn with(admission: Vec<Box<dyn Admission>>) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
-        let server = Server::new(Options { listeners: vec![listener], sans: Vec::new() }).unwrap();
+        let server =
+            Server::new(Options { listeners: vec![listener], admission, ..Options::default() })
+                .unwrap();
         let unique = url.rsplit(':').next().unwrap().to_owned();
         let directory =
             std::env::temp_dir().join(format!("seaway-apiserver-{}-{unique}", std::process::id()));

@@ -49,7 +49,8 @@ impl Lab {
 
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
-        let options = apiserver::Options { listeners: vec![listener], sans: Vec::new() };
+        let options =
+            apiserver::Options { listeners: vec![listener], ..apiserver::Options::default() };
         let server = apiserver::Server::new(options).unwrap();
         std::fs::write("/run/kubeconfig", server.kubeconfig(&url)).unwrap();
         tokio::spawn(async move { server.run(std::future::pending()).await });
