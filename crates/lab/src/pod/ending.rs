@@ -56,7 +56,7 @@ impl Worker {
         {
             let message =
                 format!("error killing pod: failed to destroy network: {}", chain(&error));
-            self.tell(pod, None, Kind::Warning, "FailedKillPod", message);
+            self.node.events.tell(pod, None, Kind::Warning, "FailedKillPod", message);
             return Err(self.failed());
         }
         self.join = None;
@@ -81,7 +81,7 @@ impl Worker {
         for slot in self.slots().filter(|slot| slot.runs()) {
             slot.signal(Signal::SIGTERM);
             let message = format!("Stopping container {}", slot.name);
-            self.tell(pod, Some(&slot.name), Kind::Normal, "Killing", message);
+            self.node.events.tell(pod, Some(&slot.name), Kind::Normal, "Killing", message);
         }
     }
 

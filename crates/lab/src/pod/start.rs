@@ -99,7 +99,13 @@ impl Worker {
                 );
                 if matches!(slot.state, State::Ended(_)) {
                     slot.wait("CrashLoopBackOff", Some(message.clone()));
-                    self.tell(pod, Some(&manifest.name), Kind::Warning, "BackOff", message);
+                    self.node.events.tell(
+                        pod,
+                        Some(&manifest.name),
+                        Kind::Warning,
+                        "BackOff",
+                        message,
+                    );
                 }
                 return Some(earliest);
             }
@@ -120,7 +126,7 @@ impl Worker {
                 let reason = if now < until { "ErrImagePull" } else { "ImagePullBackOff" };
                 slot.wait(reason, Some(message.clone()));
                 if is_new {
-                    self.tell(pod, name, Kind::Warning, "Failed", message);
+                    self.node.events.tell(pod, name, Kind::Warning, "Failed", message);
                 }
                 return Some(until).filter(|until| now < *until);
             }
@@ -130,7 +136,13 @@ impl Worker {
                 let is_new = !matches!(&slot.state, State::Waiting { message: Some(old), .. } if *old == message);
                 slot.wait(reason, Some(message.clone()));
                 if is_new {
-                    self.tell(pod, name, Kind::Warning, "Failed", format!("Error: {message}"));
+                    self.node.events.tell(
+                        pod,
+                        name,
+                        Kind::Warning,
+                        "Failed",
+                        format!("Error: {message}"),
+                    );
                 }
                 return Some(Instant::now() + CONFIG_SOON);
             }
@@ -175,12 +187,18 @@ impl Worker {
                     drop(exited.send(Exit { id, status }));
                 });
                 let said = format!("Started container {}", manifest.name);
-                self.tell(pod, name, Kind::Normal, "Started", said);
+                self.node.events.tell(pod, name, Kind::Normal, "Started", said);
                 None
             }
             Err(error) => {
                 let message = error.to_string();
-                self.tell(pod, name, Kind::Warning, "Failed", format!("Error: {message}"));
+                self.node.events.tell(
+                    pod,
+                    name,
+                    Kind::Warning,
+                    "Failed",
+                    format!("Error: {message}"),
+                );
                 self.slot(at)?.not_started(message);
                 Some(Instant::now())
             }
@@ -220,7 +238,7 @@ impl Worker {
             return now + NETWORK_SOON;
         }
         let message = format!("Failed to create pod sandbox: {error}");
-        self.tell(pod, None, Kind::Warning, "FailedCreatePodSandBox", message);
+        self.node.events.tell(pod, None, Kind::Warning, "FailedCreatePodSandBox", message);
         let at = self.failed();
         self.retry = Some(at);
         at
@@ -236,7 +254,7 @@ impl Worker {
         self.leave(pod).await.map_err(Some)?;
         if self.failures == 0 {
             let message = "Pod sandbox changed, it will be killed and re-created.".to_owned();
-            self.tell(pod, None, Kind::Normal, "SandboxChanged", message);
+            self.node.events.tell(pod, None, Kind::Normal, "SandboxChanged", message);
         }
         // A new sandbox is initialized anew.
         for slot in &mut self.init {
@@ -277,17 +295,6 @@ impl Worker {
         let text = |field: &Option<String>| field.clone().unwrap_or_default();
         let (meta, logs) = (&pod.metadata, self.node.context.run_dir.join("log/pods"));
         logs.join([text(&meta.namespace), text(&meta.name), text(&meta.uid)].join("_"))
-    }
-
-    pub(super) fn tell(
-        &self,
-        pod: &Pod,
-        container: Option<&str>,
-        kind: Kind,
-        reason: &str,
-        message: String,
-    ) {
-        self.node.events.tell(pod, container, kind, reason, message);
     }
 }
 
