@@ -11,7 +11,7 @@ use model::chain;
 
 use crate::handle::Handle;
 use crate::observe::Metrics;
-use crate::places::{PlaceError, opened};
+use crate::places::{PLACES, PlaceError, opened};
 use crate::sources::{Disturbance, Disturbed, HOST};
 
 /// Changes come in bursts: the loop looks when it has been quiet for this long.
@@ -146,29 +146,18 @@ impl Ear {
 
 /// The steps whose places may have changed. What the kernel takes along is included: routes and
 /// neighbors go with their link, routes with the address they name as source.
-fn places(changed: &Changed) -> &'static [&'static str] {
+fn places(changed: &Changed) -> Vec<&'static str> {
     match changed {
         Changed::Links => {
-            &[HOST, "links", "addrs", "pods", "sysctls", "neighbors", "fdb", "routes"]
+            vec![HOST, "links", "addrs", "pods", "sysctls", "neighbors", "fdb", "routes"]
         }
         // Only the link itself: what the kernel took along is looked at if the link is not as it was.
-        Changed::PodLink(_) => &[],
-        Changed::Addrs => &[HOST, "addrs", "routes"],
-        Changed::Routes => &["routes"],
-        Changed::Rules => &["rules"],
-        Changed::Neighbors => &["neighbors", "fdb"],
-        Changed::Nftables { .. } => &["nft"],
-        Changed::Anything => &[
-            HOST,
-            "links",
-            "addrs",
-            "pods",
-            "sysctls",
-            "neighbors",
-            "fdb",
-            "routes",
-            "rules",
-            "nft",
-        ],
+        Changed::PodLink(_) => Vec::new(),
+        Changed::Addrs => vec![HOST, "addrs", "routes"],
+        Changed::Routes => vec!["routes"],
+        Changed::Rules => vec!["rules"],
+        Changed::Neighbors => vec!["neighbors", "fdb"],
+        Changed::Nftables { .. } => vec!["nft"],
+        Changed::Anything => [HOST].into_iter().chain(PLACES).collect(),
     }
 }

@@ -13,6 +13,10 @@ use crate::sources::ReadHost;
 /// File in the run directory that remembers what settings of the whole node were before.
 pub(crate) const SYSCTLS: &str = "sysctls";
 
+/// The names of all places, in the loop's order.
+pub(crate) const PLACES: [&str; 9] =
+    ["links", "addrs", "pods", "sysctls", "neighbors", "fdb", "routes", "rules", "nft"];
+
 /// A place could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("open {place}: {why}")]
@@ -73,4 +77,16 @@ where
 pub(crate) fn host_reader() -> Result<ReadHost, PlaceError> {
     let mut netlink = opened("host", Netlink::open())?;
     Ok(Box::new(move || kernel::host::observe(&mut netlink).map_err(|error| chain(&error))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    #[test]
+    fn places_are_opened_under_their_names_in_the_loops_order() {
+        let scratch = Scratch::new();
+        assert_eq!(steps(scratch.path()).unwrap().names(), PLACES);
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! A report is a hint to look, never the news itself: the loop reads the place back. Changes that the
 //! kernel says came from a socket that this process has open are left out. It says so for routes, rules, IPv4
-//! addresses, new links, written neighbors and nftables; for other changes of links, and for IPv6
+//! addresses, written neighbors, nftables and those new links that are made within one namespace; for
+//! a veth whose other end is made in another namespace, for other changes of links, and for IPv6
 //! addresses and forwarding entries, it does not, so Seaway's own writes cost one pass that finds
 //! nothing.
 //!

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 
 pub use server::{AdminError, Server};
-pub use text::DUMPS;
+pub use text::dumps;
 
 use crate::handle::{Handle, Status};
 use crate::observe::Metrics;

@@ -4,27 +4,17 @@ use std::fmt::{Display, Write};
 
 use plan::{Plan, Table};
 
+use crate::places::PLACES;
 use crate::shown::View;
+
+/// What only the agent knows.
+const KNOWN: [&str; 6] = ["ipam", "attachments", "peers", "rejected", "plan", "report"];
 
 /// Everything that `/dump/<name>` and `seaway dump` know: tables of the kernel as last read and
 /// written, then what only the agent knows.
-pub const DUMPS: [&str; 15] = [
-    "links",
-    "addrs",
-    "pods",
-    "sysctls",
-    "neighbors",
-    "fdb",
-    "routes",
-    "rules",
-    "nft",
-    "ipam",
-    "attachments",
-    "peers",
-    "rejected",
-    "plan",
-    "report",
-];
+pub fn dumps() -> impl Iterator<Item = &'static str> {
+    PLACES.into_iter().chain(KNOWN)
+}
 
 /// A view by its name; `None` when it is the loop that knows, or nobody.
 pub(super) fn dump(name: &str, view: &View) -> Option<String> {
@@ -78,7 +68,8 @@ fn section<K: Ord, R>(
 ) {
     line(text, format_args!("# {name}"));
     for (key, row) in table {
-        line(text, format_args!("{}", row_line(key, row)));
+        // A row that is nothing but its key ends where that ends.
+        line(text, format_args!("{}", row_line(key, row).trim_end()));
     }
 }
 

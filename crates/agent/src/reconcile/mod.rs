@@ -9,6 +9,7 @@ mod pass;
 mod report;
 mod requests;
 mod retry;
+mod stage;
 mod step;
 mod turn;
 
@@ -28,7 +29,8 @@ use crate::sources::Sources;
 pub use report::{FailureRow, Report, StepReport, Subject};
 
 pub(crate) use pass::Steps;
-pub(crate) use step::{InPlan, OwnLinks, Step, table};
+pub(crate) use stage::{InPlan, table};
+pub(crate) use step::{OwnLinks, Step};
 
 use retry::Retry;
 use turn::Turn;

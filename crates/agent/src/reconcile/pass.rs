@@ -6,7 +6,7 @@ use model::{AttachmentKey, Generation};
 use plan::Plan;
 
 use super::report::{FailureRow, Report};
-use super::step::Stage;
+use super::stage::Stage;
 use crate::sources::Disturbance;
 
 /// All steps of a node, in their order: what a row stands on comes before it.
@@ -16,6 +16,12 @@ impl Steps {
     /// These steps, in this order.
     pub(crate) fn new(steps: Vec<Box<dyn Stage>>) -> Self {
         Steps(steps)
+    }
+
+    /// Their names, in order.
+    #[cfg(test)]
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        self.0.iter().map(|step| step.name()).collect()
     }
 
     /// Brings every place to `plan`: writes run forwards, removals backwards, so nothing is removed

@@ -11,52 +11,7 @@ use model::{AttachmentKey, IfName, chain};
 use plan::{Changes, Mechanism, ObserveError, Plan, Put, Table, diff};
 
 use super::report::{About, FailureRow, StepReport, Subject};
-
-/// A step, whatever its place holds: what the loop sees of it.
-pub(crate) trait Stage: Send {
-    /// Its name, as in reports and `seaway dump`.
-    fn name(&self) -> &'static str;
-    /// Writes what `plan` has and the place has not, and removes nothing yet, unless the place
-    /// changes in one transaction. Returns whether that may have taken rows of later steps along.
-    fn put(&mut self, plan: &Plan) -> bool;
-    /// Removes what the last [`Stage::put`] found too much.
-    fn delete(&mut self);
-    /// Removes the links of `keys` and nothing else, whatever the place holds.
-    fn detach(&mut self, keys: &[AttachmentKey]);
-    /// Takes the report of the pass.
-    fn report(&mut self) -> StepReport;
-    /// Has the place read before the next diff.
-    fn mark_stale(&mut self);
-    /// Has the rows of these links read before the next diff, if the place is the one that holds them.
-    fn mark_doubtful(&mut self, links: &BTreeSet<IfName>);
-    /// As [`Stage::mark_stale`], when the last reading or the last write of a row failed.
-    fn mark_stale_after_failure(&mut self);
-    /// Puts everything the place holds, read now, into its table of `have`.
-    ///
-    /// # Errors
-    /// Why the place could not be read, as one line.
-    fn read(&mut self, have: &mut Plan) -> Result<(), String>;
-    /// What the place is known to hold, a line per row.
-    fn dump(&self) -> String;
-}
-
-/// The place's table in a plan, to read and to write.
-#[derive(Debug)]
-pub(crate) struct InPlan<K: Ord, R> {
-    /// To read.
-    pub(crate) get: fn(&Plan) -> &Table<K, R>,
-    /// To write.
-    pub(crate) get_mut: fn(&mut Plan) -> &mut Table<K, R>,
-}
-
-/// The table of a plan that stands in the field `$field`.
-macro_rules! table {
-    ($field:ident) => {
-        $crate::reconcile::InPlan { get: |plan| &plan.$field, get_mut: |plan| &mut plan.$field }
-    };
-}
-
-pub(crate) use table;
+use super::stage::{InPlan, Stage};
 
 /// A row as one line.
 type Line<M> = fn(&<M as Mechanism>::Key, &<M as Mechanism>::Row) -> String;
@@ -300,7 +255,8 @@ where
     fn dump(&self) -> String {
         let Some(have) = &self.have else { return "not read yet\n".to_owned() };
         have.iter().fold(String::new(), |mut text, (key, row)| {
-            text.push_str(&(self.line)(key, row));
+            // A row that is nothing but its key ends where that ends.
+            text.push_str((self.line)(key, row).trim_end());
             text.push('\n');
             text
         })
@@ -309,6 +265,7 @@ where
 
 #[cfg(test)]
 mod tests {
+    use super::super::stage::table;
     use super::*;
     use crate::fake::Place;
     use model::AttachmentKey;
@@ -316,7 +273,7 @@ mod tests {
     fn rule(octet: u8) -> (plan::RuleKey, plan::Rule) {
         let from = format!("10.{octet}.0.0/16").parse().unwrap();
         let rule = plan::Rule { table: plan::RouteTable::Overlay };
-        (plan::RuleKey { priority: 8377, from }, rule)
+        (plan::RuleKey { priority: 8377, from, mark: 0 }, rule)
     }
 
     fn wanted(octets: &[u8]) -> Plan {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use agent::admin::DUMPS;
+use agent::admin::dumps;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Args {
     /// What to print: a table of the kernel (links, addrs, pods, sysctls, neighbors, fdb, routes, rules, nft), or
     /// what the agent knows (ipam, attachments, peers, rejected, plan, report), or all of it.
-    #[arg(value_parser = PossibleValuesParser::new(DUMPS.into_iter().chain(["all"])), hide_possible_values = true)]
+    #[arg(value_parser = PossibleValuesParser::new(dumps().chain(["all"])), hide_possible_values = true)]
     what: String,
     /// Directory of the agent's sockets.
     #[arg(long, env = "SEAWAY_RUN_DIR", default_value = "/run/seaway", value_name = "DIR")]
@@ -43,7 +43,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.output == Output::Json {
         bail!("-o json prints one table: ipam, rejected or report");
     }
-    for what in DUMPS.iter().filter(|what| **what != "plan") {
+    for what in dumps().filter(|what| *what != "plan") {
         super::print(&format!("# {what}\n{}\n", ask(&socket, what, args.output)?));
     }
     Ok(ExitCode::SUCCESS)

@@ -1,0 +1,54 @@
+//! A step as the loop sees it, whatever its place holds.
+
+use std::collections::BTreeSet;
+
+use model::{AttachmentKey, IfName};
+use plan::{Plan, Table};
+
+use super::report::StepReport;
+
+/// A step, whatever its place holds.
+pub(crate) trait Stage: Send {
+    /// Its name, as in reports and `seaway dump`.
+    fn name(&self) -> &'static str;
+    /// Writes what `plan` has and the place has not, and removes nothing yet, unless the place
+    /// changes in one transaction. Returns whether that may have taken rows of later steps along.
+    fn put(&mut self, plan: &Plan) -> bool;
+    /// Removes what the last [`Stage::put`] found too much.
+    fn delete(&mut self);
+    /// Removes the links of `keys` and nothing else, whatever the place holds.
+    fn detach(&mut self, keys: &[AttachmentKey]);
+    /// Takes the report of the pass.
+    fn report(&mut self) -> StepReport;
+    /// Has the place read before the next diff.
+    fn mark_stale(&mut self);
+    /// Has the rows of these links read before the next diff, if the place is the one that holds them.
+    fn mark_doubtful(&mut self, links: &BTreeSet<IfName>);
+    /// As [`Stage::mark_stale`], when the last reading or the last write of a row failed.
+    fn mark_stale_after_failure(&mut self);
+    /// Puts everything the place holds, read now, into its table of `have`.
+    ///
+    /// # Errors
+    /// Why the place could not be read, as one line.
+    fn read(&mut self, have: &mut Plan) -> Result<(), String>;
+    /// What the place is known to hold, a line per row.
+    fn dump(&self) -> String;
+}
+
+/// The place's table in a plan, to read and to write.
+#[derive(Debug)]
+pub(crate) struct InPlan<K: Ord, R> {
+    /// To read.
+    pub(crate) get: fn(&Plan) -> &Table<K, R>,
+    /// To write.
+    pub(crate) get_mut: fn(&mut Plan) -> &mut Table<K, R>,
+}
+
+/// The table of a plan that stands in the field `$field`.
+macro_rules! table {
+    ($field:ident) => {
+        $crate::reconcile::InPlan { get: |plan| &plan.$field, get_mut: |plan| &mut plan.$field }
+    };
+}
+
+pub(crate) use table;
