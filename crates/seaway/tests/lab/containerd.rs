@@ -2,7 +2,7 @@
 //! the conflist and through the plugin that the agent put in place.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use libtest_mimic::Trial;
@@ -25,7 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// `ctr run --rootfs --cni`: the container reaches a pod of the lab on another node by its address.
 fn rootfs_container() {
-    let lab = pair();
+    let lab = Lab::up_with(&["--nodes", "2"], &manifests::pair());
     let containerd = Containerd::start(&lab, "node-1");
     let server = lab.pod_field("server", "{.status.podIP}");
     let before = state(&lab, "node-1");
@@ -45,7 +45,7 @@ fn rootfs_container() {
 
 /// RunPodSandbox → reachable from a pod on the other node; StopPodSandbox → gone; twice is fine.
 fn sandboxes() {
-    let lab = pair();
+    let lab = Lab::up_with(&["--nodes", "2"], &manifests::pair());
     let containerd = Containerd::start(&lab, "node-1");
     let runtime = containerd.runtime();
     let before = state(&lab, "node-1");
@@ -78,7 +78,7 @@ fn sandboxes() {
 
 /// The agent is stopped for good, a sandbox goes, and the next agent releases what it had.
 fn stopped_meanwhile() {
-    let lab = pair();
+    let lab = Lab::up_with(&["--nodes", "2"], &manifests::pair());
     let containerd = Containerd::start(&lab, "node-1");
     let runtime = containerd.runtime();
     let before = state(&lab, "node-1");
@@ -258,16 +258,6 @@ fn put_blob(image: &Path, bytes: &[u8], media_type: &str) -> serde_json::Value {
 fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     success(&output).unwrap_or_else(|why| panic!("{command:?}: {why}"))
-}
-
-/// A shell on node-1 and an echo on node-2.
-fn pair() -> Lab {
-    let mut lab = Lab::new();
-    let files: PathBuf = lab.dir().with_extension("files");
-    let file = manifests::write(&files, &manifests::pair());
-    let output = lab.try_up(&["--nodes", "2", "-f", &file]);
-    assert!(output.status.success(), "lab up: {}", lab.told(&output));
-    lab
 }
 
 /// What attachments leave on a node: links, routes, neighbors, leases.

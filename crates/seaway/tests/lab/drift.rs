@@ -31,7 +31,10 @@ const HARM: [&str; 12] = [
 ];
 
 fn drift(link: &str) {
-    let lab = up(&["--nodes", "2", "--routing", "vxlan", "--pod-link", link]);
+    let lab = Lab::up_with(
+        &["--nodes", "2", "--routing", "vxlan", "--pod-link", link],
+        &manifests::pair(),
+    );
     let foreign = "set -e; ip route add 198.18.0.0/15 via 10.80.1.1; nft add table inet other; \
                    nft add chain inet other mine; ip link add theirs type bridge";
     success(&lab.node("node-1", &["sh", "-c", foreign])).expect("make what is foreign");
@@ -51,7 +54,7 @@ fn drift(link: &str) {
 /// `seaway agent cleanup` between two agents; the lab starts the next one a while after the last of
 /// many deaths.
 fn cleanup() {
-    let lab = up(&["--nodes", "2", "--routing", "vxlan"]);
+    let lab = Lab::up_with(&["--nodes", "2", "--routing", "vxlan"], &manifests::pair());
     let foreign = "set -e; ip route add 198.18.0.0/15 via 10.80.1.1; nft add table inet other";
     success(&lab.node("node-1", &["sh", "-c", foreign])).expect("make what is foreign");
     let before = state(&lab);
@@ -93,14 +96,6 @@ const LEFT: &str = "ip -o link | grep -E 'sw|seaway'; ip route show table all pr
     ip -6 route show table all proto 83; ip rule | grep 8377; ip neigh show proto 83; \
     ls /run/cni/net.d /run/cni/bin | grep seaway; ls /run/seaway | grep sock; \
     sysctl -n net.ipv4.ip_forward; ip route show 198.18.0.0/15; nft list tables";
-
-fn up(flags: &[&str]) -> Lab {
-    let mut lab = Lab::new();
-    let file = manifests::write(&lab.dir().with_extension("files"), &manifests::pair());
-    let output = lab.try_up(&[flags, &["-f", &file]].concat());
-    assert!(output.status.success(), "lab up: {}", lab.told(&output));
-    lab
-}
 
 /// All that node-1 has, without what changes by itself.
 fn state(lab: &Lab) -> String {

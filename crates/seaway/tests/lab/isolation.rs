@@ -54,10 +54,7 @@ fn same_name() {
 }
 
 fn killed(victim: &str) {
-    let mut lab = Lab::new();
-    let file = manifests::write(&lab.dir().with_extension("files"), &manifests::pair());
-    let output = lab.try_up(&["--nodes", "2", "-f", &file]);
-    assert!(output.status.success(), "lab up: {}", lab.told(&output));
+    let mut lab = Lab::up_with(&["--nodes", "2"], &manifests::pair());
     let all = processes::of(&lab);
     let victims = processes::in_role(&lab, victim);
     let victim = victims.first().unwrap_or_else(|| panic!("no {victim} among {all:#?}"));

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
 
+use crate::manifests;
+
 /// The binary under test.
 pub(crate) const SEAWAY: &str = env!("CARGO_BIN_EXE_seaway");
 
@@ -50,6 +52,15 @@ impl Lab {
     pub(crate) fn up(flags: &[&str]) -> Lab {
         let mut lab = Lab::new();
         let output = lab.try_up(flags);
+        assert!(output.status.success(), "lab up {flags:?}: {}", lab.told(&output));
+        lab
+    }
+
+    /// A lab that is up with these flags and the objects of this manifest.
+    pub(crate) fn up_with(flags: &[&str], manifest: &str) -> Lab {
+        let mut lab = Lab::new();
+        let file = manifests::write(&lab.dir().with_extension("files"), manifest);
+        let output = lab.try_up(&[flags, &["-f", &file]].concat());
         assert!(output.status.success(), "lab up {flags:?}: {}", lab.told(&output));
         lab
     }

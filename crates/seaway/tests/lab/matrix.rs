@@ -60,12 +60,7 @@ fn combination_is_green([link, routing, family, subnets]: [&str; 4]) {
 
 /// A lab with these flags and `pods` pods comes up, is green, and goes.
 fn green(flags: &[&str], pods: usize) {
-    let mut lab = Lab::new();
-    let file = manifests::write(&lab.dir().with_extension("files"), &manifests::echoes(pods));
-    let mut all = flags.to_vec();
-    all.extend(["-f", &file]);
-    let output = lab.try_up(&all);
-    assert!(output.status.success(), "lab up {flags:?}: {}", lab.told(&output));
+    let mut lab = Lab::up_with(flags, &manifests::echoes(pods));
     lab.check();
     lab.down();
 }

@@ -15,7 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 fn join_and_leave() {
-    let lab = pair(&["--nodes", "2"]);
+    let lab = Lab::up_with(&["--nodes", "2"], &manifests::pair());
     lab.check();
     let before = ["node-1", "node-2"].map(|node| routes(&lab, node));
     run(&lab, &["join"]);
@@ -42,7 +42,7 @@ fn join_and_leave() {
 /// node-1 ── switch 1 ── router ── switch 2 ── node-2: packets between them need room for VXLAN; alone,
 /// node-1 has all of it (P-15).
 fn mtu() {
-    let lab = pair(&["--nodes", "2", "--subnets", "2"]);
+    let lab = Lab::up_with(&["--nodes", "2", "--subnets", "2"], &manifests::pair());
     let mtu_is = |want: &str| {
         eventually("the live pod has the MTU", || {
             let mtu = text(&lab.exec("client", &["cat", "/sys/class/net/eth0/mtu"]));
@@ -65,7 +65,7 @@ fn mtu() {
 
 /// P-21: bridged packets pass nftables of the IP families, or don't; paths are checked strictly.
 fn br_netfilter() {
-    let lab = pair(&["--nodes", "2", "--pod-link", "bridge"]);
+    let lab = Lab::up_with(&["--nodes", "2", "--pod-link", "bridge"], &manifests::pair());
     lab.apply(&manifests::pod("neighbor", "node-1", "seaway/echo"));
     wait_ready(&lab, "neighbor");
     for value in ["0", "1"] {
@@ -97,14 +97,6 @@ fn foreign_drop() {
     assert!(metrics.contains("seaway_nft_foreign_drop_chains 1"), "{metrics}");
     success(&lab.node("node-1", &["nft", "list", "chain", "ip", "filter", "FORWARD"]))
         .expect("it stays");
-}
-
-fn pair(flags: &[&str]) -> Lab {
-    let mut lab = Lab::new();
-    let file = manifests::write(&lab.dir().with_extension("files"), &manifests::pair());
-    let output = lab.try_up(&[flags, &["-f", &file]].concat());
-    assert!(output.status.success(), "lab up: {}", lab.told(&output));
-    lab
 }
 
 fn routes(lab: &Lab, node: &str) -> String {

@@ -18,14 +18,10 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// node-1 and node-3 share a subnet, node-2 is behind a router: one route to the node that moves is
 /// direct or has to become another tunnel's end, on its own side and on the others'.
 fn moved(node: &str) {
-    let mut lab = Lab::new();
     let pods: String = (1..=3)
         .map(|n| manifests::pod(&format!("p{n}"), &format!("node-{n}"), "seaway/echo"))
         .collect();
-    let file = manifests::write(&lab.dir().with_extension("files"), &pods);
-    let output =
-        lab.try_up(&["--nodes", "3", "--subnets", "2", "--ip-family", "dual", "-f", &file]);
-    assert!(output.status.success(), "lab up: {}", lab.told(&output));
+    let lab = Lab::up_with(&["--nodes", "3", "--subnets", "2", "--ip-family", "dual"], &pods);
     lab.check();
 
     let (old, new) = readdress(&lab, node);

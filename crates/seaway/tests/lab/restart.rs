@@ -17,7 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// client (node-1) ── ping train, open TCP stream ── server (node-2); both agents die three times.
 fn killed_agent() {
-    let lab = pair();
+    let lab = Lab::up_with(&["--nodes", "2"], &manifests::pair());
     let server = lab.pod_field("server", "{.status.podIP}");
     let ping = background(&lab, "client", &format!("ping -i 0.05 -c 120 -W 2 {server}"));
     // One connection, a line every 50 ms, each must come back.
@@ -42,7 +42,7 @@ fn killed_agent() {
 
 /// After a restart the first pass finds everything as it should be.
 fn restart_changes_nothing() {
-    let lab = pair();
+    let lab = Lab::up_with(&["--nodes", "2"], &manifests::pair());
     let before = snapshot(&lab);
     kill_agents(&lab);
     for node in ["node-1", "node-2"] {
@@ -59,7 +59,7 @@ fn restart_changes_nothing() {
 /// A container that dies comes back with the address it had; a pause that dies takes its sandbox with
 /// it, and the pod comes back with another, and nothing of the old one stays.
 fn dead_processes() {
-    let lab = pair();
+    let lab = Lab::up_with(&["--nodes", "2"], &manifests::pair());
     let address = lab.pod_field("server", "{.status.podIP}");
     let restarts = "{.status.containerStatuses[0].restartCount}";
     let killed = lab.node("node-2", &["pkill", "-9", "-f", "seaway-echo"]);
@@ -79,15 +79,6 @@ fn dead_processes() {
     let links = text(&lab.node("node-2", &["ip", "-o", "link", "show", "type", "veth"]));
     assert_eq!(links.lines().filter(|l| l.contains(": sw")).count(), 1, "{links}");
     lab.check();
-}
-
-/// A shell on node-1, an echo on node-2.
-fn pair() -> Lab {
-    let mut lab = Lab::new();
-    let file = manifests::write(&lab.dir().with_extension("files"), &manifests::pair());
-    let output = lab.try_up(&["--nodes", "2", "-f", &file]);
-    assert!(output.status.success(), "lab up: {}", lab.told(&output));
-    lab
 }
 
 fn background(lab: &Lab, pod: &str, script: &str) -> std::process::Child {

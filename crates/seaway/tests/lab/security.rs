@@ -45,16 +45,13 @@ const PORT: u16 = 7070;
 
 impl Stage {
     fn up(link: &'static str) -> Stage {
-        let mut lab = Lab::new();
         let yaml = [
             manifests::pod("attacker", "node-1", "seaway/shell"),
             manifests::pod("victim", "node-1", "seaway/shell"),
             manifests::pod("server", "node-2", "seaway/shell"),
         ];
-        let file = manifests::write(&lab.dir().with_extension("files"), &yaml.concat());
-        let flags = ["--nodes", "2", "--routing", "vxlan", "--pod-link", link, "-f", &file];
-        let output = lab.try_up(&flags);
-        assert!(output.status.success(), "lab up: {}", lab.told(&output));
+        let flags = ["--nodes", "2", "--routing", "vxlan", "--pod-link", link];
+        let lab = Lab::up_with(&flags, &yaml.concat());
         let namespace = text(&lab.exec("attacker", &["readlink", "/proc/self/ns/net"]));
         let pauses = processes::in_role(&lab, "pause");
         let is_in = |pid: u32| {
