@@ -80,7 +80,7 @@ fn our_own_routes_rules_and_neighbors_are_not_news_and_their_loss_is() {
         let dev = || "up0".parse().unwrap();
         let row = plan::Route { via: Some(via), dev: Some(dev()), onlink: false, src: None };
         put(&mut routes, key.clone(), row.clone());
-        let rule = plan::RuleKey { priority: 8377, from: dst.parse().unwrap() };
+        let rule = plan::RuleKey { priority: 8377, from: dst.parse().unwrap(), mark: 0 };
         let main = plan::Rule { table: plan::RouteTable::Main };
         put(&mut rules, rule, main);
         let neighbor = plan::NeighborKey { dev: dev(), addr: via };

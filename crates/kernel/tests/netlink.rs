@@ -168,7 +168,7 @@ fn routes_rules_and_neighbors_carry_their_owners_mark() {
         netlink.send(Request::delete_route(8377, dst, MARK)).unwrap();
         assert_eq!(netlink.routes(Some(MARK), None).unwrap(), []);
 
-        let rule = RuleSpec { priority: 8377, from: dst, table: 8377, protocol: MARK };
+        let rule = RuleSpec { priority: 8377, from: dst, mark: 0, table: 8377, protocol: MARK };
         netlink.send(Request::add_rule(&rule)).unwrap();
         assert!(netlink.send(Request::add_rule(&rule)).unwrap_err().is_exists());
         let rules = netlink.rules().unwrap();

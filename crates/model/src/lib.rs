@@ -15,6 +15,7 @@ mod node;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use attachment::{Attachment, AttachmentKey, PodRef, PortMapping};
@@ -51,4 +52,14 @@ pub struct World {
     pub nodes: BTreeMap<NodeName, Arc<Node>>,
     /// The containers this node joined to the network, from the journal.
     pub attachments: BTreeMap<AttachmentKey, Arc<Attachment>>,
+}
+
+impl World {
+    /// The address that `me`, the node this world is of, speaks to pods from: its first InternalIP
+    /// of `family` that the machine carries. There is none while the Node object still names an
+    /// address that the machine has lost.
+    pub fn own_source(&self, me: &NodeName, family: Family) -> Option<IpAddr> {
+        let mut ips = self.nodes.get(me)?.internal_ips.iter().copied();
+        ips.find(|ip| Family::of(*ip) == family && self.host.uplink_of(*ip).is_some())
+    }
 }

@@ -173,10 +173,6 @@ fn host_port(cluster: &Cluster, sender: &Sender, packet: &Packet, node: &NodeNam
         Sender::Pod(from, own) if from == node && (own == key || bridged) => {
             Outcome::Arrives { at, src: Source::Node, dport }
         }
-        // A node behind the tunnel, with a strict filter on the uplink: docs/pod-network.md, Limits.
-        Sender::Node(from) if from != node && pods::tunneled(cluster, from, node, family) => {
-            Outcome::Unsaid
-        }
         Sender::Pod(..) | Sender::Node(_) | Sender::Outside => arrives(at, dport),
     }
 }

@@ -62,7 +62,7 @@ pub(crate) fn reachable(cluster: &Cluster, a: &NodeName, b: &NodeName, family: F
 }
 
 /// Whether packets between the pods of `a` and `b` travel in the tunnel.
-pub(crate) fn tunneled(cluster: &Cluster, a: &NodeName, b: &NodeName, family: Family) -> bool {
+fn tunneled(cluster: &Cluster, a: &NodeName, b: &NodeName, family: Family) -> bool {
     match cluster[a].config.routing {
         Routing::Direct => false,
         Routing::Vxlan => true,

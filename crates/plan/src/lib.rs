@@ -16,7 +16,8 @@ pub use link::{Link, LinkKind};
 pub use mechanism::{Failure, Mechanism, ObserveError, converge};
 pub use pod::PodLink;
 pub use route::{
-    Fdb, FdbKey, Neighbor, NeighborKey, PROTOCOL, Route, RouteKey, RouteTable, Rule, RuleKey,
+    AROUND_OVERLAY, Fdb, FdbKey, Neighbor, NeighborKey, PROTOCOL, Route, RouteKey, RouteTable,
+    Rule, RuleKey,
 };
 pub use sysctl::SysctlKey;
 pub use table::{Changes, Put, Table, diff};

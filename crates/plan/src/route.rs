@@ -10,6 +10,10 @@ use model::{IfName, Mac};
 /// owner. Not taken in iproute2's `rt_protos`.
 pub const PROTOCOL: u8 = 83;
 
+/// The bit of a packet's mark that says: routed by the main table, around the overlay. The mark's
+/// highest byte is Seaway's, the others are left as they are.
+pub const AROUND_OVERLAY: u32 = 0x0100_0000;
+
 /// A routing table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RouteTable {
@@ -87,6 +91,8 @@ pub struct RuleKey {
     pub priority: u32,
     /// Source prefix it applies to.
     pub from: IpNet,
+    /// Bits of the mark that all have to be set; 0 when the mark does not matter.
+    pub mark: u32,
 }
 
 /// Which table packets of the rule are routed by.
@@ -98,13 +104,20 @@ pub struct Rule {
 
 impl fmt::Display for RuleKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: from {}", self.priority, self.from)
+        write!(f, "{}: from {}", self.priority, self.from)?;
+        match self.mark {
+            0 => Ok(()),
+            bits => write!(f, " fwmark {bits:#x}/{bits:#x}"),
+        }
     }
 }
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "lookup {}", self.table.id())
+        match self.table {
+            RouteTable::Main => f.write_str("lookup main"),
+            RouteTable::Overlay => write!(f, "lookup {}", self.table.id()),
+        }
     }
 }
 

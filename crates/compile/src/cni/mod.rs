@@ -66,7 +66,7 @@ fn lower(
     plan.pods.insert(key.clone(), joined.link.clone());
     plan.sysctls.extend(crate::device::settings(&joined.host_link, "1"));
     match mode {
-        PodLinkMode::Routed => routed::attachment(world.nodes.get(me).map(|n| &**n), joined, plan),
+        PodLinkMode::Routed => routed::attachment(world, me, joined, plan),
         PodLinkMode::Bridge => bridge::attachment(joined, plan),
     }
     guard::attachment(mode, joined, plan);

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use model::{Family, Node};
+use model::{Family, NodeName, World};
 use plan::{Neighbor, NeighborKey, Plan, Route, RouteKey, RouteTable};
 
 use super::Joined;
@@ -29,9 +29,9 @@ pub(super) fn node(pools: &[Pool], plan: &mut Plan) {
     }
 }
 
-pub(super) fn attachment(node: Option<&Node>, joined: &Joined, plan: &mut Plan) {
+pub(super) fn attachment(world: &World, me: &NodeName, joined: &Joined, plan: &mut Plan) {
     for addr in &joined.addrs {
-        let src = node.and_then(|node| node.internal_ip(Family::of(*addr)));
+        let src = world.own_source(me, Family::of(*addr));
         let dev = Some(joined.host_link.clone());
         plan.routes.insert(
             RouteKey { table: RouteTable::Main, dst: IpNet::from(*addr) },

@@ -10,12 +10,13 @@ use plan::{
     RuleKey, SysctlKey,
 };
 
+use super::around;
 use super::table::{Peer, Peers, Reach, Vtep};
 use crate::ruleset::{self, Ruleset, by_family, lookup};
 use crate::{Pools, device};
 
 /// Priority of the rules that send pods' packets to the overlay table first.
-const OVERLAY_PRIORITY: u32 = 8377;
+pub(super) const OVERLAY_PRIORITY: u32 = 8377;
 
 pub(super) fn lower(world: &World, me: &NodeName, pools: &Pools, peers: &Peers, plan: &mut Plan) {
     forwarding(plan);
@@ -35,10 +36,9 @@ pub(super) fn lower(world: &World, me: &NodeName, pools: &Pools, peers: &Peers, 
     let kind = LinkKind::Vxlan { vni: config.vni, port: config.port, local };
     let mac = Mac::derive(&format!("vtep/{me}"));
     plan.links.insert(device::overlay(), Link { kind, mtu: peers.mtu, mac });
-    // Loose: what a node's own connection to a hostPort of ours gets back comes through the tunnel
-    // with a node's address. The guard below does the filter's work.
-    plan.sysctls.extend(device::settings(&device::overlay(), "2"));
+    plan.sysctls.extend(device::settings(&device::overlay(), "1"));
     guard(world, plan);
+    around::lower(pools.of(me), plan);
 }
 
 /// The node is a router for its pods, in both families (Linux forwards only when told so).
@@ -58,10 +58,9 @@ fn route(
     plan: &mut Plan,
 ) {
     let family = Family::of(cidr.addr());
-    let src = world.nodes.get(me).and_then(|node| node.internal_ip(family));
     plan.routes.insert(
         RouteKey { table: RouteTable::Main, dst: cidr },
-        Route { via: Some(via), dev: Some(dev), onlink, src },
+        Route { via: Some(via), dev: Some(dev), onlink, src: world.own_source(me, family) },
     );
 }
 
@@ -84,7 +83,10 @@ fn overlay(
     plan.fdb.insert(FdbKey { dev: dev.clone(), mac: vtep.mac }, Fdb::Vtep(vtep.addr));
     let Some(pool) = pools.pool(me, family) else { return };
     let priority = OVERLAY_PRIORITY;
-    plan.rules.insert(RuleKey { priority, from: pool.cidr() }, Rule { table: RouteTable::Overlay });
+    plan.rules.insert(
+        RuleKey { priority, from: pool.cidr(), mark: 0 },
+        Rule { table: RouteTable::Overlay },
+    );
     for addr in peer.addrs.iter().filter(|addr| Family::of(**addr) == family) {
         plan.routes.insert(
             RouteKey { table: RouteTable::Overlay, dst: IpNet::from(*addr) },

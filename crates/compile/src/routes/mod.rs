@@ -7,11 +7,13 @@
 //!
 //! The overlay is symmetric: whenever one end is a pod and the peer needs VXLAN, both directions are
 //! encapsulated, also between a pod and a node. So a strict reverse path filter holds, and no router
-//! of the underlay ever sees a pod's address (docs/decisions/0003). A peer that can't be reached is
-//! reported and costs the others nothing.
+//! of the underlay ever sees a pod's address (docs/decisions/0003). The one exception goes around it
+//! both ways: a peer's own connection to a hostPort of ours. A peer that can't be reached is reported
+//! and costs the others nothing.
 //!
 //! Sources: RFC 7348; RFC 8200 §5 (MTU); P-9, P-15, P-20 to P-22. Page: docs/routes.md.
 
+mod around;
 mod lower;
 mod mtu;
 mod resolve;

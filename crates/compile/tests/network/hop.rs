@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use model::{AttachmentKey, Family, IfName, Mac, NodeName};
 use plan::nft::{
-    CtState, CtStatus, HookPoint, Nat, Network as Header, Outcome, Packet, Rewrite, Surroundings,
+    CtState, HookPoint, Nat, Network as Header, Outcome, Packet, Rewrite, Surroundings,
     TableFamily, Transport, Walk, walk,
 };
-use plan::{Fdb, FdbKey, LinkKind, NeighborKey, Plan, Route, RouteTable, SysctlKey};
+use plan::{Fdb, FdbKey, LinkKind, NeighborKey, Plan, Route, RouteTable, RuleKey, SysctlKey};
 
+use super::flows::Flows;
 use super::{Fate, Network, Place};
 
 /// Where a packet starts.
@@ -24,6 +25,18 @@ pub(crate) enum Origin {
     Outside(IpAddr),
 }
 
+impl Origin {
+    /// Whether the sender is there.
+    pub(super) fn is(&self, place: &Place) -> bool {
+        match (self, place) {
+            (Origin::Pod(_, key), Place::Pod(there)) => key == there,
+            (Origin::Node(node), Place::Node(there)) => node == there,
+            (Origin::Outside(_), Place::Outside) => true,
+            (Origin::Pod(..) | Origin::Node(_) | Origin::Outside(_), _) => false,
+        }
+    }
+}
+
 /// A packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Flow {
@@ -32,7 +45,7 @@ pub(crate) struct Flow {
     pub(crate) protocol: u8,
     pub(crate) sport: u16,
     pub(crate) dport: u16,
-    /// Whether it answers another packet: translations are past then.
+    /// Whether it answers another packet: where it is translated was decided then.
     pub(crate) answer: bool,
 }
 
@@ -43,12 +56,14 @@ const MANY: usize = 8;
 struct Way<'a> {
     network: &'a Network,
     flow: Flow,
-    translated: bool,
+    flows: &'a mut Flows,
+    /// Its mark at the node where it is.
+    mark: u32,
     hops: usize,
 }
 
-pub(super) fn follow(network: &Network, origin: &Origin, flow: Flow) -> Fate {
-    let mut way = Way { network, flow, translated: false, hops: 0 };
+pub(super) fn follow(network: &Network, origin: &Origin, flow: Flow, flows: &mut Flows) -> Fate {
+    let mut way = Way { network, flow, flows, mark: 0, hops: 0 };
     let end = match origin {
         Origin::Pod(node, key) => way.leave_pod(node, key),
         Origin::Node(node) => way.leave_node(node),
@@ -112,11 +127,13 @@ impl<'a> Way<'a> {
             return Err("it goes in circles".to_owned());
         }
         if self.surroundings(node).local.contains(&self.flow.dst) {
+            self.restore_source(node);
             return Ok(Place::Node(node.clone()));
         }
-        let route = self.lookup(node, self.flow.src, self.flow.dst)?;
+        let route = self.lookup(node, self.flow.src, self.flow.dst, self.mark)?;
         let oif = route.dev.clone().ok_or("no such pod here")?;
         self.nat(node, HookPoint::Postrouting, iif, Some(&oif), None)?;
+        self.mark = 0; // It stays behind.
         let next = route.via.unwrap_or(self.flow.dst);
         let plan = self.plan(node);
         if let Some((key, link)) = plan.pods.iter().find(|(key, _)| key.host_link() == oif) {
@@ -197,9 +214,16 @@ impl<'a> Way<'a> {
         })
     }
 
-    fn lookup(&self, node: &NodeName, src: IpAddr, dst: IpAddr) -> Result<Route, String> {
+    fn lookup(
+        &self,
+        node: &NodeName,
+        src: IpAddr,
+        dst: IpAddr,
+        mark: u32,
+    ) -> Result<Route, String> {
         let plan = self.plan(node);
-        let rules = plan.rules.iter().filter(|(key, _)| key.from.contains(&src));
+        let applies = |key: &RuleKey| key.from.contains(&src) && mark & key.mark == key.mark;
+        let rules = plan.rules.iter().filter(|(key, _)| applies(key));
         for table in rules.map(|(_, rule)| rule.table).chain([RouteTable::Main]) {
             let mut routes: Vec<(IpNet, Route)> = plan
                 .routes
@@ -241,7 +265,10 @@ impl<'a> Way<'a> {
     fn reverse_path(&self, node: &NodeName, iif: &IfName) -> Result<(), String> {
         let key = SysctlKey(format!("net/ipv4/conf/{iif}/rp_filter"));
         let strict = self.plan(node).sysctls.get(&key).is_none_or(|value| value == "1");
-        let back = self.lookup(node, self.flow.dst, self.flow.src)?;
+        let follows = SysctlKey("net/ipv4/conf/all/src_valid_mark".to_owned());
+        let is_valid = self.plan(node).sysctls.get(&follows).is_some_and(|value| value == "1");
+        let mark = if is_valid { self.mark } else { 0 };
+        let back = self.lookup(node, self.flow.dst, self.flow.src, mark)?;
         if strict && back.dev.as_ref() != Some(iif) {
             let back = back.dev.map_or("nowhere".to_owned(), |dev| dev.to_string());
             return Err(format!("reverse path of {} at {node}: {back}", self.flow.src));
@@ -256,7 +283,7 @@ impl<'a> Way<'a> {
         iif: &IfName,
         ether: Option<(Mac, Mac)>,
     ) -> Result<(), String> {
-        let packet = self.packet(Some(iif), None, ether);
+        let packet = self.packet(node, Some(iif), None, ether);
         let around = self.surroundings(node);
         passed(&walk(&self.plan(node).nft, family, HookPoint::Prerouting, &packet, &around))
     }
@@ -269,15 +296,25 @@ impl<'a> Way<'a> {
         oif: Option<&IfName>,
         ether: Option<(Mac, Mac)>,
     ) -> Result<(), String> {
-        let packet = self.packet(iif, oif, ether);
+        if self.flow.answer && point != HookPoint::Postrouting {
+            self.flows.restore_destination(node, &mut self.flow);
+        }
+        let packet = self.packet(node, iif, oif, ether);
         let around = self.surroundings(node);
         let walk = walk(&self.plan(node).nft, TableFamily::Inet, point, &packet, &around);
         passed(&walk)?;
+        self.mark = walk.mark;
+        if self.flow.answer {
+            if point == HookPoint::Postrouting {
+                self.restore_source(node);
+            }
+            return Ok(());
+        }
+        let came = self.flow;
         match walk.rewrites.first() {
             Some(Rewrite::To { side: Nat::Dnat, addr, port }) => {
                 self.flow.dst = *addr;
                 self.flow.dport = *port;
-                self.translated = true;
             }
             Some(Rewrite::To { side: Nat::Snat, addr, .. }) => self.flow.src = *addr,
             Some(Rewrite::Masquerade { .. }) => {
@@ -290,11 +327,19 @@ impl<'a> Way<'a> {
             }
             None => {}
         }
+        self.flows.saw(node, came, self.flow);
         Ok(())
+    }
+
+    fn restore_source(&mut self, node: &NodeName) {
+        if self.flow.answer {
+            self.flows.restore_source(node, &mut self.flow);
+        }
     }
 
     fn packet(
         &self,
+        node: &NodeName,
         iif: Option<&IfName>,
         oif: Option<&IfName>,
         ether: Option<(Mac, Mac)>,
@@ -311,8 +356,9 @@ impl<'a> Way<'a> {
             ether,
             network: Header::Ip { src, dst, transport },
             ct_state: if answer { CtState::Established } else { CtState::New },
-            ct_status: if self.translated { [CtStatus::Dnat].into() } else { BTreeSet::new() },
-            mark: 0,
+            ct_status: self.flows.status(node, &self.flow),
+            is_reply: answer,
+            mark: self.mark,
         }
     }
 

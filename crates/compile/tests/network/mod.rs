@@ -4,6 +4,7 @@
 //! forwarding entries, with the strictest reverse path filter on every uplink. The underlay knows
 //! node addresses and no others, like a router that nobody told about pods.
 
+mod flows;
 mod hop;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::net::IpAddr;
 use model::{AttachmentKey, NodeName, World};
 use seaway_compile::{Compiled, Scope, compile};
 
+use flows::Flows;
 pub(crate) use hop::{Flow, Origin};
 
 /// Protocol number of ICMPv6, whose type stands in a flow's destination port.
@@ -80,11 +82,9 @@ impl Network {
 
     /// Follows `flow` from `origin`, and its answer back: a flow whose answer is lost is lost.
     pub(crate) fn send(&self, origin: &Origin, flow: Flow) -> Fate {
-        let there = self.follow(origin, flow);
+        let mut flows = Flows::default();
+        let there = hop::follow(self, origin, flow, &mut flows);
         let Fate::Arrives { at, src, dst, dport } = &there else { return there };
-        if (*src, *dst, *dport) != (flow.src, flow.dst, flow.dport) {
-            return there; // Conntrack leads translated answers back.
-        }
         let answer = Flow {
             src: *dst,
             dst: *src,
@@ -101,15 +101,13 @@ impl Network {
             Place::Node(node) => Origin::Node(node.clone()),
             Place::Outside => return there, // Who answers out there knows the way or it does not.
         };
-        match self.follow(&from, answer) {
-            Fate::Arrives { src, .. } if src == *dst => there,
-            Fate::Arrives { src, .. } => Fate::Lost(format!("its answer comes from {src}")),
+        match hop::follow(self, &from, answer, &mut flows) {
+            Fate::Arrives { src, at, .. } if src == flow.dst && origin.is(&at) => there,
+            Fate::Arrives { src, at, .. } => {
+                Fate::Lost(format!("its answer comes from {src} to {at}"))
+            }
             Fate::Lost(why) => Fate::Lost(format!("its answer: {why}")),
         }
-    }
-
-    fn follow(&self, origin: &Origin, flow: Flow) -> Fate {
-        hop::follow(self, origin, flow)
     }
 }
 

@@ -9,13 +9,15 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use super::addr::family;
 use super::{Error, Netlink, Request};
 
-/// `from PREFIX lookup TABLE` at a priority.
+/// `from PREFIX fwmark BITS/BITS lookup TABLE` at a priority.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleSpec {
     /// Order among all rules, lowest first.
     pub priority: u32,
     /// Source prefix it applies to.
     pub from: IpNet,
+    /// Bits of the mark that all have to be set; 0 when the mark does not matter.
+    pub mark: u32,
     /// Table it leads to; 0 is any, when a rule is removed.
     pub table: u32,
     /// Owner's mark (`FRA_PROTOCOL`).
@@ -47,11 +49,19 @@ impl RuleSpec {
         if self.from.prefix_len() > 0 {
             message.attributes.push(RuleAttribute::Source(self.from.network()));
         }
+        if self.mark != 0 {
+            let bits = self.mark;
+            message.attributes.extend([RuleAttribute::FwMark(bits), RuleAttribute::FwMask(bits)]);
+        }
         message
     }
 
     fn words(&self) -> String {
-        format!("{}: from {} lookup {}", self.priority, self.from, self.table)
+        let mark = match self.mark {
+            0 => String::new(),
+            bits => format!(" fwmark {bits:#x}/{bits:#x}"),
+        };
+        format!("{}: from {}{mark} lookup {}", self.priority, self.from, self.table)
     }
 }
 
@@ -98,6 +108,7 @@ impl RuleRow {
         };
         let (mut priority, mut table) = (0, u32::from(message.header.table));
         let (mut from, mut protocol) = (any, 0);
+        let (mut mark, mut mask) = (0, 0);
         let mut plain = message.header.action == RuleAction::ToTable
             && message.header.dst_len == 0
             && message.header.flags == RuleFlags::empty();
@@ -107,14 +118,16 @@ impl RuleRow {
                 RuleAttribute::Table(id) => table = id,
                 RuleAttribute::Source(addr) => from = addr,
                 RuleAttribute::Protocol(mark) => protocol = mark.into(),
-                RuleAttribute::FwMark(_)
-                | RuleAttribute::Iifname(_)
+                RuleAttribute::FwMark(bits) => mark = bits,
+                RuleAttribute::FwMask(bits) => mask = bits,
+                RuleAttribute::Iifname(_)
                 | RuleAttribute::Oifname(_)
                 | RuleAttribute::IpProtocol(_) => plain = false,
                 _ => {}
             }
         }
+        plain &= mark == mask;
         let from = IpNet::new(from, message.header.src_len).ok()?;
-        Some(RuleRow { spec: RuleSpec { priority, from, table, protocol }, plain })
+        Some(RuleRow { spec: RuleSpec { priority, from, mark, table, protocol }, plain })
     }
 }

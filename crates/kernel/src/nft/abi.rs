@@ -133,6 +133,7 @@ pub(super) mod ct {
     pub(crate) const KEY: u16 = 2;
     pub(crate) const DIRECTION: u16 = 3;
     pub(crate) const STATE: u32 = 0;
+    pub(crate) const KEY_DIRECTION: u32 = 1;
     pub(crate) const STATUS: u32 = 2;
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use model::Mac;
 use plan::nft::{
-    ChainName, CtState, CtStatus, Data, DataType, Field, Nat, NatSource, Op, RejectWith, Rule, Set,
-    SetName, Statement, TableFamily, Type, Value, Verdict,
+    ChainName, CtState, CtStatus, Data, DataType, Field, Nat, NatSource, ORIGINAL, Op, REPLY,
+    RejectWith, Rule, Set, SetName, Statement, TableFamily, Type, Value, Verdict,
 };
 use proptest::collection::{btree_set, vec};
 use proptest::option;
@@ -41,29 +41,9 @@ pub(crate) fn value(kind: Type) -> BoxedStrategy<Value> {
     }
 }
 
-const COMMON: [Field; 14] = [
-    Field::Iifname,
-    Field::Oifname,
-    Field::EtherSaddr,
-    Field::EtherDaddr,
-    Field::EtherType,
-    Field::Ip4Saddr,
-    Field::Ip4Daddr,
-    Field::Ip6Saddr,
-    Field::Ip6Daddr,
-    Field::L4proto,
-    Field::Sport,
-    Field::Dport,
-    Field::Icmpv6Type,
-    Field::Mark,
-];
-
 fn field(family: TableFamily) -> impl Strategy<Value = Field> {
-    let own = match family {
-        TableFamily::Inet => [Field::Nfproto, Field::FibDaddrType],
-        TableFamily::Bridge => [Field::ArpSaddrIp, Field::ArpSaddrEther],
-    };
-    select(COMMON.into_iter().chain(own).collect::<Vec<_>>())
+    let has = |field: &Field| field.is_of(family);
+    select(Field::ALL.into_iter().filter(has).collect::<Vec<_>>())
 }
 
 /// A field with a value it could have.
@@ -86,6 +66,7 @@ fn comparison(family: TableFamily) -> BoxedStrategy<(Field, Value)> {
             select(vec![0x0800_u16, 0x0806, 0x86dd, 1]).prop_map(Value::Port).boxed()
         }
         Field::Icmpv6Type | Field::FibDaddrType => value(Type::InetProto),
+        Field::CtDirection => select(vec![ORIGINAL, REPLY]).prop_map(Value::Number).boxed(),
         Field::Sport | Field::Dport => value(Type::InetService),
         Field::Mark => value(Type::Mark),
     };
@@ -129,6 +110,7 @@ fn statement(family: TableFamily) -> BoxedStrategy<Statement> {
         1 => btree_set(select(bits.to_vec()), 1..4).prop_map(Statement::CtStatus),
         1 => Just(Statement::Counter),
         1 => any::<u32>().prop_map(Statement::SetMark),
+        1 => any::<u32>().prop_map(Statement::SetMarkBits),
         1 => (side, any::<bool>(), fields(), set()).prop_map(|(side, ipv6, fields, map)| {
             Statement::Nat(side, NatSource::Map { ipv6, fields, map })
         }),
@@ -147,16 +129,7 @@ pub(crate) fn rule(family: TableFamily) -> impl Strategy<Value = Rule> {
 }
 
 fn types() -> impl Strategy<Value = Vec<Type>> {
-    let all = [
-        Type::Ipv4Addr,
-        Type::Ipv6Addr,
-        Type::EtherAddr,
-        Type::InetProto,
-        Type::InetService,
-        Type::IfName,
-        Type::Mark,
-    ];
-    vec(select(all.to_vec()), 1..=4)
+    vec(select(Type::ALL.to_vec()), 1..=4)
 }
 
 /// A set or map with elements that have no key in common.

@@ -96,7 +96,7 @@ pub(super) fn width(kind: Type) -> u32 {
     }
 }
 
-/// What a field of a packet is in a set. Three fields are read that no set of Seaway's holds; they
+/// What a field of a packet is in a set. Four fields are read that no set of Seaway's holds; they
 /// have the type of their width.
 pub(super) fn kind(field: Field) -> Type {
     match field {
@@ -104,7 +104,7 @@ pub(super) fn kind(field: Field) -> Type {
         Field::EtherSaddr | Field::EtherDaddr | Field::ArpSaddrEther => Type::EtherAddr,
         Field::Ip4Saddr | Field::Ip4Daddr | Field::ArpSaddrIp => Type::Ipv4Addr,
         Field::Ip6Saddr | Field::Ip6Daddr => Type::Ipv6Addr,
-        Field::Nfproto | Field::L4proto | Field::Icmpv6Type => Type::InetProto,
+        Field::Nfproto | Field::L4proto | Field::Icmpv6Type | Field::CtDirection => Type::InetProto,
         Field::Sport | Field::Dport | Field::EtherType => Type::InetService,
         Field::Mark | Field::FibDaddrType => Type::Mark,
     }

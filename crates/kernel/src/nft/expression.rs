@@ -20,8 +20,8 @@ pub(super) enum Expression {
     Load { load: Load, to: Slot },
     /// Goes on if the first register equals `bytes`, or does not.
     Cmp { equal: bool, bytes: Vec<u8> },
-    /// Masks the first register.
-    Mask { mask: Vec<u8> },
+    /// Keeps the first register's bits in `mask`, then flips those in `xor`, which is as long.
+    Bits { mask: Vec<u8>, xor: Vec<u8> },
     /// Looks the first register up; `inverted` goes on when it is not there.
     Lookup { set: SetName, inverted: bool, to: LookupTo },
     /// Fills the first register.
@@ -84,7 +84,7 @@ impl Expression {
             Expression::Load { load: Load::Ct(_), .. } => "ct",
             Expression::Load { load: Load::FibDaddrType, .. } => "fib",
             Expression::Cmp { .. } => "cmp",
-            Expression::Mask { .. } => "bitwise",
+            Expression::Bits { .. } => "bitwise",
             Expression::Lookup { .. } => "lookup",
             Expression::Fill { .. } | Expression::Verdict(_) => "immediate",
             Expression::Counter => "counter",
@@ -103,7 +103,7 @@ impl Expression {
                 out.be32(abi::cmp::OP, if *equal { abi::cmp::EQ } else { abi::cmp::NEQ });
                 out.nest(abi::cmp::DATA, |out| out.attr(abi::data::VALUE, bytes));
             }
-            Expression::Mask { mask } => write_mask(out, mask),
+            Expression::Bits { mask, xor } => write_bits(out, mask, xor),
             Expression::Lookup { set, inverted, to } => {
                 out.text(abi::lookup::SET, &set.0);
                 out.be32(abi::lookup::SREG, register(0));
@@ -156,7 +156,7 @@ impl Expression {
             "ct" => read_ct(attrs),
             "fib" => read_fib(attrs),
             "cmp" => read_cmp(attrs),
-            "bitwise" => read_mask(attrs),
+            "bitwise" => read_bits(attrs),
             "lookup" => read_lookup(attrs),
             "immediate" => read_immediate(attrs),
             "counter" => Some(Expression::Counter),
@@ -213,14 +213,12 @@ fn write_load(out: &mut Writer, load: Load, to: u32) {
     }
 }
 
-fn write_mask(out: &mut Writer, mask: &[u8]) {
-    let zeros = [0; 16];
-    let len = mask.len().min(zeros.len());
+fn write_bits(out: &mut Writer, mask: &[u8], xor: &[u8]) {
     out.be32(abi::bitwise::SREG, register(0));
     out.be32(abi::bitwise::DREG, register(0));
-    out.be32(abi::bitwise::LEN, u32::try_from(len).expect("at most 16"));
-    out.nest(abi::bitwise::MASK, |out| out.attr(abi::data::VALUE, &mask[..len]));
-    out.nest(abi::bitwise::XOR, |out| out.attr(abi::data::VALUE, &zeros[..len]));
+    out.be32(abi::bitwise::LEN, u32::try_from(mask.len()).expect("at most an IPv6 address"));
+    out.nest(abi::bitwise::MASK, |out| out.attr(abi::data::VALUE, mask));
+    out.nest(abi::bitwise::XOR, |out| out.attr(abi::data::VALUE, xor));
 }
 
 /// Writes the attributes of a verdict, in a rule or an element.
@@ -297,14 +295,13 @@ fn read_cmp(attrs: Attrs<'_>) -> Option<Expression> {
     Some(Expression::Cmp { equal, bytes })
 }
 
-fn read_mask(attrs: Attrs<'_>) -> Option<Expression> {
+fn read_bits(attrs: Attrs<'_>) -> Option<Expression> {
     first(attrs, abi::bitwise::SREG)?;
     first(attrs, abi::bitwise::DREG)?;
-    let xor = attrs.nested(abi::bitwise::XOR)?.get(abi::data::VALUE)?;
-    let plain = attrs.be32(abi::bitwise::OP).unwrap_or_default() == 0;
-    (plain && xor.iter().all(|byte| *byte == 0)).then_some(())?;
-    let mask = attrs.nested(abi::bitwise::MASK)?.get(abi::data::VALUE)?.to_owned();
-    Some(Expression::Mask { mask })
+    (attrs.be32(abi::bitwise::OP).unwrap_or_default() == 0).then_some(())?;
+    let bytes = |kind| Some(attrs.nested(kind)?.get(abi::data::VALUE)?.to_owned());
+    let (mask, xor): (Vec<u8>, Vec<u8>) = (bytes(abi::bitwise::MASK)?, bytes(abi::bitwise::XOR)?);
+    (mask.len() == xor.len()).then_some(Expression::Bits { mask, xor })
 }
 
 fn read_lookup(attrs: Attrs<'_>) -> Option<Expression> {

@@ -79,6 +79,12 @@ impl Lowering {
                 self.push(Expression::Fill { bytes: mark.to_ne_bytes().to_vec() })?;
                 self.push(Expression::SetMark)
             }
+            Statement::SetMarkBits(bits) => {
+                self.load(&[Field::Mark])?;
+                let (mask, xor) = ((!bits).to_ne_bytes().to_vec(), bits.to_ne_bytes().to_vec());
+                self.push(Expression::Bits { mask, xor })?;
+                self.push(Expression::SetMark)
+            }
             Statement::Nat(side, NatSource::Map { ipv6, fields, map }) => {
                 self.load(fields)?;
                 let set = map.clone();
@@ -104,7 +110,7 @@ impl Lowering {
 
     /// Reads `fields` one behind the other, after the checks that are still missing.
     fn load(&mut self, fields: &[Field]) -> Result<(), Inexpressible> {
-        if let Some(field) = fields.iter().find(|field| !exists(self.family, **field)) {
+        if let Some(field) = fields.iter().find(|field| !field.is_of(self.family)) {
             return Err(Inexpressible(format!("the {} family has no {field}", self.family)));
         }
         for check in missing(self.family, fields, &self.known) {
@@ -122,7 +128,7 @@ impl Lowering {
     fn compare(&mut self, field: Field, op: Op, value: &Value) -> Result<(), Inexpressible> {
         let misfit = || Inexpressible(format!("{field} is never {value}"));
         if let Value::Prefix(net) = value {
-            self.out.push(Expression::Mask { mask: bytes::mask(net).as_slice().to_owned() });
+            self.out.push(keep(bytes::mask(net).as_slice()));
         }
         let bytes = constant(field, value).ok_or_else(misfit)?;
         self.push(Expression::Cmp { equal: op == Op::Eq, bytes })
@@ -131,9 +137,14 @@ impl Lowering {
     /// Goes on when one of `mask`'s bits is set.
     fn flags(&mut self, key: u32, mask: u32) -> Result<(), Inexpressible> {
         self.out.push(Expression::Load { load: Load::Ct(key), to: 0 });
-        self.out.push(Expression::Mask { mask: mask.to_ne_bytes().to_vec() });
+        self.out.push(keep(&mask.to_ne_bytes()));
         self.push(Expression::Cmp { equal: false, bytes: vec![0; 4] })
     }
+}
+
+/// Keeps the bits in `mask` and no others.
+fn keep(mask: &[u8]) -> Expression {
+    Expression::Bits { mask: mask.to_owned(), xor: vec![0; mask.len()] }
 }
 
 /// The checks that `fields` need and `known` does not hold, in the order in which they are made.
@@ -167,18 +178,10 @@ fn checks(family: TableFamily, field: Field) -> &'static [Check] {
             | Field::Sport
             | Field::Dport
             | Field::Mark
-            | Field::FibDaddrType,
+            | Field::FibDaddrType
+            | Field::CtDirection,
             _,
         ) => &[],
-    }
-}
-
-fn exists(family: TableFamily, field: Field) -> bool {
-    let of_bridge = matches!(field, Field::ArpSaddrIp | Field::ArpSaddrEther);
-    let of_inet = matches!(field, Field::FibDaddrType);
-    match family {
-        TableFamily::Inet => !of_bridge,
-        TableFamily::Bridge => !of_inet,
     }
 }
 
@@ -241,6 +244,7 @@ pub(super) fn load(field: Field) -> Load {
         Field::Dport => transport(2),
         Field::Mark => Load::Meta(meta::MARK),
         Field::FibDaddrType => Load::FibDaddrType,
+        Field::CtDirection => Load::Ct(ct::KEY_DIRECTION),
     }
 }
 

@@ -16,27 +16,6 @@ use super::bytes;
 use super::expression::{Expression, Load, LookupTo};
 use super::lower::{Check, load, lower, missing, slots, state_bit, status_bit};
 
-const FIELDS: [Field; 18] = [
-    Field::Iifname,
-    Field::Oifname,
-    Field::EtherSaddr,
-    Field::EtherDaddr,
-    Field::EtherType,
-    Field::Ip4Saddr,
-    Field::Ip4Daddr,
-    Field::Ip6Saddr,
-    Field::Ip6Daddr,
-    Field::ArpSaddrIp,
-    Field::ArpSaddrEther,
-    Field::Nfproto,
-    Field::L4proto,
-    Field::Sport,
-    Field::Dport,
-    Field::Icmpv6Type,
-    Field::Mark,
-    Field::FibDaddrType,
-];
-
 const STATES: [CtState; 5] =
     [CtState::Invalid, CtState::Established, CtState::Related, CtState::New, CtState::Untracked];
 
@@ -78,7 +57,9 @@ impl Raising<'_> {
     fn statement(&mut self) -> Option<Statement> {
         let first = &self.rest[0];
         let (statement, taken) = match first {
-            Expression::Load { load: Load::Ct(key), .. } => (self.flags(*key)?, 3),
+            Expression::Load { load: Load::Ct(key @ (ct::STATE | ct::STATUS)), .. } => {
+                (self.flags(*key)?, 3)
+            }
             Expression::Load { .. } => {
                 let fields = self.fields()?;
                 return self.use_of(fields);
@@ -95,7 +76,7 @@ impl Raising<'_> {
             Expression::RejectReset => (Statement::Reject(RejectWith::TcpReset), 1),
             Expression::Verdict(verdict) => (Statement::Verdict(verdict.clone()), 1),
             Expression::Cmp { .. }
-            | Expression::Mask { .. }
+            | Expression::Bits { .. }
             | Expression::Lookup { .. }
             | Expression::SetMark
             | Expression::Nat { .. }
@@ -143,7 +124,11 @@ impl Raising<'_> {
             [Expression::Cmp { equal, bytes }, ..] => {
                 (Statement::Match(fields[0], op(*equal), value(fields[0], bytes)?), 1)
             }
-            [Expression::Mask { mask }, Expression::Cmp { equal, bytes }, ..] => {
+            [Expression::Bits { xor, .. }, Expression::SetMark, ..] => {
+                let bits = u32::from_ne_bytes(xor.as_slice().try_into().ok()?);
+                (Statement::SetMarkBits(bits), 2)
+            }
+            [Expression::Bits { mask, .. }, Expression::Cmp { equal, bytes }, ..] => {
                 let prefix = Value::Prefix(prefix(bytes, mask)?);
                 (Statement::Match(fields[0], op(*equal), prefix), 2)
             }
@@ -169,7 +154,7 @@ impl Raising<'_> {
     }
 
     fn flags(&self, key: u32) -> Option<Statement> {
-        let [_, Expression::Mask { mask }, Expression::Cmp { .. }, ..] = self.rest else {
+        let [_, Expression::Bits { mask, .. }, Expression::Cmp { .. }, ..] = self.rest else {
             return None;
         };
         let mask = u32::from_ne_bytes(mask.as_slice().try_into().ok()?);
@@ -189,7 +174,7 @@ impl Raising<'_> {
 
 /// The field that `read` reads. The type of ICMPv6 is the only byte of a transport header read.
 fn field(read: Load) -> Option<Field> {
-    FIELDS.into_iter().find(|field| load(*field) == read)
+    Field::ALL.into_iter().find(|field| load(*field) == read)
 }
 
 fn op(equal: bool) -> Op {

@@ -19,16 +19,6 @@ const FIELDS: usize = 5;
 /// Longest key or value, `NFT_DATA_VALUE_MAXLEN`.
 const LENGTH: u32 = 64;
 
-const TYPES: [Type; 7] = [
-    Type::Ipv4Addr,
-    Type::Ipv6Addr,
-    Type::EtherAddr,
-    Type::InetProto,
-    Type::InetService,
-    Type::IfName,
-    Type::Mark,
-];
-
 /// Number of the type in nft, by which `nft list` knows how to print it. The kernel only keeps it.
 fn type_id(kind: Type) -> u32 {
     match kind {
@@ -50,7 +40,7 @@ fn concatenated_id(types: &[Type]) -> u32 {
 fn types_of(id: u32) -> Option<Vec<Type>> {
     let pieces = (0..32 / TYPE_BITS).rev().map(|at| (id >> (at * TYPE_BITS)) & 0x3f);
     let pieces = pieces.skip_while(|piece| *piece == 0);
-    let types = pieces.map(|piece| TYPES.into_iter().find(|kind| type_id(*kind) == piece));
+    let types = pieces.map(|piece| Type::ALL.into_iter().find(|kind| type_id(*kind) == piece));
     types.collect::<Option<Vec<_>>>().filter(|types| concatenated_id(types) == id)
 }
 

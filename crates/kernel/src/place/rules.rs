@@ -76,7 +76,8 @@ impl Mechanism for Rules {
 }
 
 fn spec(key: &RuleKey, row: &Rule) -> RuleSpec {
-    RuleSpec { priority: key.priority, from: key.from, table: row.table.id(), protocol: PROTOCOL }
+    let RuleKey { priority, from, mark } = *key;
+    RuleSpec { priority, from, mark, table: row.table.id(), protocol: PROTOCOL }
 }
 
 fn is_ours(rule: &RuleRow) -> bool {
@@ -84,7 +85,8 @@ fn is_ours(rule: &RuleRow) -> bool {
 }
 
 fn key_of(rule: &RuleRow) -> RuleKey {
-    RuleKey { priority: rule.spec.priority, from: rule.spec.from }
+    let RuleSpec { priority, from, mark, .. } = rule.spec;
+    RuleKey { priority, from, mark }
 }
 
 fn table(rule: &RuleRow) -> Option<RouteTable> {

@@ -15,6 +15,7 @@
 mod faults;
 mod node;
 mod pods;
+mod settings;
 mod suite;
 
 macro_rules! laws {
@@ -57,6 +58,6 @@ laws! {
     forwarding_entries: node::FdbSpecimen;
     routes: node::RoutesSpecimen;
     rules: node::RulesSpecimen;
-    sysctls: node::SysctlsSpecimen::new();
+    sysctls: settings::SysctlsSpecimen::new();
     pods_routed_and_bridged: pods::PodsSpecimen::new();
 }

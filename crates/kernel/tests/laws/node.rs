@@ -6,12 +6,11 @@ use ipnet::IpNet;
 use model::{IfName, Mac};
 use plan::{
     Fdb, FdbKey, Link, LinkKind, Neighbor, NeighborKey, Route, RouteKey, RouteTable, Rule, RuleKey,
-    SysctlKey, Table,
 };
 use seaway_kernel::netlink::{LinkChange, Netlink, Request, VethEnd, VxlanParams};
 use seaway_kernel::place;
 
-use super::suite::{Key, Row, Rows, Specimen, run};
+use super::suite::{Key, Rows, Specimen, run};
 
 pub(crate) fn name(text: &str) -> IfName {
     text.parse().unwrap()
@@ -26,7 +25,7 @@ fn net(text: &str) -> IpNet {
 }
 
 /// A veth pair that is up, for rows to refer to, with addresses of others on it.
-fn cable() {
+pub(crate) fn cable() {
     let mut netlink = Netlink::open().unwrap();
     let end = |name| VethEnd { name, ..VethEnd::default() };
     netlink.send(Request::add_veth(&end("up0"), &end("up1"))).unwrap();
@@ -319,80 +318,35 @@ impl Specimen for RulesSpecimen {
     }
 
     fn tables(&self) -> Vec<Rows<Self>> {
-        let rule =
-            |from: &str, table| (RuleKey { priority: 8377, from: net(from) }, Rule { table });
+        let marked = |mark, from: &str, table| {
+            (RuleKey { priority: 8377, from: net(from), mark }, Rule { table })
+        };
+        let rule = |from: &str, table| marked(0, from, table);
         vec![
             [
                 rule("10.244.1.0/24", RouteTable::Overlay),
                 rule("fd00:10:244:1::/64", RouteTable::Overlay),
+                marked(0x0100_0000, "0.0.0.0/0", RouteTable::Main),
+                marked(0x0100_0000, "::/0", RouteTable::Main),
+                marked(2, "10.244.7.0/24", RouteTable::Overlay),
             ]
             .into_iter()
             .collect(),
-            [rule("10.244.1.0/24", RouteTable::Main), rule("10.244.9.0/24", RouteTable::Overlay)]
-                .into_iter()
-                .collect(),
+            [
+                rule("10.244.1.0/24", RouteTable::Main),
+                rule("10.244.9.0/24", RouteTable::Overlay),
+                marked(0x0100_0000, "0.0.0.0/0", RouteTable::Overlay),
+                marked(2, "::/0", RouteTable::Main),
+            ]
+            .into_iter()
+            .collect(),
         ]
     }
 
     fn printed(&self, key: &RuleKey, row: &Rule) -> Vec<(String, String)> {
         let family = if key.from.addr().is_ipv4() { "-4" } else { "-6" };
-        let row = row.to_string().replace("254", "main");
+        // ip has a word for any address of the family it was asked for.
+        let key = key.to_string().replace("0.0.0.0/0", "all").replace("::/0", "all");
         vec![(format!("ip {family} rule"), format!("{key} {row}"))]
-    }
-}
-
-pub(crate) struct SysctlsSpecimen {
-    record: std::path::PathBuf,
-}
-
-impl SysctlsSpecimen {
-    pub(crate) fn new() -> Self {
-        let thread = format!("{:?}", std::thread::current().id());
-        let number: String = thread.chars().filter(char::is_ascii_digit).collect();
-        let file = format!("seaway-laws-{}-{number}", std::process::id());
-        SysctlsSpecimen { record: std::env::temp_dir().join(file) }
-    }
-}
-
-impl Drop for SysctlsSpecimen {
-    fn drop(&mut self) {
-        std::fs::remove_file(&self.record).unwrap();
-    }
-}
-
-impl Specimen for SysctlsSpecimen {
-    type Place = place::Sysctls;
-
-    fn prepare(&self) {
-        cable();
-    }
-
-    fn open(&self) -> place::Sysctls {
-        place::Sysctls::open(&self.record).unwrap()
-    }
-
-    fn tables(&self) -> Vec<Rows<Self>> {
-        let table = |rows: &[(&str, &str)]| -> Table<SysctlKey, String> {
-            let row = |(key, value): &(&str, &str)| (SysctlKey((*key).into()), (*value).into());
-            rows.iter().map(row).collect()
-        };
-        vec![
-            table(&[("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1")]),
-            table(&[
-                ("net/ipv4/ip_forward", "1"),
-                ("net/ipv4/conf/up0/rp_filter", "2"),
-                ("net/ipv4/ip_local_port_range", "20000 30000"),
-            ]),
-        ]
-    }
-
-    fn printed(&self, key: &SysctlKey, row: &Row<Self>) -> Vec<(String, String)> {
-        vec![(format!("cat /proc/sys/{}", key.0), row.clone())]
-    }
-
-    fn surroundings(&self) -> String {
-        ["net/ipv4/conf/up1/rp_filter", "net/ipv4/ip_default_ttl"]
-            .map(|key| run(&format!("cat /proc/sys/{key}")))
-            .concat()
     }
 }

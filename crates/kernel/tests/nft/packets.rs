@@ -12,8 +12,8 @@ use std::time::Duration;
 use model::Mac;
 use plan::nft::{
     ChainKind, CtState, CtStatus, Data, DataType, Field, HookPoint, Key, Nat, NatSource, Network,
-    Op, Outcome, Packet, RejectWith, Rewrite, Row, Rule, Set, Statement, Surroundings, Transport,
-    Type, Value, Verdict, fib_type, walk,
+    Op, Outcome, Packet, REPLY, RejectWith, Rewrite, Row, Rule, Set, Statement, Surroundings,
+    Transport, Type, Value, Verdict, fib_type, walk,
 };
 use seaway_kernel::netns::Netns;
 use seaway_kernel::nft::Nft;
@@ -176,6 +176,7 @@ impl Flow {
             network: Network::Ip { src: self.src, dst: self.dst.ip(), transport },
             ct_state: CtState::New,
             ct_status: self.status.clone(),
+            is_reply: false,
             mark: self.mark,
         };
         let walk = walk(rows, INET, point, &packet, surroundings);
@@ -253,11 +254,13 @@ fn filters() -> Rows {
     let declared = Set { key: vec![Type::IfName, Type::Ipv4Addr], data: None, interval: false };
     let IpAddr::V4(client) = CLIENT else { panic!("CLIENT is IPv4") };
     let filter = ChainKind::Filter;
+    let reply = equals(Field::CtDirection, Value::Number(REPLY));
     let forward = vec![
-        answers(),
+        rule(vec![reply, Statement::Verdict(Verdict::Accept)]),
         rule(vec![tcp(), port(7001), Statement::Reject(RejectWith::TcpReset)]),
         rule(vec![udp(), port(7001), pods, Statement::Reject(RejectWith::PortUnreachable)]),
-        rule(vec![equals(Field::Iifname, name("c*")), udp(), port(7000), Statement::SetMark(9)]),
+        rule(vec![equals(Field::Iifname, name("c*")), udp(), port(7000), Statement::SetMark(8)]),
+        rule(vec![equals(Field::Mark, Value::Mark(8)), Statement::SetMarkBits(1)]),
         rule(vec![equals(Field::Mark, Value::Mark(9)), Statement::Counter, drop_it()]),
     ];
     let input = vec![

@@ -3,8 +3,8 @@
 use model::Mac;
 use plan::nft::{
     Chain, ChainKind, ChainName, CtState, CtStatus, Data, DataType, Field, Hook, HookPoint, Key,
-    Nat, NatSource, Op, RejectWith, Row, Rule, Set, SetName, Statement, TableFamily, Type, Value,
-    Verdict,
+    Nat, NatSource, ORIGINAL, Op, REPLY, RejectWith, Row, Rule, Set, SetName, Statement,
+    TableFamily, Type, Value, Verdict,
 };
 
 use crate::{BRIDGE, INET, Rows};
@@ -80,6 +80,8 @@ fn matches(family: TableFamily) -> Vec<(Field, Value)> {
             (Field::Nfproto, Value::Number(10)),
             (Field::FibDaddrType, Value::Number(2)),
             (Field::FibDaddrType, Value::Number(5)),
+            (Field::CtDirection, Value::Number(ORIGINAL)),
+            (Field::CtDirection, Value::Number(REPLY)),
         ]),
         TableFamily::Bridge => matches.extend([
             (Field::ArpSaddrIp, v4(1)),
@@ -112,6 +114,7 @@ fn statements(family: TableFamily) -> Vec<Vec<Statement>> {
         vec![End(Verdict::Jump(chain_name("called")))],
         vec![End(Verdict::Goto(chain_name("called")))],
         vec![Statement::SetMark(7), tcp(), port(Field::Dport, 80)],
+        vec![Statement::SetMarkBits(0x0100_0000), tcp(), port(Field::Dport, 80)],
         vec![tcp(), net(Field::Ip4Daddr, "10.0.0.0/8"), port(Field::Sport, 1)],
         vec![net(Field::Ip4Saddr, "10.0.0.0/8"), net(Field::Ip4Daddr, "10.0.0.0/9")],
         vec![udp(), port(Field::Dport, 8472), End(Verdict::Drop)],

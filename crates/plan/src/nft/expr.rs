@@ -6,6 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use model::Mac;
 
+use super::TableFamily;
+
 /// Name of a set or map.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SetName(pub String);
@@ -40,6 +42,9 @@ pub enum Statement {
     Counter,
     /// `meta mark set VALUE`.
     SetMark(u32),
+    /// `meta mark set meta mark | BITS`: sets these bits and leaves the others, which are somebody
+    /// else's.
+    SetMarkBits(u32),
     /// `dnat …` or `snat …`.
     Nat(Nat, NatSource),
     /// `masquerade`, with `fully-random` when true.
@@ -95,6 +100,47 @@ pub enum Field {
     Mark,
     /// `fib daddr type`.
     FibDaddrType,
+    /// `ct direction`: [`ORIGINAL`] or [`REPLY`]. A packet outside of conntrack has none.
+    CtDirection,
+}
+
+/// Number of `ct direction original`: the packet goes the way of its flow's first.
+pub const ORIGINAL: u8 = 0;
+
+/// Number of `ct direction reply`: the packet answers.
+pub const REPLY: u8 = 1;
+
+impl Field {
+    /// Every field there is.
+    pub const ALL: [Field; 19] = [
+        Field::Iifname,
+        Field::Oifname,
+        Field::EtherSaddr,
+        Field::EtherDaddr,
+        Field::EtherType,
+        Field::Ip4Saddr,
+        Field::Ip4Daddr,
+        Field::Ip6Saddr,
+        Field::Ip6Daddr,
+        Field::ArpSaddrIp,
+        Field::ArpSaddrEther,
+        Field::Nfproto,
+        Field::L4proto,
+        Field::Sport,
+        Field::Dport,
+        Field::Icmpv6Type,
+        Field::Mark,
+        Field::FibDaddrType,
+        Field::CtDirection,
+    ];
+
+    /// Whether rules of `family` can read it.
+    pub fn is_of(self, family: TableFamily) -> bool {
+        match family {
+            TableFamily::Inet => !matches!(self, Field::ArpSaddrIp | Field::ArpSaddrEther),
+            TableFamily::Bridge => self != Field::FibDaddrType,
+        }
+    }
 }
 
 /// State of a packet's flow in conntrack, in the order in which nft prints them.
@@ -153,7 +199,7 @@ pub enum Value {
     Ether(Mac),
     /// Interface name; `sw*` matches by prefix in a rule.
     Name(String),
-    /// Protocol number (`meta l4proto`, `meta nfproto`), ICMP type or `fib` address type.
+    /// Protocol number (`meta l4proto`, `meta nfproto`), ICMP type, `fib` address type or direction.
     Number(u8),
     /// Port or EtherType.
     Port(u16),

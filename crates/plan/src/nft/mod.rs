@@ -12,8 +12,8 @@ mod symbol;
 mod walk;
 
 pub use expr::{
-    ChainName, CtState, CtStatus, Field, Nat, NatSource, Op, RejectWith, Rule, SetName, Statement,
-    Value, Verdict,
+    ChainName, CtState, CtStatus, Field, Nat, NatSource, ORIGINAL, Op, REPLY, RejectWith, Rule,
+    SetName, Statement, Value, Verdict,
 };
 
 pub use list::list;
@@ -109,6 +109,19 @@ pub enum Type {
     IfName,
     /// `mark`, 32 bits.
     Mark,
+}
+
+impl Type {
+    /// Every type there is.
+    pub const ALL: [Type; 7] = [
+        Type::Ipv4Addr,
+        Type::Ipv6Addr,
+        Type::EtherAddr,
+        Type::InetProto,
+        Type::InetService,
+        Type::IfName,
+        Type::Mark,
+    ];
 }
 
 /// What a map's elements hold.

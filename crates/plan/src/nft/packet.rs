@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 use model::{IfName, Mac};
 
-use super::{CtState, CtStatus, Field, Value};
+use super::walk::Rewrite;
+use super::{CtState, CtStatus, Field, Nat, Value};
 
 /// Protocol number of ICMPv6.
 const ICMPV6: u8 = 58;
@@ -26,6 +27,8 @@ pub struct Packet {
     pub ct_state: CtState,
     /// Facts about its flow.
     pub ct_status: BTreeSet<CtStatus>,
+    /// Whether it answers the first packet of its flow.
+    pub is_reply: bool,
     /// Its mark.
     pub mark: u32,
 }
@@ -153,7 +156,30 @@ impl Packet {
             Field::FibDaddrType => {
                 self.addrs().map(|(_, dst)| Value::Number(surroundings.fib_type(dst)))
             }
+            Field::CtDirection => self.direction(),
         }
+    }
+
+    fn direction(&self) -> Option<Value> {
+        let tracked = !matches!(self.ct_state, CtState::Invalid | CtState::Untracked);
+        tracked.then_some(Value::Number(if self.is_reply { super::REPLY } else { super::ORIGINAL }))
+    }
+
+    /// Applies a rewrite of its flow. Where it is masqueraded, its source is known later.
+    pub(super) fn rewrite(&mut self, rewrite: Rewrite) {
+        let status = match rewrite {
+            Rewrite::To { side: Nat::Dnat, .. } => CtStatus::Dnat,
+            Rewrite::To { side: Nat::Snat, .. } | Rewrite::Masquerade { .. } => CtStatus::Snat,
+        };
+        self.ct_status.insert(status);
+        let Rewrite::To { side, addr, port } = rewrite else { return };
+        let Network::Ip { src, dst, transport } = &mut self.network else { return };
+        let (own, own_port) = match (side, transport) {
+            (Nat::Dnat, Transport::Ports { dport, .. }) => (dst, dport),
+            (Nat::Snat, Transport::Ports { sport, .. }) => (src, sport),
+            (_, Transport::Icmpv6 { .. } | Transport::Other(_)) => return,
+        };
+        (*own, *own_port) = (addr, port);
     }
 
     fn ether_type(&self) -> u16 {

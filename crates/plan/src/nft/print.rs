@@ -182,6 +182,7 @@ impl Display for Field {
             Field::Icmpv6Type => "icmpv6 type",
             Field::Mark => "meta mark",
             Field::FibDaddrType => "fib daddr type",
+            Field::CtDirection => "ct direction",
         })
     }
 }
@@ -255,6 +256,7 @@ impl Statement {
             | Statement::CtStatus(_)
             | Statement::Counter
             | Statement::SetMark(_)
+            | Statement::SetMarkBits(_)
             | Statement::Masquerade { .. }
             | Statement::Reject(_)
             | Statement::Verdict(_)
@@ -304,6 +306,7 @@ fn write_statement(f: &mut Formatter<'_>, statement: &Statement, header: &str) -
         }
         Statement::Counter => f.write_str("counter"),
         Statement::SetMark(mark) => write!(f, "meta mark set {mark:#010x}"),
+        Statement::SetMarkBits(bits) => write!(f, "meta mark set meta mark | {bits:#010x}"),
         Statement::Nat(side, NatSource::Map { ipv6, fields, map }) => {
             let side = match side {
                 Nat::Dnat => "dnat",

@@ -61,6 +61,8 @@ const FIB_TYPES: [(u8, &str); 9] = [
     (8, "prohibit"),
 ];
 
+const DIRECTIONS: [(u8, &str); 2] = [(super::ORIGINAL, "original"), (super::REPLY, "reply")];
+
 const NFPROTOS: [(u8, &str); 2] = [(super::NFPROTO_IPV4, "ipv4"), (super::NFPROTO_IPV6, "ipv6")];
 
 const ETHER_TYPES: [(u16, &str); 5] = [
@@ -108,6 +110,7 @@ pub(super) fn number(field: Field, number: u8) -> String {
         Field::Nfproto => named(&NFPROTOS, number),
         Field::Icmpv6Type => named(&ICMPV6_TYPES, number),
         Field::FibDaddrType => named(&FIB_TYPES, number),
+        Field::CtDirection => named(&DIRECTIONS, number),
         Field::L4proto
         | Field::Iifname
         | Field::Oifname

@@ -64,7 +64,8 @@ pub struct Step<'a> {
 }
 
 /// Runs `packet` through the base chains that `family`'s table has at `point`, in the order of their
-/// priorities. A `nat` chain sees only the first packet of a flow.
+/// priorities. A `nat` chain sees only the first packet of a flow; the chains behind it see what it
+/// made of the packet.
 ///
 /// Rules must match on the protocol before they look at ports: where a packet's protocol has none,
 /// the kernel would compare whatever stands in their place, and this function does not match.
@@ -88,7 +89,10 @@ pub fn walk<'a>(
             End::Accept => {}
             End::Drop => outcome = Outcome::Drop,
             End::Reject(with) => outcome = Outcome::Reject(with),
-            End::Rewrite(rewrite) => rewrites.push(rewrite),
+            End::Rewrite(rewrite) => {
+                walker.packet.rewrite(rewrite);
+                rewrites.push(rewrite);
+            }
         }
         if outcome != Outcome::Accept {
             break;
@@ -212,6 +216,10 @@ impl<'a> Walker<'a, '_> {
             Statement::Counter => Next::Statement,
             Statement::SetMark(mark) => {
                 self.packet.mark = *mark;
+                Next::Statement
+            }
+            Statement::SetMarkBits(bits) => {
+                self.packet.mark |= bits;
                 Next::Statement
             }
             Statement::Nat(side, NatSource::Map { ipv6, fields, map }) => {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use model::Mac;
 
 use super::*;
-use crate::nft::{Hook, Network, Set, Transport, Type, fib_type};
+use crate::nft::{Hook, Network, ORIGINAL, REPLY, Set, Transport, Type, fib_type};
 
 fn chain(name: &str) -> ChainName {
     ChainName(name.to_owned())
@@ -50,6 +50,7 @@ fn packet() -> Packet {
         },
         ct_state: CtState::New,
         ct_status: BTreeSet::new(),
+        is_reply: false,
         mark: 5,
     }
 }
@@ -236,6 +237,43 @@ fn flags_match_when_one_is_set_and_marks_stay_for_later_chains() {
     let walk = run(&table, &packet());
     assert_eq!((trace(&walk).as_str(), walk.mark), ("state mark", 9));
     assert_eq!(walk.outcome, Outcome::Reject(RejectWith::TcpReset));
+}
+
+#[test]
+fn chains_behind_a_translation_see_what_it_made_and_marks_keep_foreign_bits() {
+    let equals = |field, value| Statement::Match(field, Op::Eq, value);
+    let status = || Statement::CtStatus([crate::nft::CtStatus::Dnat].into());
+    let source = NatSource::Map { ipv6: false, fields: vec![Field::Dport], map: set("m") };
+    let to = vec![Value::Ipv4("10.0.0.9".parse().unwrap()), Value::Port(8080)];
+    let mark = |name, direction, bit| {
+        let direction = equals(Field::CtDirection, Value::Number(direction));
+        let port = equals(Field::Dport, Value::Port(8080));
+        rule(name, vec![status(), direction, port, Statement::SetMarkBits(bit)])
+    };
+    let behind = vec![mark("there", ORIGINAL, 0x100), mark("back", REPLY, 0x200)];
+    let table: Table<Key, Row> = [
+        element("m", vec![Value::Port(80)], Some(Data::Values(to))),
+        (
+            key("a"),
+            base(ChainKind::Nat, -100, vec![rule("dnat", vec![Statement::Nat(Nat::Dnat, source)])]),
+        ),
+        (key("b"), base(ChainKind::Filter, -90, behind)),
+    ]
+    .into_iter()
+    .collect();
+    let walk = run(&table, &packet());
+    assert_eq!((trace(&walk).as_str(), walk.mark), ("dnat there", 0x105));
+    let transport = Transport::Ports { protocol: 6, sport: 999, dport: 8080 };
+    let network = match packet().network {
+        Network::Ip { src, dst, .. } => Network::Ip { src, dst, transport },
+        other @ (Network::Arp { .. } | Network::Other(_)) => other,
+    };
+    let status = [crate::nft::CtStatus::Dnat].into();
+    let state = CtState::Established;
+    let answer = Packet { network, ct_state: state, ct_status: status, is_reply: true, ..packet() };
+    assert_eq!(run(&table, &answer).mark, 0x205);
+    let untracked = Packet { ct_state: CtState::Untracked, ..answer };
+    assert_eq!(run(&table, &untracked).mark, 5);
 }
 
 #[test]
