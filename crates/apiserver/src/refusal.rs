@@ -12,6 +12,8 @@ pub(crate) struct Refusal {
     reason: &'static str,
     message: String,
     details: Option<Value>,
+    /// Where an expired list may go on, inconsistently.
+    go_on: Option<String>,
 }
 
 /// One thing wrong with one field.
@@ -77,7 +79,7 @@ fn with(what: &str, detail: &str) -> String {
 
 impl Refusal {
     fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self { code, reason, message: message.into(), details: None, go_on: None }
     }
 
     fn about(mut self, resource: &Resource, name: &str) -> Self {
@@ -122,22 +124,38 @@ impl Refusal {
 
     /// The object breaks the rules of its kind, at each of `causes`.
     pub(crate) fn invalid(resource: &Resource, name: &str, causes: &[Cause]) -> Self {
+        let what = resource.kind_and_group();
+        Self::invalid_as(&what, name, &resource.group, &resource.kind, causes)
+    }
+
+    fn invalid_as(what: &str, name: &str, group: &str, kind: &str, causes: &[Cause]) -> Self {
         let mut lines: Vec<String> = causes.iter().map(Cause::line).collect();
         lines.dedup();
         let list = match lines.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
-        let message = format!("{} \"{name}\" is invalid: {list}", resource.kind_and_group());
+        let message = format!("{what} \"{name}\" is invalid: {list}");
         let mut refusal = Self::new(422, "Invalid", message);
         let causes: Vec<Value> = causes
             .iter()
             .map(|c| json!({"reason": c.reason, "message": c.message, "field": c.field}))
             .collect();
         refusal.details = Some(json!({
-            "name": name, "group": resource.group, "kind": resource.kind, "causes": causes,
+            "name": name, "group": group, "kind": kind, "causes": causes,
         }));
         refusal
+    }
+
+    /// Options of a request (a `meta.k8s.io` kind) that contradict each other, at each of `causes`.
+    ///
+    /// # Errors
+    /// Themselves, if there are any.
+    pub(crate) fn unless_empty(kind: &str, causes: &[Cause]) -> Result<(), Self> {
+        if causes.is_empty() {
+            return Ok(());
+        }
+        Err(Self::invalid_as(&format!("{kind}.meta.k8s.io"), "", "meta.k8s.io", kind, causes))
     }
 
     /// The rules of the cluster, rather than of the kind, are against it.
@@ -163,9 +181,15 @@ impl Refusal {
         Self::new(410, "Expired", message)
     }
 
+    /// Adds the token with which an expired list may go on.
+    pub(crate) fn with_continue(mut self, token: &str) -> Self {
+        self.go_on = Some(token.to_owned());
+        self
+    }
+
     /// The version asked for has not happened yet.
     pub(crate) fn too_large_version(asked: u64, current: u64) -> Self {
-        let message = format!("Too large resource version: {asked}, current: {current}");
+        let message = format!("Timeout: Too large resource version: {asked}, current: {current}");
         let mut refusal = Self::new(504, "Timeout", message);
         refusal.details = Some(json!({
             "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
@@ -221,6 +245,9 @@ impl Refusal {
         });
         if let Some(details) = &self.details {
             status["details"] = details.clone();
+        }
+        if let Some(token) = &self.go_on {
+            status["metadata"]["continue"] = json!(token);
         }
         status
     }

@@ -1,5 +1,6 @@
 //! The API over HTTP: from a request to its answer.
 mod delete;
+mod page;
 mod read;
 mod request;
 pub(crate) mod respond;
@@ -118,7 +119,7 @@ impl Api {
         // Only lists and watches may span namespaces.
         let placed = !resource.is_namespaced() || !namespace.is_empty();
         match (call.method.as_str(), name) {
-            ("GET" | "HEAD", _) if call.wants_watch() => self.watch(&call),
+            ("GET", _) if call.wants_watch() => self.watch(&call),
             ("GET" | "HEAD", Some(name)) if placed => self.get(&call, name),
             ("GET" | "HEAD", None) => self.list(&call),
             ("POST", None) if placed => self.create(&call),

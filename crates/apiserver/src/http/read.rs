@@ -1,19 +1,30 @@
 //! Reading: one object, or a list of them.
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::page::Page;
 use super::request::Call;
 use super::{Answer, Api, respond};
-use crate::refusal::Refusal;
+use crate::refusal::{Cause, Refusal};
 use crate::store::{Compacted, Key, Object};
+
+/// Which state a list shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum At {
+    /// The newest.
+    Now,
+    /// The state at one version.
+    Version(u64),
+    /// What is left of a list that began at a version, or at none if it is too old for that.
+    Rest(Page),
+}
 
 impl Api {
     /// One object.
     pub(super) fn get(&self, call: &Call, name: &str) -> Answer {
+        self.reached(version_of(call)?)?;
         let object = self.existing(call, name)?;
         let body = call.form.object(&call.target.resource, &object);
         Ok(respond::bytes(StatusCode::OK, "application/json", body))
@@ -33,27 +44,32 @@ impl Api {
     pub(super) fn list(&self, call: &Call) -> Answer {
         let resource = &call.target.resource;
         let selector = call.selector()?;
-        let limit = call.number::<usize>("limit")?.filter(|limit| *limit > 0);
-        let from = call.query("continue").filter(|token| !token.is_empty());
-        let from = from.map(Page::read).transpose()?;
-        let at = match &from {
-            Some(page) => Some(page.version),
-            None => self.list_version(call)?,
-        };
+        let limit = call.number::<i64>("limit")?;
+        let limit = limit.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
+        let at = self.list_at(call, limit.is_some())?;
         let namespace = Some(call.target.namespace.as_str()).filter(|name| !name.is_empty());
-        let snapshot = self.store.snapshot(&resource.shelf, namespace, at).map_err(expired)?;
-        let after = |key: &Key| from.as_ref().is_none_or(|page| *key > page.after);
+        let (version, from) = match &at {
+            At::Now => (None, None),
+            At::Version(version) => (Some(*version), None),
+            At::Rest(page) => (page.version, Some(&page.from)),
+        };
+        let snapshot = self.store.snapshot(&resource.shelf, namespace, version);
+        let snapshot = snapshot.map_err(|_| at.too_old())?;
         let mut matching: Vec<_> = snapshot
             .objects
             .iter()
-            .filter(|(key, object)| after(key) && selector.matches(&object.value))
+            .filter(|(key, object)| {
+                from.is_none_or(|from| key >= from) && selector.matches(&object.value)
+            })
             .collect();
         let mut metadata = json!({"resourceVersion": snapshot.version.to_string()});
         if let Some(limit) = limit.filter(|limit| *limit < matching.len()) {
-            metadata["remainingItemCount"] = json!(matching.len() - limit);
+            // Kubernetes counts what is left only where no selector has to be asked.
+            if selector.is_empty() {
+                metadata["remainingItemCount"] = json!(matching.len() - limit);
+            }
             matching.truncate(limit);
-            let after = matching.last().map(|(key, _)| key.clone());
-            let page = after.map(|after| Page { version: snapshot.version, after });
+            let page = matching.last().map(|(key, _)| Page::after(snapshot.version, key));
             metadata["continue"] = json!(page.map(|page| page.write()));
         }
         let objects = matching.into_iter().map(|(_, object)| object.as_ref());
@@ -61,32 +77,123 @@ impl Api {
         Ok(respond::bytes(StatusCode::OK, "application/json", body))
     }
 
-    /// The exact version a list is asked at, or none for the newest.
+    /// Which state a list shows. Where any state will do, or one that is not older than some
+    /// version, it is the newest.
     ///
-    /// Any answer is the newest state, which satisfies "any" and "not older than".
-    fn list_version(&self, call: &Call) -> Result<Option<u64>, Refusal> {
-        let asked = version_of(call)?;
-        let matching = call.query("resourceVersionMatch").unwrap_or("");
-        if !matching.is_empty() && asked.is_none() {
-            return Err(Refusal::bad_request(
-                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless \
-                 resourceVersion is provided",
-            ));
+    /// Source: Kubernetes API concepts, "Semantics for get and list";
+    /// k8s.io/apiserver `storage.ValidateListOptions`.
+    fn list_at(&self, call: &Call, limited: bool) -> Result<At, Refusal> {
+        check_list_options(call)?;
+        let asked = version_of(call)?.unwrap_or(0);
+        if let Some(token) = call.query("continue").filter(|token| !token.is_empty()) {
+            let page = Page::read(token)?;
+            if asked > 0 {
+                return Err(Refusal::bad_request(
+                    "specifying resource version is not allowed when using continue",
+                ));
+            }
+            return Ok(At::Rest(page));
         }
-        let Some(asked) = asked.filter(|asked| *asked > 0) else { return Ok(None) };
+        self.reached(Some(asked))?;
+        let exact = match call.query("resourceVersionMatch").unwrap_or("") {
+            "" => limited,
+            matching => matching == "Exact",
+        };
+        Ok(if exact && asked > 0 { At::Version(asked) } else { At::Now })
+    }
+
+    /// Refuses what asks for a version that is still to come.
+    pub(super) fn reached(&self, asked: Option<u64>) -> Result<(), Refusal> {
         let current = self.store.version();
-        if asked > current {
-            return Err(Refusal::too_large_version(asked, current));
-        }
-        match matching {
-            "Exact" => Ok(Some(asked)),
-            "" | "NotOlderThan" => Ok(None),
-            other => Err(Refusal::bad_request(format!(
-                "resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \
-                 \"NotOlderThan\""
-            ))),
+        match asked {
+            Some(asked) if asked > current => Err(Refusal::too_large_version(asked, current)),
+            Some(_) | None => Ok(()),
         }
     }
+}
+
+impl At {
+    /// The refusal of a state that is forgotten.
+    ///
+    /// Source: k8s.io/apiserver `storage/etcd3/errors.go`.
+    fn too_old(&self) -> Refusal {
+        match self {
+            Self::Now | Self::Version(_) => {
+                Refusal::expired("The resourceVersion for the provided list is too old.")
+            }
+            Self::Rest(page) => Refusal::expired(
+                "The provided continue parameter is too old to display a consistent list result. \
+                 You can start a new list without the continue parameter, or use the continue \
+                 token in this response to retrieve the remainder of the results. Continuing with \
+                 the provided token results in an inconsistent list - objects that were created, \
+                 modified, or deleted between the time the first chunk was returned and now may \
+                 show up in the list.",
+            )
+            .with_continue(&page.inconsistent().write()),
+        }
+    }
+}
+
+/// Refuses options of a list that contradict each other.
+///
+/// Source: k8s.io/apimachinery `internalversion/validation.ValidateListOptions`.
+fn check_list_options(call: &Call) -> Result<(), Refusal> {
+    let given = |key: &str| call.query(key).filter(|value| !value.is_empty());
+    let mut causes = Vec::new();
+    if let Some(matching) = given("resourceVersionMatch") {
+        let field = "resourceVersionMatch";
+        if given("resourceVersion").is_none() {
+            let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+            causes.push(Cause::forbidden(field, why));
+        }
+        if given("continue").is_some() {
+            let why = "resourceVersionMatch is forbidden when continue is provided";
+            causes.push(Cause::forbidden(field, why));
+        }
+        if matching != "Exact" && matching != "NotOlderThan" {
+            let known = ["Exact", "NotOlderThan", ""];
+            causes.push(Cause::not_supported(field, &json!(matching), &known));
+        }
+        if matching == "Exact" && given("resourceVersion") == Some("0") {
+            let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+            causes.push(Cause::forbidden(field, why));
+        }
+    }
+    if given("sendInitialEvents").is_some() {
+        let why = "sendInitialEvents is forbidden for list";
+        causes.push(Cause::forbidden("sendInitialEvents", why));
+    }
+    Refusal::unless_empty("ListOptions", &causes)
+}
+
+/// Refuses options of a watch that contradict each other.
+///
+/// Source: as [`check_list_options`], `validateWatchOptions`.
+pub(super) fn check_watch_options(call: &Call) -> Result<(), Refusal> {
+    const NOT_OLDER: &str = "NotOlderThan";
+    let given = |key: &str| call.query(key).filter(|value| !value.is_empty());
+    let (matching, initial) = (given("resourceVersionMatch"), given("sendInitialEvents"));
+    let field = "resourceVersionMatch";
+    let mut causes = Vec::new();
+    if initial.is_some() && matching != Some(NOT_OLDER) {
+        let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+        causes.push(Cause::forbidden(field, why));
+    }
+    if let Some(matching) = matching {
+        if initial.is_none() {
+            let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is \
+                       provided";
+            causes.push(Cause::forbidden(field, why));
+        }
+        if matching != NOT_OLDER {
+            causes.push(Cause::not_supported(field, &json!(matching), &[NOT_OLDER]));
+        }
+        if given("continue").is_some() {
+            let why = "resourceVersionMatch is forbidden when continue is provided";
+            causes.push(Cause::forbidden(field, why));
+        }
+    }
+    Refusal::unless_empty("ListOptions", &causes)
 }
 
 /// The `resourceVersion` of the query.
@@ -98,37 +205,13 @@ pub(super) fn version_of(call: &Call) -> Result<Option<u64>, Refusal> {
         return Ok(None);
     };
     text.parse().map(Some).map_err(|_| {
-        Refusal::bad_request(format!("resourceVersion: Invalid value: {text:?}: must be a number"))
+        let why = Cause::invalid("resourceVersion", &Value::from(text), "must be a number");
+        Refusal::bad_request(format!("invalid resource version: {}", why.line()))
     })
 }
 
-/// The refusal that makes clients list again.
+/// The refusal that makes clients of a watch list again.
 pub(super) fn expired(compacted: Compacted) -> Refusal {
     let Compacted { asked, oldest } = compacted;
     Refusal::expired(format!("too old resource version: {asked} ({oldest})"))
-}
-
-/// Where the next page of a list starts.
-#[derive(Debug)]
-struct Page {
-    version: u64,
-    after: Key,
-}
-
-impl Page {
-    fn write(&self) -> String {
-        let Key { namespace, name } = &self.after;
-        URL_SAFE_NO_PAD.encode(json!([self.version, namespace, name]).to_string())
-    }
-
-    fn read(token: &str) -> Result<Self, Refusal> {
-        let bytes = URL_SAFE_NO_PAD.decode(token).unwrap_or_default();
-        let parts: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        match (parts[0].as_u64(), parts[1].as_str(), parts[2].as_str()) {
-            (Some(version), Some(namespace), Some(name)) => {
-                Ok(Self { version, after: Key::new(namespace, name) })
-            }
-            _ => Err(Refusal::bad_request("continue key is not valid")),
-        }
-    }
 }

@@ -27,6 +27,8 @@ pub(super) struct Target {
     pub(super) namespace: String,
     pub(super) name: Option<String>,
     pub(super) subresource: Option<Subresource>,
+    /// Whether the path itself asks for a watch, as `/api/v1/watch/pods` does.
+    pub(super) watched: bool,
 }
 
 /// A request about objects.
@@ -101,8 +103,10 @@ impl Call {
         number.map_err(|_| Refusal::bad_request(format!("{key}: invalid number {text:?}")))
     }
 
+    /// Whether events are asked for. An object by its name is watched by the old paths only: with
+    /// `watch=true` it is just shown, as in Kubernetes.
     pub(super) fn wants_watch(&self) -> bool {
-        self.flag("watch")
+        self.target.watched || (self.target.name.is_none() && self.flag("watch"))
     }
 
     /// Whether everything but the write itself is to be done.
@@ -209,6 +213,10 @@ impl Target {
             ["apis", group, version, rest @ ..] => (*group, *version, rest),
             _ => return Err(Refusal::no_such_path()),
         };
+        let (watched, rest) = match rest {
+            ["watch", rest @ ..] => (true, rest),
+            _ => (false, rest),
+        };
         let (namespace, rest) = match rest {
             // `namespaces/x/status` is about the namespace, `namespaces/x/pods` about its pods.
             ["namespaces", name, inner, ..] if !matches!(*inner, "status" | "finalize") => {
@@ -231,11 +239,15 @@ impl Target {
             Some(below) => Some(find(below).ok_or_else(Refusal::no_such_path)?),
             None => None,
         };
+        if watched && subresource.is_some() {
+            return Err(Refusal::no_such_path());
+        }
         Ok(Self {
             resource: resource.clone(),
             namespace: namespace.to_owned(),
             name: name.map(str::to_owned),
             subresource,
+            watched,
         })
     }
 }

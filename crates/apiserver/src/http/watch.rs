@@ -15,7 +15,7 @@ use hyper::body::Frame;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::read::{expired, version_of};
+use super::read::{check_watch_options, expired, version_of};
 use super::request::Call;
 use super::respond::{self, Form};
 use super::{Answer, Api};
@@ -65,6 +65,7 @@ impl Api {
     pub(super) fn watch(self: &Arc<Self>, call: &Call) -> Answer {
         let target = &call.target;
         let mut selector = call.selector()?;
+        // `/watch/…/NAME` is a watch of the collection for one name.
         if let Some(name) = &target.name {
             selector.fields = selector.fields.with_name(name);
         }
@@ -102,37 +103,23 @@ impl Api {
     /// Source: Kubernetes API concepts, "Resource versions", "Semantics for watch" and
     /// "Streaming lists".
     fn watch_start(&self, call: &Call, selector: &Selector) -> Result<Start, Refusal> {
-        let asked = version_of(call)?;
-        let matching = call.query("resourceVersionMatch").unwrap_or("");
-        let list = match call.query("sendInitialEvents") {
-            Some("true" | "1") if matching == "NotOlderThan" => true,
-            Some("true" | "1") => {
-                return Err(Refusal::bad_request(
-                    "resourceVersionMatch: Forbidden: sendInitialEvents requires setting \
-                     resourceVersionMatch to NotOlderThan",
-                ));
-            }
-            Some(_) => false,
-            None => asked.unwrap_or(0) == 0,
-        };
-        let mark_initial_end = list && call.query("sendInitialEvents").is_some();
+        check_watch_options(call)?;
+        let asked = version_of(call)?.filter(|asked| *asked > 0);
+        let initial = call.query("sendInitialEvents").filter(|value| !value.is_empty());
+        let list = initial.map_or(asked.is_none(), |value| matches!(value, "true" | "1"));
         if !list {
-            let version = asked.filter(|asked| *asked > 0).unwrap_or_else(|| self.store.version());
-            let mut cursor = self.store.cursor(&call.target.resource.shelf, version);
-            // Refused before the stream starts, so that clients see the code.
-            self.store.read(&mut cursor, 0).map_err(expired)?;
-            return Ok(Start { version, initial: VecDeque::new(), mark_initial_end });
+            let version = asked.unwrap_or_else(|| self.store.version());
+            return Ok(Start { version, initial: VecDeque::new(), mark_initial_end: false });
         }
-        let current = self.store.version();
-        if let Some(asked) = asked.filter(|asked| *asked > current) {
-            return Err(Refusal::too_large_version(asked, current));
-        }
+        self.reached(asked)?;
         let namespace = Some(call.target.namespace.as_str()).filter(|name| !name.is_empty());
         let snapshot = self.store.snapshot(&call.target.resource.shelf, namespace, None);
         let snapshot = snapshot.map_err(expired)?;
         let objects = snapshot.objects.into_iter().map(|(_, object)| object);
-        let initial = objects.filter(|object| selector.matches(&object.value)).collect();
-        Ok(Start { version: snapshot.version, initial, mark_initial_end })
+        let objects = objects.filter(|object| selector.matches(&object.value)).collect();
+        // The mark is a bookmark, and those are sent to clients that know them.
+        let mark_initial_end = initial.is_some() && call.flag("allowWatchBookmarks");
+        Ok(Start { version: snapshot.version, initial: objects, mark_initial_end })
     }
 }
 

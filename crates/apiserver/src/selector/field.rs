@@ -65,6 +65,11 @@ impl FieldSelector {
         parts.map(|part| Requirement::parse(part, resource)).collect::<Result<_, _>>().map(Self)
     }
 
+    /// Whether nothing is required.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// A selector for the one object named `name`.
     pub(crate) fn with_name(mut self, name: &str) -> Self {
         let path = "metadata.name".to_owned();

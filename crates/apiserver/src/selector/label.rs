@@ -35,6 +35,11 @@ impl LabelSelector {
         parts.map(Requirement::parse).collect::<Result<_, _>>().map(Self)
     }
 
+    /// Whether nothing is required.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether `labels`, a JSON object or null, meets every requirement.
     pub(crate) fn matches(&self, labels: &Value) -> bool {
         self.0.iter().all(|requirement| requirement.holds(labels))

@@ -15,6 +15,11 @@ pub(crate) struct Selector {
 }
 
 impl Selector {
+    /// Whether every object matches.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.labels.is_empty() && self.fields.is_empty()
+    }
+
     pub(crate) fn matches(&self, object: &Value) -> bool {
         self.labels.matches(&object["metadata"]["labels"]) && self.fields.matches(object)
     }

@@ -10,7 +10,7 @@ use super::config;
 type Case = (&'static str, (&'static str, &'static str), Vec<u8>, u16, &'static str);
 
 /// Sends one request; the answer's code and its `Status` or other JSON.
-async fn send(
+pub(super) async fn send(
     client: &Client,
     line: &str,
     headers: &[(&str, &str)],
@@ -69,7 +69,7 @@ async fn wrong_requests_are_answered_and_not_feared() {
             "GET MAPS?resourceVersionMatch=Exact",
             json,
             vec![],
-            400,
+            422,
             "forbidden unless resourceVersion",
         ),
         ("PATCH MAPS/kube-root-ca.crt", json, b"{}".to_vec(), 415, "application/merge-patch+json"),

@@ -3,6 +3,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "any other variant is a failure")]
 
 mod http;
+mod versions;
 
 use std::time::Duration;
 
@@ -30,7 +31,10 @@ async fn config() -> Config {
     let kubeconfig = Kubeconfig::from_yaml(&server.kubeconfig(&url)).unwrap();
     tokio::spawn(async move { server.run(std::future::pending()).await });
     let options = KubeConfigOptions::default();
-    Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap()
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+    // A refusal is what some tests are about.
+    config.default_retry = false;
+    config
 }
 
 fn map(name: &str) -> ConfigMap {
