@@ -234,6 +234,18 @@ impl Agent<'_> {
         self.cni("DEL", id, Path::new(""), json!({})).map(drop)
     }
 
+    /// Removes every attachment but those of `kept`.
+    pub(crate) fn gc(&self, kept: &[&str]) -> Result<(), String> {
+        let kept: Vec<Value> =
+            kept.iter().map(|id| json!({"containerID": id, "ifname": "eth0"})).collect();
+        let keep = json!({"cniVersion": "1.1.0", "cni.dev/valid-attachments": kept});
+        self.cni("GC", "", Path::new(""), keep).map(drop)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.lock().unwrap().id()
+    }
+
     fn cni(&self, command: &str, id: &str, netns: &Path, more: Value) -> Result<String, String> {
         let Paths { run_dir, state_dir } = self.bench.paths();
         let mut conf = json!({

@@ -5,6 +5,8 @@
 
 mod api;
 mod bench;
+mod crash;
+mod stops;
 
 use std::path::Path;
 
@@ -52,27 +54,6 @@ fn killed_and_started_again_it_finds_nothing_to_do() {
         assert_eq!(step["failures"].as_array().unwrap().len(), 0, "{step}");
     }
     assert_eq!(bench.state(), before);
-}
-
-#[test]
-fn killed_at_any_moment_of_an_add_nothing_is_leased_twice_or_left_behind() {
-    let bench = Bench::new();
-    let pod = bench.pod();
-    let mut before = None;
-    for round in 0..8 {
-        let agent = bench.start();
-        let before = before.get_or_insert_with(|| bench.state());
-        std::thread::scope(|scope| {
-            let asked = scope.spawn(|| drop(agent.add("c1", &pod)));
-            std::thread::sleep(std::time::Duration::from_millis(round * 2));
-            agent.kill_now();
-            asked.join().unwrap();
-        });
-        let agent = bench.start();
-        agent.del("c1").unwrap();
-        assert_eq!(bench.state(), *before, "round {round}");
-        agent.kill();
-    }
 }
 
 #[test]
