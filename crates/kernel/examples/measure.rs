@@ -8,15 +8,18 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use model::{AttachmentKey, IfName, Mac};
+use plan::nft::{self, Data, DataType, Set, SetName, TableFamily, Type, Value};
 use plan::{
     Changes, Mechanism, PodLink, Put, Route, RouteKey, RouteTable, SysctlKey, Table, converge,
 };
 use seaway_kernel::netlink::{Netlink, Request, VethEnd};
 use seaway_kernel::netns::{Netns, unshare_thread};
+use seaway_kernel::nft::Nft;
 use seaway_kernel::place::{Pods, Routes, Sysctls};
 
 const PODS: usize = 200;
 const ROUTES: u32 = 5000;
+const ELEMENTS: u32 = 10_000;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -25,6 +28,7 @@ fn main() -> Outcome<()> {
     Netlink::open()?.send(Request::link_up("lo"))?;
     pods()?;
     routes()?;
+    elements()?;
     settings()
 }
 
@@ -38,11 +42,8 @@ fn pods() -> Outcome<()> {
         let mut changes = Changes::default();
         changes.puts.insert(key.clone(), Put { row: row.clone(), old: None });
         let start = Instant::now();
-        let failures = place.apply(&changes);
+        applied(&mut place, &changes)?;
         took.push(start.elapsed());
-        if let Some(failure) = failures.into_iter().next() {
-            return Err(failure.cause);
-        }
         want.insert(key, row);
     }
     took.sort_unstable();
@@ -102,6 +103,39 @@ fn routes() -> Outcome<()> {
     Ok(())
 }
 
+/// A map from address, protocol and port to address and port, as Services need: whole, then one
+/// element more and one less.
+fn elements() -> Outcome<()> {
+    let (proto, port) = (Type::InetProto, Type::InetService);
+    let map = SetName("ports".to_owned());
+    let declared = Set {
+        key: vec![Type::Ipv4Addr, proto, port],
+        data: Some(DataType::Values(vec![Type::Ipv4Addr, port])),
+        interval: false,
+    };
+    let element = |number: u32| {
+        let [addr, to] = [0x0a60_0000, 0x0af4_0000].map(|net| Value::Ipv4((net + number).into()));
+        let key = vec![addr, Value::Number(6), Value::Port(80)];
+        let data = Data::Values(vec![to, Value::Port(8080)]);
+        (nft::Key::Element(TableFamily::Inet, map.clone(), key), nft::Row::Element(Some(data)))
+    };
+    let table = (nft::Key::Table(TableFamily::Inet), nft::Row::Table);
+    let set = (nft::Key::Set(TableFamily::Inet, map.clone()), nft::Row::Set(declared));
+    let want: Table<_, _> = [table, set].into_iter().chain((0..ELEMENTS).map(element)).collect();
+    let mut place = Nft::open()?;
+    println!("converge {ELEMENTS} elements: {:?}", timed(|| settle(&mut place, &want))?);
+    println!("observe {ELEMENTS} elements: {:?}", timed(|| place.observe())?);
+    println!("the same again: {:?}", timed(|| settle(&mut place, &want))?);
+    let (key, row) = element(ELEMENTS);
+    let mut more = Changes::default();
+    more.puts.insert(key.clone(), Put { row, old: None });
+    let less = Changes { deletes: vec![key], ..Changes::default() };
+    println!("one element more: {:?}", timed(|| applied(&mut place, &more))?);
+    println!("one element less: {:?}", timed(|| applied(&mut place, &less))?);
+    println!("remove them: {:?}", timed(|| settle(&mut place, &Table::default()))?);
+    Ok(())
+}
+
 /// Eight settings for each of as many links as there are pods.
 fn settings() -> Outcome<()> {
     const NAMES: [&str; 8] = [
@@ -130,6 +164,11 @@ fn settings() -> Outcome<()> {
     println!("the same again: {:?}", timed(|| settle(&mut place, &want))?);
     std::fs::remove_file(record)?;
     Ok(())
+}
+
+/// Writes these changes without looking first; every row must be written.
+fn applied<M: Mechanism>(place: &mut M, changes: &Changes<M::Key, M::Row>) -> Outcome<()> {
+    place.apply(changes).into_iter().next().map_or(Ok(()), |failure| Err(failure.cause))
 }
 
 /// One pass in which every row must be written.
