@@ -23,6 +23,7 @@ mod processes;
 mod readdress;
 mod restart;
 mod security;
+mod sharing;
 mod telling;
 mod translation;
 
@@ -46,6 +47,7 @@ fn main() {
         readdress::trials(),
         restart::trials(),
         security::trials(),
+        sharing::trials(),
         telling::trials(),
         translation::trials(),
     ]
