@@ -1,4 +1,4 @@
-//! What happens to pods, told as `Event` objects, so that `kubectl describe` shows it.
+//! What happens to objects, told as `Event` objects, so that `kubectl describe` shows it.
 
 use std::collections::HashMap;
 
@@ -51,9 +51,21 @@ impl Events {
     ) {
         let mut about: ObjectReference = pod.object_ref(&());
         about.field_path = container.map(|name| format!("spec.containers{{{name}}}"));
+        self.tell_of(about, kind, reason, message);
+    }
+
+    /// Tells one event about any object; one without a namespace has its events in `default`.
+    pub(crate) fn tell_of(
+        &self,
+        about: ObjectReference,
+        kind: Kind,
+        reason: &str,
+        message: String,
+    ) {
         let now = Time(Timestamp::now());
+        let namespace = about.namespace.clone().unwrap_or_else(|| "default".to_owned());
         let event = Event {
-            metadata: ObjectMeta { namespace: about.namespace.clone(), ..Default::default() },
+            metadata: ObjectMeta { namespace: Some(namespace), ..Default::default() },
             involved_object: about,
             type_: Some(format!("{kind:?}")),
             reason: Some(reason.to_owned()),
@@ -67,7 +79,7 @@ impl Events {
             ..Default::default()
         };
         if self.queue.try_send(event).is_err() {
-            tracing::debug!("an event about a pod was lost: too many wait to be told");
+            tracing::debug!("an event was lost: too many wait to be told");
         }
     }
 }

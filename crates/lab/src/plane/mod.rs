@@ -6,12 +6,20 @@
 //! |---|---|---|
 //! | `node_cidrs` | `Node.spec.podCIDRs` | node-ipam-controller |
 //! | [`scheduler`] | `Pod.spec.nodeName` | kube-scheduler |
+//! | `replica_set`, `deployment` | pods and ReplicaSets of those kinds | the controllers of that name |
 //! | [`node_health`] | `Ready` of nodes that fell silent, and what becomes of their pods | node-lifecycle, podgc |
 
+mod claim;
+mod deployment;
 pub mod level;
 mod node_cidrs;
 pub mod node_health;
+mod numbers;
+mod pods;
+mod replica_set;
+pub(crate) mod runtime;
 pub mod scheduler;
+mod selector;
 
 use std::sync::Arc;
 
@@ -33,7 +41,10 @@ pub async fn run(client: Client, spec: Arc<Spec>) {
     controllers.spawn(node_cidrs::run(client.clone(), nodes.clone(), spec));
     let events = Events::start(client.clone(), "default-scheduler", None);
     controllers.spawn(scheduler::run(client.clone(), events, nodes.clone(), pods.clone()));
-    controllers.spawn(node_health::run(client, nodes, pods, leases));
+    controllers.spawn(node_health::run(client.clone(), nodes, pods, leases));
+    let seats: Vec<Box<dyn runtime::Controller>> =
+        vec![Box::new(replica_set::ReplicaSets), Box::new(deployment::Deployments)];
+    controllers.spawn(runtime::run(client, seats));
     while controllers.join_next().await.is_some() {}
 }
 

@@ -1,0 +1,107 @@
+//! The kinds that controllers read, each with its cache.
+
+use std::fmt::Debug;
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::Pod;
+use kube_rs::{Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::cache::{Cache, Changed};
+use super::feed::{Delta, feed};
+use super::write::{Action, send};
+use crate::plane::level::key;
+
+/// A kind of object that has a cache.
+pub(crate) trait Kind:
+    Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+    /// Where its objects are.
+    fn cache(cluster: &mut Cluster) -> &mut Cache<Self>;
+    /// One of its changes among those of all kinds.
+    fn change(changed: Changed<Self>) -> Change;
+    /// One of its objects among those of all kinds.
+    fn object(self) -> Object;
+}
+
+macro_rules! kinds {
+    ($($cache:ident: $kind:ident,)*) => {
+        /// Everything the control plane knows of the cluster.
+        #[derive(Debug, Default)]
+        pub(crate) struct Cluster { $(pub $cache: Cache<$kind>,)* }
+
+        /// A change of one object.
+        #[derive(Debug)]
+        pub(crate) enum Change { $($kind(Changed<$kind>),)* }
+
+        /// An object of any of the kinds.
+        #[derive(Debug, Clone, PartialEq)]
+        pub(crate) enum Object { $($kind(Box<$kind>),)* }
+
+        $(impl Kind for $kind {
+            fn cache(cluster: &mut Cluster) -> &mut Cache<Self> {
+                &mut cluster.$cache
+            }
+            fn change(changed: Changed<Self>) -> Change {
+                Change::$kind(changed)
+            }
+            fn object(self) -> Object {
+                Object::$kind(Box::new(self))
+            }
+        })*
+
+        impl Cluster {
+            /// Follows every kind, telling `out`, until that is closed.
+            pub(super) fn follow(client: &Client, out: &mpsc::Sender<Delta>, tasks: &mut JoinSet<()>) {
+                $(tasks.spawn(feed::<$kind>(client.clone(), out.clone()));)*
+            }
+
+            /// Whether every kind was listed.
+            pub(super) fn is_complete(&self) -> bool {
+                $(self.$cache.is_complete())&&*
+            }
+        }
+
+        impl Object {
+            /// Carries out `action` on the object; the answer goes to the cache that had read `lists`
+            /// complete lists.
+            pub(super) async fn send(
+                self,
+                client: &Client,
+                action: Action,
+                cluster: Lists,
+            ) -> Result<(Delta, String), kube_rs::Error> {
+                match self { $(Self::$kind(object) => send(client, action, *object, cluster.$cache).await,)* }
+            }
+
+            #[cfg(test)]
+            pub(super) fn obey(self, action: Action, world: &mut super::testing::World) {
+                match self { $(Self::$kind(object) => world.carry_out(action, *object),)* }
+            }
+
+            /// `kind namespace/name`, for logs.
+            pub(super) fn called(&self) -> String {
+                match self { $(Self::$kind(object) => format!("{} {}", stringify!($kind), key(&**object)),)* }
+            }
+        }
+
+        /// How many complete lists each cache has read.
+        #[derive(Debug, Clone, Copy)]
+        pub(super) struct Lists { $($cache: u64,)* }
+
+        impl Cluster {
+            pub(super) fn lists(&self) -> Lists {
+                Lists { $($cache: self.$cache.lists(),)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    pods: Pod,
+    replica_sets: ReplicaSet,
+    deployments: Deployment,
+}
