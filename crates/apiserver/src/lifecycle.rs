@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::http::Api;
+use crate::http::admit::PRIORITIES;
 use crate::refusal::Refusal;
 use crate::resource::Resource;
 use crate::server::signalled;
@@ -20,11 +21,15 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// The namespaces every cluster has.
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
-/// Makes the namespaces every cluster has.
+/// Makes the namespaces and priority classes every cluster has.
 pub(crate) fn populate(api: &Api) {
     let namespaces = api.builtin("", "namespaces");
     for name in NAMESPACES {
         create(api, &namespaces, "", json!({"metadata": {"name": name}}));
+    }
+    let classes = api.builtin("scheduling.k8s.io", "priorityclasses");
+    for (name, value) in PRIORITIES {
+        create(api, &classes, "", json!({"metadata": {"name": name}, "value": value}));
     }
     furnish(api);
 }

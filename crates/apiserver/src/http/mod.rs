@@ -1,4 +1,5 @@
 //! The API over HTTP: from a request to its answer.
+pub(crate) mod admit;
 mod delete;
 mod page;
 mod read;

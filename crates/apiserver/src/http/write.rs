@@ -151,6 +151,7 @@ impl Api {
     ) -> Result<Value, Refusal> {
         strategy::identify(resource, namespace, &mut value)?;
         strategy::prepare_create(resource, &mut value);
+        self.complete(resource, &mut value)?;
         round.admit(None, &mut value)?;
         let causes = validate::create(resource, &value);
         if !causes.is_empty() {

@@ -2,49 +2,68 @@
 //!
 //! Source: Kubernetes pkg/apis/core/v1/defaults.go and the strategies of pkg/registry/core.
 use base64::Engine;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::{pod, service, workloads};
 use crate::resource::{Resource, Rules};
-
-/// How many seconds a pod stays on a node that fails.
-const EVICTION_SECONDS: u64 = 300;
 
 /// Completes a new object of a kind with rules of its own.
 pub(super) fn complete(resource: &Resource, value: &mut Value) {
-    every(resource, value);
-    let step = NEW.iter().find(|(rules, _)| *rules == resource.rules);
-    if let Some((_, step)) = step {
+    for (_, step) in EVERY.iter().chain(NEW).filter(|(rules, _)| *rules == resource.rules) {
         step(value);
     }
 }
 
 /// Completes an updated object of a kind with rules of its own.
 pub(super) fn complete_update(resource: &Resource, new: &mut Value, old: &Value) {
-    if resource.rules == Rules::Namespace {
-        new["metadata"]["labels"]["kubernetes.io/metadata.name"] = old["metadata"]["name"].clone();
+    for (_, step) in EVERY.iter().filter(|(rules, _)| *rules == resource.rules) {
+        step(new);
     }
-    every(resource, new);
-}
-
-fn every(resource: &Resource, value: &mut Value) {
-    let step = EVERY.iter().find(|(rules, _)| *rules == resource.rules);
-    if let Some((_, step)) = step {
-        step(value);
+    for (_, step) in CHANGED.iter().filter(|(rules, _)| *rules == resource.rules) {
+        step(new, old);
     }
 }
 
 type Step = fn(&mut Value);
+type Change = fn(&mut Value, &Value);
 
-/// What is done to new objects only.
-const NEW: &[(Rules, Step)] = &[(Rules::Namespace, namespace), (Rules::Pod, new_pod)];
+/// What is done to new objects only, last.
+const NEW: &[(Rules, Step)] = &[
+    (Rules::Job, workloads::new_job),
+    (Rules::Namespace, namespace),
+    (Rules::PersistentVolume, |volume| volume["status"] = json!({"phase": "Pending"})),
+    (Rules::PersistentVolumeClaim, |claim| claim["status"] = json!({"phase": "Pending"})),
+    (Rules::Pod, pod::new),
+    (Rules::Service, service::new),
+];
 
 /// What is done to new and changed objects.
 const EVERY: &[(Rules, Step)] = &[
+    (Rules::CronJob, workloads::cron_job),
+    (Rules::DaemonSet, workloads::daemon_set),
+    (Rules::Deployment, workloads::deployment),
+    (Rules::EndpointSlice, endpoint_slice),
+    (Rules::HorizontalPodAutoscaler, autoscaler),
+    (Rules::Job, workloads::job),
+    (Rules::LimitRange, limit_range),
     (Rules::NetworkPolicy, policy_types),
-    (Rules::Node, pod_cidrs),
-    (Rules::Pod, pod),
+    (Rules::Node, node),
+    (Rules::Pod, pod::complete),
+    (Rules::PodTemplate, |object| pod::template(&mut object["template"])),
+    (Rules::ReplicaSet, workloads::replica_set),
+    (Rules::ReplicationController, workloads::replication_controller),
+    (Rules::RoleBinding, role_binding),
     (Rules::Secret, secret),
-    (Rules::Service, service),
+    (Rules::Service, service::complete),
+    (Rules::StatefulSet, workloads::stateful_set),
+];
+
+/// What is done to changed objects only, last: to what, from what.
+const CHANGED: &[(Rules, Change)] = &[
+    (Rules::Namespace, |new, old| {
+        new["metadata"]["labels"]["kubernetes.io/metadata.name"] = old["metadata"]["name"].clone();
+    }),
+    (Rules::Service, service::carry_over),
 ];
 
 fn namespace(value: &mut Value) {
@@ -54,8 +73,12 @@ fn namespace(value: &mut Value) {
     value["status"] = json!({"phase": "Active"});
 }
 
-/// `podCIDR` and the first of `podCIDRs` are one thing.
-fn pod_cidrs(node: &mut Value) {
+/// `podCIDR` and the first of `podCIDRs` are one thing; what a node has it may give.
+fn node(node: &mut Value) {
+    if node["status"]["allocatable"].is_null() && node["status"]["capacity"].is_object() {
+        node["status"]["allocatable"] = node["status"]["capacity"].clone();
+    }
+    drop_nulls(node);
     let Some(spec) = node.get_mut("spec") else { return };
     let first = spec["podCIDR"].clone();
     if first.is_string() && spec["podCIDRs"].as_array().is_none_or(Vec::is_empty) {
@@ -65,106 +88,6 @@ fn pod_cidrs(node: &mut Value) {
     }
     if let Some(fields) = spec.as_object_mut() {
         fields.retain(|_, value| !value.is_null());
-    }
-}
-
-fn new_pod(value: &mut Value) {
-    let spec = &mut value["spec"];
-    if spec["serviceAccountName"].as_str().unwrap_or("").is_empty() {
-        spec["serviceAccountName"] = json!("default");
-    }
-    spec["serviceAccount"] = spec["serviceAccountName"].clone();
-    spec["priority"] = json!(spec["priority"].as_i64().unwrap_or(0));
-    if spec["preemptionPolicy"].is_null() {
-        spec["preemptionPolicy"] = json!("PreemptLowerPriority");
-    }
-    tolerate(spec, "node.kubernetes.io/not-ready");
-    tolerate(spec, "node.kubernetes.io/unreachable");
-    let class = qos_class(spec);
-    value["status"] = json!({"phase": "Pending", "qosClass": class});
-}
-
-/// Adds the toleration of a failing node that every pod gets.
-///
-/// Source: admission plugin `DefaultTolerationSeconds`.
-fn tolerate(spec: &mut Value, key: &str) {
-    let mut tolerations = spec["tolerations"].as_array().cloned().unwrap_or_default();
-    let covers = |toleration: &Value| {
-        let effect = toleration["effect"].as_str().unwrap_or("");
-        let all = toleration["key"].as_str().unwrap_or("").is_empty();
-        (all || toleration["key"] == key) && (effect.is_empty() || effect == "NoExecute")
-    };
-    if !tolerations.iter().any(covers) {
-        tolerations.push(json!({
-            "key": key, "operator": "Exists", "effect": "NoExecute",
-            "tolerationSeconds": EVICTION_SECONDS,
-        }));
-    }
-    spec["tolerations"] = json!(tolerations);
-}
-
-fn pod(value: &mut Value) {
-    let spec = &mut value["spec"];
-    let host_network = spec["hostNetwork"] == true;
-    for list in ["initContainers", "containers", "ephemeralContainers"] {
-        for container in spec[list].as_array_mut().into_iter().flatten() {
-            complete_container(container, host_network);
-        }
-    }
-    // Indexing has made nulls of what is missing.
-    drop_nulls(spec);
-}
-
-fn complete_container(container: &mut Value, host_network: bool) {
-    if container["imagePullPolicy"].as_str().unwrap_or("").is_empty()
-        && let Some(image) = container["image"].as_str()
-    {
-        container["imagePullPolicy"] = json!(pull_policy(image));
-    }
-    for port in container["ports"].as_array_mut().into_iter().flatten() {
-        if host_network && port["hostPort"].as_i64().unwrap_or(0) == 0 {
-            port["hostPort"] = port["containerPort"].clone();
-        }
-        drop_nulls(port);
-    }
-    let limits = container["resources"]["limits"].clone();
-    for (resource, limit) in limits.as_object().into_iter().flatten() {
-        if container["resources"]["requests"][resource].is_null() {
-            container["resources"]["requests"][resource] = limit.clone();
-        }
-    }
-    drop_nulls(&mut container["resources"]);
-    drop_nulls(container);
-}
-
-/// `Always` for an image without a fixed version.
-fn pull_policy(image: &str) -> &'static str {
-    let name = image.rsplit('/').next().unwrap_or(image);
-    let tag = name.split_once(':').map_or("latest", |(_, tag)| tag);
-    if image.contains('@') || tag != "latest" { "IfNotPresent" } else { "Always" }
-}
-
-/// The class that decides who is killed first.
-///
-/// Source: Kubernetes "Pod Quality of Service Classes".
-fn qos_class(spec: &Value) -> &'static str {
-    let lists = ["initContainers", "containers"];
-    let containers: Vec<&Value> =
-        lists.iter().filter_map(|list| spec[list].as_array()).flatten().collect();
-    let counted = |container: &Value, kind: &str| -> usize {
-        let amounts = &container["resources"][kind];
-        ["cpu", "memory"].iter().filter(|resource| !amounts[resource].is_null()).count()
-    };
-    let same = |container: &Value| {
-        let resources = &container["resources"];
-        ["cpu", "memory"].iter().all(|r| resources["limits"][r] == resources["requests"][r])
-    };
-    if containers.iter().all(|c| counted(c, "limits") == 0 && counted(c, "requests") == 0) {
-        "BestEffort"
-    } else if containers.iter().all(|c| counted(c, "limits") == 2 && same(c)) {
-        "Guaranteed"
-    } else {
-        "Burstable"
     }
 }
 
@@ -178,32 +101,87 @@ fn secret(value: &mut Value) {
     }
 }
 
-fn service(value: &mut Value) {
-    let spec = &mut value["spec"];
-    let external = matches!(spec["type"].as_str(), Some("NodePort" | "LoadBalancer"));
-    if external && spec["externalTrafficPolicy"].is_null() {
-        spec["externalTrafficPolicy"] = json!("Cluster");
+/// A port of a slice has a name, if only the empty one.
+///
+/// Source: pkg/apis/discovery/v1 `SetDefaults_EndpointPort`.
+fn endpoint_slice(slice: &mut Value) {
+    for port in slice["ports"].as_array_mut().into_iter().flatten() {
+        if port["name"].is_null() {
+            port["name"] = json!("");
+        }
     }
-    if spec["type"] == "LoadBalancer" && spec["allocateLoadBalancerNodePorts"].is_null() {
-        spec["allocateLoadBalancerNodePorts"] = json!(true);
+    drop_nulls(slice);
+}
+
+/// Users and groups are RBAC's own; so are roles.
+fn role_binding(binding: &mut Value) {
+    const GROUP: &str = "rbac.authorization.k8s.io";
+    let unset = |value: &Value| value.as_str().unwrap_or("").is_empty();
+    if binding["roleRef"].is_object() && unset(&binding["roleRef"]["apiGroup"]) {
+        binding["roleRef"]["apiGroup"] = json!(GROUP);
     }
-    if spec["type"] != "ExternalName" && spec["internalTrafficPolicy"].is_null() {
-        spec["internalTrafficPolicy"] = json!("Cluster");
+    for subject in binding["subjects"].as_array_mut().into_iter().flatten() {
+        let own = matches!(subject["kind"].as_str(), Some("User" | "Group"));
+        if own && unset(&subject["apiGroup"]) {
+            subject["apiGroup"] = json!(GROUP);
+        }
+        drop_nulls(subject);
     }
-    if spec["sessionAffinity"] == "ClientIP"
-        && spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"].is_null()
-    {
-        spec["sessionAffinityConfig"] = json!({"clientIP": {"timeoutSeconds": 10800}});
+    drop_nulls(binding);
+}
+
+/// A container's default is its maximum, its default request the default or the minimum.
+///
+/// Source: pkg/apis/core/v1 `SetDefaults_LimitRangeItem`.
+fn limit_range(range: &mut Value) {
+    for item in range["spec"]["limits"].as_array_mut().into_iter().flatten() {
+        if item["type"] == "Container" {
+            for (to, from) in
+                [("default", "max"), ("defaultRequest", "default"), ("defaultRequest", "min")]
+            {
+                inherit(item, to, from);
+            }
+        }
+        drop_nulls(item);
     }
-    for port in spec["ports"].as_array_mut().into_iter().flatten() {
-        if port["targetPort"].is_null() {
-            port["targetPort"] = port["port"].clone();
+    drop_nulls(range);
+}
+
+/// Copies to one map of quantities what only another has.
+fn inherit(item: &mut Value, to: &str, from: &str) {
+    let source = item[from].as_object().cloned().unwrap_or_default();
+    for (resource, amount) in source {
+        if item[to][&resource].is_null() {
+            item[to][&resource] = amount;
+        }
+    }
+}
+
+/// Without metrics, an autoscaler looks at 80% of the CPU requested; a behavior is whole.
+///
+/// Source: pkg/apis/autoscaling/v2/defaults.go.
+fn autoscaler(value: &mut Value) {
+    let Some(spec) = value.get_mut("spec") else { return };
+    if spec["metrics"].as_array().is_none_or(Vec::is_empty) {
+        let target = json!({"type": "Utilization", "averageUtilization": 80});
+        spec["metrics"] =
+            json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]);
+    }
+    if spec["behavior"].is_object() {
+        let percent = json!({"type": "Percent", "value": 100, "periodSeconds": 15});
+        let pods = json!({"type": "Pods", "value": 4, "periodSeconds": 15});
+        let up = json!({
+            "stabilizationWindowSeconds": 0, "selectPolicy": "Max", "policies": [pods, percent],
+        });
+        let down = json!({"selectPolicy": "Max", "policies": [percent]});
+        for (rules, otherwise) in [("scaleUp", up), ("scaleDown", down)] {
+            let given = spec["behavior"][rules].as_object().cloned().unwrap_or_default();
+            let mut whole = otherwise.as_object().cloned().unwrap_or_else(Map::new);
+            whole.extend(given);
+            spec["behavior"][rules] = Value::Object(whole);
         }
     }
     drop_nulls(spec);
-    if value["status"].is_null() {
-        value["status"] = json!({"loadBalancer": {}});
-    }
 }
 
 /// Without `policyTypes`, a policy is about ingress, and about egress if it has such rules.
@@ -217,7 +195,7 @@ fn policy_types(value: &mut Value) {
     drop_nulls(spec);
 }
 
-fn drop_nulls(value: &mut Value) {
+pub(super) fn drop_nulls(value: &mut Value) {
     if let Some(fields) = value.as_object_mut() {
         fields.retain(|_, value| !value.is_null());
     }

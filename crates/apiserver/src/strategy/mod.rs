@@ -1,6 +1,9 @@
 //! What the server decides about an object before it is stored: its identity, which parts a write
 //! may touch, and defaults.
 mod defaults;
+mod pod;
+mod service;
+mod workloads;
 
 use serde_json::{Map, Value, json};
 
@@ -248,3 +251,6 @@ fn metadata(value: &mut Value) -> Option<&mut Map<String, Value>> {
     let metadata = value.as_object_mut()?.entry("metadata").or_insert_with(|| json!({}));
     metadata.as_object_mut()
 }
+
+#[cfg(test)]
+mod tests;
