@@ -45,8 +45,34 @@ impl Cause {
         Self::new(field, "FieldValueNotFound", format!("Not found: {value}"))
     }
 
+    /// A field holds a value of another type than it must.
+    pub(crate) fn type_invalid(field: impl Into<String>, value: &Value, detail: &str) -> Self {
+        let message = with(&format!("Invalid value: {value}"), detail);
+        Self::new(field, "FieldValueTypeInvalid", message)
+    }
+
+    /// More items than a list or entries than an object may have.
+    pub(crate) fn too_many(field: impl Into<String>, count: u64, limit: u64) -> Self {
+        let plural = if limit == 1 { "" } else { "s" };
+        let message = format!("Too many: {count}: must have at most {limit} item{plural}");
+        Self::new(field, "FieldValueTooMany", message)
+    }
+
+    /// The cause as one of what is at `path`, below which its field was.
+    pub(crate) fn within(mut self, path: &str) -> Self {
+        self.field = match self.field.as_str() {
+            "<nil>" => path.to_owned(),
+            inner => format!("{path}.{inner}"),
+        };
+        self
+    }
+
     /// A value outside a closed set.
-    pub(crate) fn not_supported(field: impl Into<String>, value: &Value, known: &[&str]) -> Self {
+    pub(crate) fn not_supported<W: std::fmt::Display>(
+        field: impl Into<String>,
+        value: &Value,
+        known: &[W],
+    ) -> Self {
         let known: Vec<_> = known.iter().map(|word| format!("\"{word}\"")).collect();
         let message = format!("Unsupported value: {value}: supported values: {}", known.join(", "));
         Self::new(field, "FieldValueNotSupported", message)

@@ -14,6 +14,7 @@ use tracing::debug;
 
 use crate::access::Tokens;
 use crate::admission::{Admission, Hooks};
+use crate::crd;
 use crate::credentials::{self, Credentials};
 use crate::http::Api;
 use crate::lifecycle;
@@ -129,6 +130,7 @@ impl Server {
             tasks.spawn(accept(listener, acceptor, self.api.clone(), stopped.clone()));
         }
         tasks.spawn(lifecycle::run(self.api.clone(), stopped.clone()));
+        tasks.spawn(crd::run(self.api.clone(), stopped.clone()));
         shutdown.await;
         self.api.stop();
         stop.send_replace(true);

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::request::Call;
 use super::write::answer;
 use super::{Answer, Api, respond};
+use crate::crd;
 use crate::lifecycle;
 use crate::refusal::Refusal;
 use crate::resource::{Resource, Rules};
@@ -151,6 +152,9 @@ fn options(call: &Call) -> Result<Value, Refusal> {
 fn plan(resource: &Resource, object: &Object, options: &Value) -> Result<Deleted, Refusal> {
     preconditions(resource, object, options)?;
     let mut value = object.value.clone();
+    if resource.rules == Rules::Definition {
+        crd::definition::mark(&mut value);
+    }
     let grace = grace(resource, &value, options);
     let held = value["metadata"]["finalizers"].as_array().is_some_and(|list| !list.is_empty())
         || value["spec"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());

@@ -9,7 +9,7 @@ mod subresource;
 mod watch;
 mod write;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -35,7 +35,7 @@ pub(crate) struct Api {
     /// The certificate authority, for `kube-root-ca.crt`.
     pub(crate) ca_pem: String,
     pub(crate) admission: Hooks,
-    registry: RwLock<Arc<Registry>>,
+    registry: tokio::sync::watch::Sender<Arc<Registry>>,
     openapi: OpenApi,
     /// Turns true when the server stops, so that watches end.
     stopped: tokio::sync::watch::Sender<bool>,
@@ -50,7 +50,7 @@ impl Api {
             tokens,
             ca_pem,
             admission,
-            registry: RwLock::new(Arc::new(Registry::builtin())),
+            registry: tokio::sync::watch::Sender::new(Arc::new(Registry::builtin())),
             openapi: OpenApi::default(),
             stopped: tokio::sync::watch::Sender::new(false),
         }
@@ -58,7 +58,12 @@ impl Api {
 
     /// The kinds served now.
     pub(crate) fn registry(&self) -> Arc<Registry> {
-        self.registry.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.registry.borrow().clone()
+    }
+
+    /// Serves other kinds from now on; watches of those that are gone or changed end.
+    pub(crate) fn serve_kinds(&self, registry: Registry) {
+        self.registry.send_replace(Arc::new(registry));
     }
 
     /// A kind from the table of built-in ones.
@@ -91,7 +96,8 @@ impl Api {
         let registry = self.registry();
         if parts.method == Method::GET || parts.method == Method::HEAD {
             let accept = request::header(&parts.headers, http::header::ACCEPT);
-            if let Some(answer) = self.openapi.answer(&registry, path, accept) {
+            let known = request::header(&parts.headers, http::header::IF_NONE_MATCH);
+            if let Some(answer) = self.openapi.answer(&registry, path, accept, known) {
                 return Ok(answer);
             }
             if let Some(document) = discovery::document(&registry, path, accept) {
@@ -99,7 +105,10 @@ impl Api {
             }
         }
         let call = Call::parse(&registry, parts, body, user).await?;
-        self.dispatch(call)
+        let resource = call.target.resource.clone();
+        let answer = self.dispatch(call)?;
+        let warning = resource.custom.as_ref().and_then(|custom| custom.warning.clone());
+        Ok(respond::warn(answer, warning.as_slice()))
     }
 
     fn user(&self, headers: &http::HeaderMap) -> Option<User> {

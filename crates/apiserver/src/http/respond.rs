@@ -105,7 +105,7 @@ impl Form {
         metadata: &Value,
     ) -> Bytes {
         let (kind, api_version) = match self {
-            Self::Whole => (format!("{}List", resource.kind), resource.api_version()),
+            Self::Whole => (resource.list_kind(), resource.api_version()),
             Self::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
             Self::Table(include) => {
                 let rows = objects.map(|object| self.row(resource, object, include)).collect();
@@ -154,7 +154,7 @@ impl Form {
 
 /// The object as the store holds it, under the names of the served version.
 fn whole(resource: &Resource, object: &Object) -> Bytes {
-    if resource.renamed.is_empty() {
+    if resource.serves_as_stored(&object.value) {
         return object.json().clone();
     }
     resource.served(object.value.clone()).to_string().into()

@@ -20,7 +20,7 @@ use super::request::Call;
 use super::respond::{self, Form};
 use super::{Answer, Api};
 use crate::refusal::Refusal;
-use crate::resource::Resource;
+use crate::resource::{Registry, Resource};
 use crate::selector::Selector;
 use crate::server::signalled;
 use crate::store::{Change, Cursor, Event, Object};
@@ -50,6 +50,8 @@ struct Watch {
     /// Nothing was sent yet; a table names its columns once.
     first: bool,
     stopped: tokio::sync::watch::Receiver<bool>,
+    /// The kinds served; the watch ends with its kind.
+    kinds: tokio::sync::watch::Receiver<Arc<Registry>>,
     over: bool,
 }
 
@@ -87,6 +89,7 @@ impl Api {
             end: now.checked_add(life).unwrap_or(now + LIFE),
             first: true,
             stopped: self.stopped.subscribe(),
+            kinds: self.registry.subscribe(),
             over: false,
         };
         let frames = stream::unfold(watch, |mut watch| async move {
@@ -134,6 +137,10 @@ impl Watch {
             if !lines.is_empty() {
                 return Some(lines.into());
             }
+            // All is told that happened while there was such a kind.
+            if !self.kinds.borrow_and_update().serves(&self.resource) {
+                return None;
+            }
             tokio::select! {
                 () = self.cursor.moved() => {}
                 () = tokio::time::sleep_until(self.next_bookmark.min(self.end)) => {
@@ -145,6 +152,7 @@ impl Watch {
                     }
                 }
                 () = signalled(&mut self.stopped) => return None,
+                changed = self.kinds.changed() => if changed.is_err() { return None },
             }
         }
     }

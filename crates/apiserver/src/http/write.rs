@@ -21,6 +21,9 @@ use crate::{schema, validate};
 /// succeeded, so the bound is only there for a client that could wait for ever.
 const ATTEMPTS: usize = 64;
 
+/// The patches that objects of custom kinds can take: their lists have no merge keys.
+const FOR_CUSTOM_KINDS: &str = "application/json-patch+json, application/merge-patch+json";
+
 /// How a write ended.
 #[derive(Debug)]
 pub(super) enum Written {
@@ -34,6 +37,9 @@ impl Api {
     /// `POST` to a collection.
     pub(super) fn create(&self, call: &Call) -> Answer {
         let resource = &call.target.resource;
+        if resource.custom.as_ref().is_some_and(|custom| custom.terminating) {
+            return Err(Refusal::method_not_allowed());
+        }
         let (value, warnings) = self.decode(call, call.object()?)?;
         let mut round = self.admission.open(resource);
         let value = self.new_object(resource, &call.target.namespace, value, &mut round)?;
@@ -68,6 +74,9 @@ impl Api {
         let resource = &call.target.resource;
         let (media_type, document) = call.patch()?;
         let patch = Patch::parse(media_type, document)?;
+        if resource.custom.is_some() && matches!(patch, Patch::Strategic(_)) {
+            return Err(Refusal::unsupported_media_type(FOR_CUSTOM_KINDS));
+        }
         let key = Key::new(&call.target.namespace, name);
         let part = Part::of(call.target.subresource);
         let mut warnings = Vec::new();
@@ -106,7 +115,7 @@ impl Api {
         }
         let as_kind =
             format!("{kind} in version \"{}\" cannot be handled as a {kind}", resource.version);
-        let unknown = schema::check(schema::of(resource), &mut value)
+        let unknown = schema::check(resource, &mut value)
             .map_err(|error| Refusal::bad_request(format!("{as_kind}: {error}")))?;
         let unknown: Vec<String> =
             unknown.iter().map(|path| format!("unknown field \"{path}\"")).collect();
@@ -236,6 +245,20 @@ impl Api {
             }
         }
         Err(Refusal::modified(resource, &key.name))
+    }
+
+    /// Changes a part of an object on the server's own behalf.
+    ///
+    /// # Errors
+    /// The refusal if the object is gone, or of the change.
+    pub(crate) fn amend(
+        &self,
+        resource: &Resource,
+        key: &Key,
+        part: Part,
+        change: impl Fn(&Value) -> Value,
+    ) -> Result<(), Refusal> {
+        self.rewrite(resource, key, part, false, |old| Ok(change(old))).map(|_| ())
     }
 
     /// Drops a namespace's own finalizer, which removes it.

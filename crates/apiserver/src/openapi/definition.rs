@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::Dialect;
+use super::{Dialect, custom};
 use crate::resource::Resource;
 use crate::schema::{self, Field, Merge, Struct, Type};
 
@@ -15,12 +15,18 @@ pub(super) fn definitions<'r>(
     let mut definitions = Map::new();
     let mut wanted = BTreeSet::new();
     for resource in resources {
-        let name = schema::full_name(&resource.group, &resource.version, &resource.kind);
-        let Some(of) = schema::of(resource) else { continue };
-        let mut definition = structure(dialect, of, &mut wanted);
-        definition["x-kubernetes-group-version-kind"] = json!([identity(resource, "")]);
+        let name = schema::definition_name(resource);
+        let mut definition = match (&resource.custom, schema::of(resource)) {
+            (Some(custom), _) => {
+                wanted.insert(custom::OBJECT_META.to_owned());
+                custom::schema(dialect, &custom.published)
+            }
+            (None, Some(of)) => structure(dialect, of, &mut wanted),
+            (None, None) => continue,
+        };
+        definition["x-kubernetes-group-version-kind"] = json!([identity(resource, &resource.kind)]);
         let list = list(dialect, resource, &name);
-        definitions.insert(format!("{name}List"), list);
+        definitions.insert(list_name(resource, &name), list);
         definitions.insert(name, definition);
     }
     while let Some(name) = wanted.pop_first() {
@@ -34,12 +40,15 @@ pub(super) fn definitions<'r>(
     definitions
 }
 
+/// The name of the type of a kind's lists.
+pub(super) fn list_name(resource: &Resource, item: &str) -> String {
+    let package = item.strip_suffix(&resource.kind).unwrap_or_default();
+    format!("{package}{}", resource.list_kind())
+}
+
 /// Group, version and kind as the vendor extension names them.
-pub(super) fn identity(resource: &Resource, suffix: &str) -> Value {
-    json!({
-        "group": resource.group, "version": resource.version,
-        "kind": format!("{}{suffix}", resource.kind),
-    })
+pub(super) fn identity(resource: &Resource, kind: &str) -> Value {
+    json!({"group": resource.group, "version": resource.version, "kind": kind})
 }
 
 fn list(dialect: Dialect, resource: &Resource, item: &str) -> Value {
@@ -51,7 +60,7 @@ fn list(dialect: Dialect, resource: &Resource, item: &str) -> Value {
             "metadata": {"type": "object"},
             "items": {"type": "array", "items": dialect.reference(item)},
         },
-        "x-kubernetes-group-version-kind": [identity(resource, "List")],
+        "x-kubernetes-group-version-kind": [identity(resource, &resource.list_kind())],
     })
 }
 
@@ -130,6 +139,11 @@ fn of_type(dialect: Dialect, of: &Type, wanted: &mut BTreeSet<String>) -> Value 
         Type::Named(name) => {
             wanted.insert(name.clone());
             dialect.reference(name)
+        }
+        // Neither dialect can say "or a boolean" of a reference; Kubernetes says nothing either.
+        Type::OrBoolean(inner) => {
+            of_type(dialect, inner, wanted);
+            json!({})
         }
         Type::Map(inner) => {
             json!({"type": "object", "additionalProperties": of_type(dialect, inner, wanted)})

@@ -157,6 +157,7 @@ fn schema(schema: &Value) -> Message {
     let mut out = Message::default();
     out.text(1, &schema["$ref"]);
     out.text(2, &schema["format"]);
+    out.text(4, &schema["description"]);
     out.texts(19, &schema["required"]);
     if let Some(inner) = schema.get("additionalProperties") {
         let mut item = Message::default();

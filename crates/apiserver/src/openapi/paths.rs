@@ -2,7 +2,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Dialect;
-use super::definition::identity;
+use super::definition::{identity, list_name};
 use crate::resource::{Resource, Rules, Subresource};
 use crate::schema;
 
@@ -106,16 +106,18 @@ impl Operations<'_> {
     }
 
     fn operation(&self, (method, action, query): Verb) -> Value {
-        let suffix = if action == "list" { "List" } else { "" };
-        let Resource { group, version, kind, .. } = self.resource;
-        let name = schema::full_name(group, version, kind);
-        let answer = self.dialect.reference(&format!("{name}{suffix}"));
+        let name = schema::definition_name(self.resource);
+        let answer = match action {
+            "list" => list_name(self.resource, &name),
+            _ => name.clone(),
+        };
+        let answer = self.dialect.reference(&answer);
         let mut parameters: Vec<Value> =
             query.iter().map(|name| self.parameter(name, "query")).collect();
         let mut operation = json!({
             "responses": {"200": self.content("schema", &answer, &["application/json"], "OK")},
             "x-kubernetes-action": action,
-            "x-kubernetes-group-version-kind": identity(self.resource, ""),
+            "x-kubernetes-group-version-kind": identity(self.resource, &self.resource.kind),
         });
         let takes: &[&str] = match method {
             "post" | "put" => &["application/json"],

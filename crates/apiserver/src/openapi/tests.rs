@@ -13,8 +13,8 @@ fn references(value: &Value, found: &mut Vec<String>) {
 fn every_reference_leads_to_a_definition() {
     let registry = Registry::builtin();
     let mut documents = vec![v2(&registry)];
-    for body in v3(&registry).values() {
-        documents.push(serde_json::from_slice(body).unwrap());
+    for document in v3(&registry).values() {
+        documents.push(serde_json::from_slice(&document.body).unwrap());
     }
     for document in documents {
         let mut found = Vec::new();

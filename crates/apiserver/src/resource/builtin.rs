@@ -140,6 +140,12 @@ fn cluster() -> Vec<Resource> {
         kind("admissionregistration.k8s.io", of, plural).category("api-extensions")
     };
     vec![
+        kind("apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions")
+            .short("crd")
+            .short("crds")
+            .category("api-extensions")
+            .rules(Rules::Definition)
+            .status(),
         kind("coordination.k8s.io", "Lease", "leases").namespaced().rules(Rules::Lease),
         kind("events.k8s.io", "Event", "events")
             .namespaced()
@@ -210,6 +216,7 @@ fn kind(group: &str, kind: &str, plural: &str) -> Resource {
         rules: Rules::Plain,
         renamed: &[],
         shelf: shelf.into(),
+        custom: None,
     }
 }
 

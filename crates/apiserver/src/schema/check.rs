@@ -9,10 +9,19 @@ use crate::time;
 ///
 /// # Errors
 /// A sentence about the first field of a wrong type.
-pub(crate) fn check(of: Option<&Struct>, value: &mut Value) -> Result<Vec<String>, String> {
+pub(super) fn check(of: Option<&Struct>, value: &mut Value) -> Result<Vec<String>, String> {
+    check_below(of, value, "")
+}
+
+/// As [`check`], of a part of an object at `path`.
+pub(super) fn check_below(
+    of: Option<&Struct>,
+    value: &mut Value,
+    path: &str,
+) -> Result<Vec<String>, String> {
     let mut unknown = Vec::new();
     if let (Some(of), Some(fields)) = (of, value.as_object_mut()) {
-        check_fields(of, fields, "", &mut unknown)?;
+        check_fields(of, fields, path, &mut unknown)?;
     }
     Ok(unknown)
 }
@@ -71,6 +80,8 @@ fn check_value(
             }
             None => false,
         },
+        Type::OrBoolean(_) if value.is_boolean() => true,
+        Type::OrBoolean(inner) => return check_value(inner, value, path, unknown),
         Type::List(inner, _) => match value.as_array_mut() {
             Some(items) => {
                 for (n, item) in items.iter_mut().enumerate() {
@@ -119,6 +130,7 @@ fn expected(of: &Type) -> String {
         Type::Boolean => "bool".to_owned(),
         Type::IntOrString => "integer or string".to_owned(),
         Type::Named(name) => name.rsplit('.').next().unwrap_or(name).to_owned(),
+        Type::OrBoolean(inner) => format!("{} or bool", expected(inner)),
         Type::Map(inner) => format!("map of {}", expected(inner)),
         Type::List(inner, _) => format!("list of {}", expected(inner)),
     }

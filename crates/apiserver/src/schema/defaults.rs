@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use super::{Struct, Type};
 
 /// Sets every missing field that has a default, at any depth of what is there.
-pub(crate) fn fill(of: Option<&Struct>, value: &mut Value) {
+pub(super) fn fill(of: Option<&Struct>, value: &mut Value) {
     if let (Some(of), Some(fields)) = (of, value.as_object_mut()) {
         fill_fields(of, fields);
     }
@@ -39,7 +39,7 @@ fn fill_value(of: &Type, value: &mut Value) {
     }
     if let Some(items) = value.as_array_mut() {
         items.iter_mut().for_each(|item| fill_value(inner, item));
-    } else if let Some(entries) = value.as_object_mut() {
+    } else if let (Type::Map(_), Some(entries)) = (of, value.as_object_mut()) {
         entries.values_mut().for_each(|entry| fill_value(inner, entry));
     }
 }

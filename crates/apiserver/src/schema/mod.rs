@@ -31,8 +31,13 @@
 //!
 //! `...F` stands for the fields of type `F`; with a number, for a message of them.
 //!
+//! `T|bool` is a `T`, or a yes or no.
+//!
 //! Where Kubernetes pairs the items of an atomic list in strategic merges (`PodStatus.hostIPs`,
 //! `JobStatus.conditions`), the text says `merge`.
+//!
+//! Custom kinds have no such text: their schema is part of the [`Resource`]. The functions here
+//! take a resource and know which of the two it has.
 mod check;
 mod defaults;
 mod parse;
@@ -43,10 +48,8 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
-pub(crate) use check::check;
-pub(crate) use defaults::fill;
-pub(crate) use rules::causes;
-
+use crate::crd;
+use crate::refusal::Cause;
 use crate::resource::Resource;
 
 /// The type of a field.
@@ -70,6 +73,8 @@ pub(crate) enum Type {
     Named(String),
     Map(Box<Type>),
     List(Box<Type>, Merge),
+    /// The type, or a boolean.
+    OrBoolean(Box<Type>),
 }
 
 /// What tells the items of a list apart.
@@ -132,6 +137,7 @@ static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
         include_str!("text/networking.schema"),
         include_str!("text/access.schema"),
         include_str!("text/cluster.schema"),
+        include_str!("text/apiextensions.schema"),
     ])
 });
 
@@ -151,8 +157,52 @@ pub(crate) fn stored(resource: &Resource) -> Option<&'static Struct> {
     CATALOG.structs.get(&full_name(group, &resource.version, &resource.kind))
 }
 
+/// Holds an object as served against its kind: drops unknown fields and returns their paths.
+///
+/// # Errors
+/// A sentence about the first field of a wrong type.
+pub(crate) fn check(resource: &Resource, value: &mut Value) -> Result<Vec<String>, String> {
+    let Some(custom) = &resource.custom else { return check::check(of(resource), value) };
+    let mut unknown = Vec::new();
+    if let Some(metadata) = value.get_mut("metadata") {
+        let of = CATALOG.structs.get("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
+        unknown = check::check_below(of, metadata, "metadata")?;
+    }
+    unknown.extend(crd::prune(&custom.schema, value));
+    Ok(unknown)
+}
+
+/// Sets the missing fields of a stored object that have a default.
+pub(crate) fn fill(resource: &Resource, value: &mut Value) {
+    match &resource.custom {
+        Some(custom) => crd::fill(&custom.schema, value),
+        None => defaults::fill(stored(resource), value),
+    }
+}
+
+/// What a stored object breaks of its kind's schema; `old` is what it replaces.
+pub(crate) fn causes(resource: &Resource, value: &Value, old: Option<&Value>) -> Vec<Cause> {
+    match &resource.custom {
+        Some(custom) => crd::causes(custom, value, old),
+        None => rules::causes(stored(resource), value, ""),
+    }
+}
+
 /// The name Kubernetes' OpenAPI gives a kind.
+pub(crate) fn definition_name(resource: &Resource) -> String {
+    let Resource { group, version, kind, .. } = resource;
+    if resource.custom.is_none() {
+        return full_name(group, version, kind);
+    }
+    let domain: Vec<&str> = group.rsplit('.').collect();
+    format!("{}.{version}.{kind}", domain.join("."))
+}
+
+/// The name Kubernetes' OpenAPI gives a built-in kind.
 pub(crate) fn full_name(group: &str, version: &str, kind: &str) -> String {
+    if group == "apiextensions.k8s.io" {
+        return format!("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.{version}.{kind}");
+    }
     let group = if group.is_empty() { "core" } else { group };
     let group = group.split('.').next().unwrap_or(group);
     format!("io.k8s.api.{group}.{version}.{kind}")
@@ -168,7 +218,7 @@ impl Type {
     /// What a list or map holds, or the type itself.
     pub(crate) fn inner(&self) -> &Self {
         match self {
-            Self::List(inner, _) | Self::Map(inner) => inner,
+            Self::List(inner, _) | Self::Map(inner) | Self::OrBoolean(inner) => inner,
             Self::Any
             | Self::String
             | Self::Bytes

@@ -123,6 +123,9 @@ fn of(word: &str) -> Type {
     if let Some(value) = inside('{', '}') {
         return Type::Map(Box::new(value));
     }
+    if let Some(inner) = word.strip_suffix("|bool") {
+        return Type::OrBoolean(Box::new(of(inner)));
+    }
     match word {
         "any" => Type::Any,
         "string" => Type::String,
@@ -158,7 +161,7 @@ fn expand(structs: &mut BTreeMap<String, Struct>) {
 }
 
 fn resolve(of: &mut Type, package: &str, names: &[String]) {
-    if let Type::Map(inner) | Type::List(inner, _) = of {
+    if let Type::Map(inner) | Type::List(inner, _) | Type::OrBoolean(inner) = of {
         resolve(inner, package, names);
     } else if let Type::Named(name) = of {
         *name = find(name, package, |full| names.iter().any(|known| known == full));

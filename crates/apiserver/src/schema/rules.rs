@@ -5,7 +5,7 @@ use super::{Field, Merge, Struct, Type};
 use crate::refusal::Cause;
 
 /// What `value` breaks, below `path`.
-pub(crate) fn causes(of: Option<&Struct>, value: &Value, path: &str) -> Vec<Cause> {
+pub(super) fn causes(of: Option<&Struct>, value: &Value, path: &str) -> Vec<Cause> {
     let mut found = Vec::new();
     if let Some(of) = of {
         visit(of, value, path, &mut found);

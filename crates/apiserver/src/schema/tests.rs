@@ -22,7 +22,7 @@ fn unknown_fields_go_and_are_named() {
         "spec": {"containers": [{"name": "a", "imge": "x", "ports": null}], "nope": 1},
         "status": {"podIPs": [{"ip": "1.2.3.4", "x": 0}]},
     });
-    let unknown = check(pods, &mut pod).unwrap();
+    let unknown = check::check(pods, &mut pod).unwrap();
     assert_eq!(unknown, ["spec.nope", "spec.containers[0].imge", "status.podIPs[0].x"]);
     assert_eq!(pod["spec"], json!({"containers": [{"name": "a"}]}));
 }
@@ -39,7 +39,7 @@ fn a_wrong_type_is_refused_with_its_path() {
         (json!({"metadata": {"creationTimestamp": "now"}}), "of type RFC 3339 time"),
     ];
     for (mut pod, expected) in cases {
-        let error = check(pods, &mut pod).unwrap_err();
+        let error = check::check(pods, &mut pod).unwrap_err();
         assert!(error.ends_with(expected), "{error}");
     }
 }
@@ -50,7 +50,7 @@ fn defaults_reach_into_lists() {
     let pods = of(registry.get("", "v1", "pods").unwrap());
     let mut pod =
         json!({"spec": {"containers": [{"name": "a", "ports": [{"containerPort": 80}]}]}});
-    fill(pods, &mut pod);
+    defaults::fill(pods, &mut pod);
     assert_eq!(pod["spec"]["restartPolicy"], "Always");
     assert_eq!(pod["spec"]["containers"][0]["ports"][0]["protocol"], "TCP");
 }

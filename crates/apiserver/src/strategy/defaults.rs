@@ -5,6 +5,7 @@ use base64::Engine;
 use serde_json::{Map, Value, json};
 
 use super::{pod, service, workloads};
+use crate::crd;
 use crate::resource::{Resource, Rules};
 
 /// Completes a new object of a kind with rules of its own.
@@ -41,6 +42,7 @@ const NEW: &[(Rules, Step)] = &[
 const EVERY: &[(Rules, Step)] = &[
     (Rules::CronJob, workloads::cron_job),
     (Rules::DaemonSet, workloads::daemon_set),
+    (Rules::Definition, crd::definition::complete),
     (Rules::Deployment, workloads::deployment),
     (Rules::EndpointSlice, endpoint_slice),
     (Rules::HorizontalPodAutoscaler, autoscaler),

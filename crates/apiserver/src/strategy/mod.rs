@@ -106,7 +106,7 @@ pub(crate) fn prepare_create(resource: &Resource, value: &mut Value) {
     {
         fields.remove("status");
     }
-    schema::fill(schema::stored(resource), value);
+    schema::fill(resource, value);
     defaults::complete(resource, value);
 }
 
@@ -156,7 +156,7 @@ pub(crate) fn prepare_update(resource: &Resource, part: Part, new: &mut Value, o
             keep(metadata, kept, &["ownerReferences", "finalizers"]);
         }
     }
-    schema::fill(schema::stored(resource), new);
+    schema::fill(resource, new);
     restrict(resource, part, new, old);
     defaults::complete_update(resource, new, old);
     if COUNTED.contains(&resource.rules) && wanted(resource, new) != wanted(resource, old) {
@@ -212,7 +212,9 @@ const COUNTED: &[Rules] = &[
     Rules::AdmissionPolicy,
     Rules::AdmissionPolicyBinding,
     Rules::CronJob,
+    Rules::Custom,
     Rules::DaemonSet,
+    Rules::Definition,
     Rules::Deployment,
     Rules::EndpointSlice,
     Rules::Ingress,
@@ -236,7 +238,10 @@ fn wanted(resource: &Resource, value: &Value) -> Value {
     let mut wanted = value.clone();
     if let Some(fields) = wanted.as_object_mut() {
         fields.remove("metadata");
-        fields.remove("status");
+        // Without the subresource, the status of a custom kind is as wanted as the rest.
+        if resource.rules != Rules::Custom || resource.has(Subresource::Status) {
+            fields.remove("status");
+        }
     }
     if resource.rules == Rules::Deployment {
         wanted["annotations"] = value["metadata"]["annotations"].clone();

@@ -263,6 +263,12 @@ pub(super) fn ingress(object: &Value) -> Vec<Value> {
     ]
 }
 
+pub(super) const DEFINITION: &[Column] = &[NAME, ("Created At", "date", false)];
+
+pub(super) fn definition(object: &Value) -> Vec<Value> {
+    vec![name(object), object["metadata"]["creationTimestamp"].clone()]
+}
+
 pub(super) const INGRESS_CLASS: &[Column] =
     &[NAME, ("Controller", TEXT, false), ("Parameters", TEXT, false), AGE];
 

@@ -25,12 +25,18 @@ pub(crate) fn columns(resource: &Resource) -> Vec<Value> {
             "priority": i32::from(*wide),
         })
     };
-    layout(resource).0.iter().map(column).collect()
+    match &resource.custom {
+        Some(custom) => custom.columns.headings(),
+        None => layout(resource).0.iter().map(column).collect(),
+    }
 }
 
 /// The cells of one object, as many as its kind has columns.
 pub(crate) fn cells(resource: &Resource, object: &Value) -> Vec<Value> {
-    layout(resource).1(object)
+    match &resource.custom {
+        Some(custom) => custom.columns.cells(object),
+        None => layout(resource).1(object),
+    }
 }
 
 /// A kind's columns, and the function that fills them.
@@ -43,6 +49,7 @@ fn layout(resource: &Resource) -> Layout {
 
 const LAYOUTS: &[(Rules, Layout)] = &[
     (Rules::ConfigMap, (cluster::CONFIG_MAP, cluster::config_map)),
+    (Rules::Definition, (cluster::DEFINITION, cluster::definition)),
     (Rules::EndpointSlice, (cluster::ENDPOINT_SLICE, cluster::endpoint_slice)),
     (Rules::Endpoints, (cluster::ENDPOINTS, cluster::endpoints)),
     (Rules::Event, (cluster::EVENT, cluster::event)),
@@ -71,7 +78,7 @@ fn age(object: &Value) -> Value {
 }
 
 /// How long ago a time stamp was.
-fn since(stamp: &Value) -> String {
+pub(crate) fn since(stamp: &Value) -> String {
     let then = stamp.as_str().and_then(time::parse_rfc3339);
     then.map_or_else(
         || "<unknown>".to_owned(),

@@ -7,6 +7,7 @@ mod update;
 
 use serde_json::Value;
 
+use crate::crd;
 use crate::refusal::Cause;
 use crate::resource::{Resource, Rules};
 use crate::schema;
@@ -15,7 +16,7 @@ use crate::strategy::Part;
 /// What is wrong with a new object.
 pub(crate) fn create(resource: &Resource, value: &Value) -> Vec<Cause> {
     let mut causes = meta::causes(resource, value);
-    causes.extend(schema::causes(schema::stored(resource), value, ""));
+    causes.extend(schema::causes(resource, value, None));
     causes.extend(of_kind(resource, value));
     causes
 }
@@ -26,12 +27,12 @@ pub(crate) fn update(resource: &Resource, part: Part, new: &Value, old: &Value) 
     causes.extend(meta::update_causes(new, old));
     match part {
         Part::Main => {
-            causes.extend(schema::causes(schema::stored(resource), new, ""));
+            causes.extend(schema::causes(resource, new, Some(old)));
             causes.extend(of_kind(resource, new));
             causes.extend(update::causes(resource, new, old));
         }
         Part::Status => {
-            causes.extend(schema::causes(schema::stored(resource), new, ""));
+            causes.extend(schema::causes(resource, new, Some(old)));
         }
         // What these may write, the server has written itself or taken from a list.
         Part::Binding | Part::Finalizers => {}
@@ -44,6 +45,7 @@ type Check = fn(&Value) -> Vec<Cause>;
 
 const CHECKS: &[(Rules, Check)] = &[
     (Rules::ConfigMap, objects::keys),
+    (Rules::Definition, crd::definition::causes),
     (Rules::EndpointSlice, objects::endpoint_slice),
     (Rules::Pod, |pod| pod::causes(&pod["spec"])),
     (Rules::Secret, objects::keys),

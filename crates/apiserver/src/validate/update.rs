@@ -1,6 +1,7 @@
 //! What an update may not change.
 use serde_json::Value;
 
+use crate::crd;
 use crate::refusal::Cause;
 use crate::resource::{Resource, Rules};
 
@@ -15,6 +16,7 @@ type Check = fn(&Value, &Value) -> Vec<Cause>;
 
 const CHECKS: &[(Rules, Check)] = &[
     (Rules::ConfigMap, immutable_content),
+    (Rules::Definition, crd::definition::update_causes),
     (Rules::EndpointSlice, |new, old| unchanged("addressType", new, old)),
     (Rules::Node, |new, old| node(&new["spec"], &old["spec"])),
     (Rules::Pod, |new, old| pod(&new["spec"], &old["spec"])),

@@ -1,0 +1,115 @@
+//! Custom kinds: CustomResourceDefinitions, what they define, and the objects of such kinds.
+//!
+//! `definition/` says what is wrong with a definition, [`settle`] decides which of them are
+//! served, and [`resources`] turns one into kinds of the registry. An object of such a kind is
+//! pruned, completed and validated by its [`Structural`] schema.
+mod columns;
+mod correlate;
+pub(crate) mod definition;
+mod fill;
+mod format;
+mod lists;
+mod path;
+mod pattern;
+mod prune;
+mod settle;
+mod structural;
+mod validate;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+pub(crate) use columns::Columns;
+pub(crate) use fill::fill;
+pub(crate) use prune::prune;
+pub(crate) use settle::{Origin, run};
+pub(crate) use structural::{Structural, entries, words};
+
+use crate::refusal::Cause;
+use crate::resource::{Resource, Rules, Scope, Subresource};
+
+/// The finalizer that keeps a definition until its objects are gone.
+pub(crate) const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+
+/// What one version of a custom kind has beyond its names.
+#[derive(Debug)]
+pub(crate) struct Custom {
+    pub(crate) schema: Structural,
+    /// The schema as the definition has it, for those who publish it.
+    pub(crate) published: Value,
+    pub(crate) list_kind: String,
+    pub(crate) columns: Columns,
+    /// What the objects' `apiVersion` is in the store.
+    pub(crate) stored_as: String,
+    /// Whether clients may use this version; the stored one may be kept from them.
+    pub(crate) served: bool,
+    /// What clients of a deprecated version are told.
+    pub(crate) warning: Option<String>,
+    /// No objects may be added: the definition is being deleted.
+    pub(crate) terminating: bool,
+}
+
+/// The kinds of an accepted definition: one for each of its versions.
+pub(crate) fn resources(definition: &Value) -> Vec<Resource> {
+    let versions = definition["spec"]["versions"].as_array().map_or(&[][..], Vec::as_slice);
+    versions.iter().map(|version| resource(definition, version)).collect()
+}
+
+fn resource(definition: &Value, version: &Value) -> Resource {
+    let spec = &definition["spec"];
+    let names = &definition["status"]["acceptedNames"];
+    let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
+    let (group, plural) = (text(&spec["group"]), text(&names["plural"]));
+    let stored = definition::storage_version(definition).unwrap_or("");
+    let subresources = version["subresources"]["status"].is_object().then_some(Subresource::Status);
+    let published = version["schema"]["openAPIV3Schema"].clone();
+    Resource {
+        version: text(&version["name"]),
+        kind: text(&names["kind"]),
+        singular: text(&names["singular"]),
+        short_names: words(&names["shortNames"]),
+        categories: words(&names["categories"]),
+        scope: if spec["scope"] == "Namespaced" { Scope::Namespaced } else { Scope::Cluster },
+        subresources: subresources.into_iter().collect(),
+        rules: Rules::Custom,
+        renamed: &[],
+        shelf: format!("{plural}.{group}").into(),
+        custom: Some(Arc::new(Custom {
+            schema: Structural::read(&published),
+            published,
+            list_kind: text(&names["listKind"]),
+            columns: Columns::read(&version["additionalPrinterColumns"]),
+            stored_as: format!("{group}/{stored}"),
+            served: version["served"] == true,
+            warning: warning(definition, version),
+            terminating: !definition["metadata"]["deletionTimestamp"].is_null(),
+        })),
+        group,
+        plural,
+    }
+}
+
+/// What clients of a deprecated version are told.
+fn warning(definition: &Value, version: &Value) -> Option<String> {
+    if version["deprecated"] != true {
+        return None;
+    }
+    let given = version["deprecationWarning"].as_str().map(str::to_owned);
+    given.or_else(|| {
+        let (spec, names) = (&definition["spec"], &definition["status"]["acceptedNames"]);
+        let group = spec["group"].as_str()?;
+        let kind = names["kind"].as_str()?;
+        Some(format!("{group}/{} {kind} is deprecated", version["name"].as_str()?))
+    })
+}
+
+/// What is wrong with an object of a custom kind; `old` is what it replaces.
+pub(crate) fn causes(custom: &Custom, value: &Value, old: Option<&Value>) -> Vec<Cause> {
+    let mut causes = validate::causes(&custom.schema, value, old);
+    let doubled_before = old.is_some_and(|old| !lists::causes(&custom.schema, old).is_empty());
+    if !doubled_before {
+        causes.extend(lists::causes(&custom.schema, value));
+    }
+    causes
+}
