@@ -38,7 +38,13 @@ fn settle(api: &Api) {
     for (key, _) in all(api) {
         // Each sees what the ones before were given.
         let others = all(api);
-        note(api, &key, |definition| accept(definition, &others));
+        let Some(now) = others.iter().find(|(other, _)| *other == key) else { continue };
+        // Definitions are large; most passes change nothing about most of them.
+        let mut seen = essence(&now.1.value);
+        accept(&mut seen, &others);
+        if seen["status"] != now.1.value["status"] {
+            note(api, &key, |definition| accept(definition, &others));
+        }
     }
     publish(api);
     for (key, definition) in all(api) {
@@ -46,6 +52,16 @@ fn settle(api: &Api) {
             remove_objects(api, &key, &definition.value);
         }
     }
+}
+
+/// The parts of a definition that decide what becomes of it.
+fn essence(definition: &Value) -> Value {
+    let spec = &definition["spec"];
+    json!({
+        "metadata": definition["metadata"],
+        "spec": {"group": spec["group"], "names": spec["names"]},
+        "status": definition["status"],
+    })
 }
 
 type Definitions = Vec<(Key, Arc<Object>)>;

@@ -6,7 +6,7 @@ use super::definition::{identity, list_name};
 use crate::resource::{Resource, Rules, Subresource};
 use crate::schema;
 
-/// The media types of patches.
+/// The media types of patches; the last only where lists have merge keys, in built-in kinds.
 const PATCHES: [&str; 3] = [
     "application/json-patch+json",
     "application/merge-patch+json",
@@ -121,6 +121,7 @@ impl Operations<'_> {
         });
         let takes: &[&str] = match method {
             "post" | "put" => &["application/json"],
+            "patch" if self.resource.custom.is_some() => &PATCHES[..PATCHES.len() - 1],
             "patch" => &PATCHES,
             _ => &[],
         };

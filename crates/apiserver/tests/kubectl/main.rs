@@ -9,6 +9,7 @@ use seaway_apiserver::{Admission, Options, Server};
 use tokio::sync::oneshot;
 
 mod admission;
+mod custom;
 mod kinds;
 mod objects;
 mod pods;
