@@ -52,6 +52,17 @@ pub(crate) enum Additional {
     Of(Box<Structural>),
 }
 
+impl Additional {
+    fn read(schema: &Value) -> Option<Self> {
+        match schema.as_bool() {
+            Some(true) => Some(Self::Anything),
+            Some(false) => Some(Self::Nothing),
+            None if schema.is_object() => Some(Self::Of(Box::new(Structural::read(schema)))),
+            None => None,
+        }
+    }
+}
+
 /// The limits of one value beyond its type.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Limits {
@@ -113,12 +124,7 @@ impl Structural {
             properties: entries(&schema["properties"])
                 .map(|(name, schema)| (name.clone(), Self::read(schema)))
                 .collect(),
-            additional: match &schema["additionalProperties"] {
-                Value::Bool(true) => Some(Additional::Anything),
-                Value::Bool(false) => Some(Additional::Nothing),
-                inner @ Value::Object(_) => Some(Additional::Of(Box::new(Self::read(inner)))),
-                _ => None,
-            },
+            additional: Additional::read(&schema["additionalProperties"]),
             items: schema["items"].is_object().then(|| Box::new(Self::read(&schema["items"]))),
             preserves: flag("x-kubernetes-preserve-unknown-fields"),
             embedded: flag("x-kubernetes-embedded-resource"),

@@ -56,11 +56,12 @@ fn visit(schema: &Structural, value: &Value, old: Option<&Value>, path: &str) ->
             Value::String(text) => strings(schema, text, path, &mut out),
             Value::Number(_) if fits => numbers(schema, value, path, &mut out),
             Value::Array(items) => lists(schema, items, old, path, &mut out),
-            _ => {}
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {}
         }
     }
     let allowed = &schema.limits.allowed;
-    if !allowed.is_empty() && !(value.is_null() && schema.nullable) {
+    let excused = allowed.is_empty() || (value.is_null() && schema.nullable);
+    if !excused {
         let good = allowed.iter().any(|one| same(one, value));
         out.add((!good).then(|| Cause::not_supported(name(path), value, &shown(allowed))));
     }

@@ -148,9 +148,15 @@ fn map_type(schema: &Value, path: &str, found: &mut Vec<Cause>) {
 
 fn of_type(schema: &Value, path: &str, detail: &str) -> Cause {
     let path = format!("{path}.type");
-    match &schema["type"] {
-        Value::Null => Cause::required(path, detail),
-        given => Cause::invalid(path, given, detail),
+    unset_or_wrong(path, &schema["type"], detail)
+}
+
+/// A value that must be another, or must be there.
+fn unset_or_wrong(path: String, given: &Value, detail: &str) -> Cause {
+    if given.is_null() {
+        Cause::required(path, detail)
+    } else {
+        Cause::invalid(path, given, detail)
     }
 }
 
@@ -192,10 +198,7 @@ fn list_keys(schema: &Value, path: &str, found: &mut Vec<Cause>) {
     if !keys.is_empty() && *list_type != "map" {
         let path = format!("{path}.x-kubernetes-list-type");
         let detail = "must be map if x-kubernetes-list-map-keys is non-empty";
-        found.push(match list_type {
-            Value::Null => Cause::required(path, detail),
-            given => Cause::invalid(path, given, detail),
-        });
+        found.push(unset_or_wrong(path, list_type, detail));
     }
     if *list_type != "map" {
         return;

@@ -12,7 +12,7 @@ use serde::de::{
     Visitor,
 };
 
-use crate::resource::Registry;
+use crate::resource::{Registry, Rules};
 use crate::schema;
 
 /// Offers every field of a struct, one item of a list and one entry of a map.
@@ -148,7 +148,7 @@ fn keeps<K: Kind + DeserializeOwned + serde::Serialize>(claims: &mut Vec<String>
     };
     assert!(of.is_some(), "{} is not described", K::KIND);
     let mut decoded = whole.clone();
-    match schema::check(of, &mut decoded) {
+    match schema::check::check(of, &mut decoded) {
         Ok(unknown) => claims.extend(unknown.iter().map(|field| format!("{}.{field}", K::KIND))),
         Err(error) => claims.push(format!("{}: {error}", K::KIND)),
     }
@@ -204,6 +204,8 @@ fn every_field_of_every_kind_survives_decoding() {
         authentication::v1::TokenRequest,
     );
     assert_eq!(claims, Vec::<String>::new());
-    assert_eq!(core + groups, Registry::builtin().iter().count(), "a kind is not looked at");
+    // A definition's schema holds schemas: what never runs out of input would never end.
+    let finite = Registry::builtin().iter().filter(|kind| kind.rules != Rules::Definition).count();
+    assert_eq!(core + groups, finite, "a kind is not looked at");
     assert_eq!(taken, 4);
 }
