@@ -6,7 +6,7 @@ use crate::resource::Registry;
 fn created(group: &str, version: &str, plural: &str, mut value: Value) -> Value {
     let registry = Registry::builtin();
     let resource = registry.get(group, version, plural).unwrap();
-    schema::check(schema::of(resource), &mut value).unwrap();
+    schema::check(resource, &mut value).unwrap();
     identify(resource, "default", &mut value).unwrap();
     prepare_create(resource, &mut value);
     value
