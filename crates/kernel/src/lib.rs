@@ -14,3 +14,4 @@ pub mod place;
 pub mod process;
 pub mod socket;
 pub mod sysctl;
+pub mod terminal;

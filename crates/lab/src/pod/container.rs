@@ -1,20 +1,20 @@
-//! Starting a container inside a sandbox, and learning how it ends.
+//! Starting a container inside a sandbox or a process beside a container, and learning how it ends.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as StdStream;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
-use tokio::net::unix::pipe::Receiver;
+use nix::sched::{CloneFlags, setns, unshare};
 
 use super::init;
 use super::launch::Launch;
-use super::log::Log;
-use super::sandbox::Sandbox;
+use super::sandbox::{self, Sandbox};
+use super::stdio::{Streams, Theirs};
 use crate::children::{Child, Children};
 
 /// Why a container did not start.
@@ -28,49 +28,92 @@ pub(crate) enum NotStarted {
     Refused(String),
 }
 
-/// Starts what `launch` describes inside `sandbox`, with its output in the file at `log`. `program`
-/// is this binary. The child is for the caller to wait for.
+/// Where a process is started.
+#[derive(Clone, Copy)]
+pub(crate) enum Place<'a> {
+    /// As a container of its own.
+    Sandbox(&'a Sandbox),
+    /// Beside the process that this descriptor names, in all its namespaces.
+    Beside(&'a Arc<OwnedFd>),
+}
+
+/// Starts what `launch` describes at `place`; without `has_stdin` it reads nothing. `program` is this
+/// binary. The child is for the caller to wait for.
 ///
 /// # Errors
 /// See [`NotStarted`]; nothing runs then.
 pub(crate) async fn start(
-    sandbox: &Sandbox,
+    place: Place<'_>,
     (children, program): (&Children, &Path),
     launch: &Launch,
-    log: &Path,
-) -> Result<Child, NotStarted> {
-    let log = Log::create(log)?;
-    let (ours, theirs) = StdStream::pair()?;
-    ours.set_nonblocking(true)?;
-    let (program, children) = (PathBuf::from(program), children.clone());
+    has_stdin: bool,
+) -> Result<(Child, Streams), NotStarted> {
+    let (ours, socket) = UnixStream::pair()?;
+    let children = children.clone();
+    // Opened here, since a container need not have the file; closed on exec.
+    let program = File::open(program)?;
     let spawn = move || {
-        let mut command = Command::new(program);
+        let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
         command.arg0(init::ROLE).env_clear().current_dir("/");
-        command.stdin(OwnedFd::from(theirs)).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(OwnedFd::from(socket)).stdout(Stdio::null()).stderr(Stdio::null());
         children.spawn(&mut command)
     };
-    let mut child = sandbox.enter(spawn).await?;
-    if let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) {
-        let out = Receiver::from_owned_fd(out.into())?;
-        let err = Receiver::from_owned_fd(err.into())?;
-        tokio::spawn(log.copy(out, err));
+    let mut child = match place {
+        Place::Sandbox(sandbox) => sandbox.enter(spawn).await?,
+        Place::Beside(process) => beside(process.clone(), spawn).await?,
+    };
+    let (pipes, theirs) = if launch.terminal {
+        (None, Theirs::new())
+    } else {
+        let (ours, theirs) = Streams::pipes(has_stdin)?;
+        (Some(ours), theirs)
+    };
+    let text = serde_json::to_vec(launch).map_err(io::Error::from)?;
+    let told = tokio::task::spawn_blocking(move || tell(&ours, &text, &theirs));
+    let (why, master) = told.await.map_err(io::Error::other)??;
+    let streams = match (pipes, master) {
+        (Some(pipes), _) => Some(pipes),
+        (None, Some(master)) => Some(Streams::terminal(master, has_stdin)?),
+        (None, None) => None,
+    };
+    match streams {
+        Some(streams) if why.is_empty() => Ok((child, streams)),
+        _ => {
+            child.wait().await;
+            Err(NotStarted::Refused(why))
+        }
     }
-    let why = tell(UnixStream::from_std(ours)?, launch).await?;
-    if why.is_empty() {
-        return Ok(child);
-    }
-    child.wait().await;
-    Err(NotStarted::Refused(why))
 }
 
-/// Tells the process what to become and waits until it is that, or says why not.
-async fn tell(mut socket: UnixStream, launch: &Launch) -> io::Result<String> {
-    let text = serde_json::to_vec(launch)?;
-    socket.write_all(&text).await?;
-    socket.shutdown().await?;
-    let mut why = Vec::new();
-    socket.read_to_end(&mut why).await?;
-    Ok(String::from_utf8_lossy(&why).into_owned())
+/// Runs `spawn` on a thread in all namespaces of `process`.
+async fn beside<T: Send + 'static>(
+    process: Arc<OwnedFd>,
+    spawn: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    sandbox::on_own_thread(move || {
+        // Root and working directory are shared between threads unless said otherwise, and nobody
+        // who shares them may change mount namespaces.
+        unshare(CloneFlags::CLONE_FS)?;
+        setns(process.as_fd(), crate::enter::ALL)?;
+        spawn()
+    })
+    .await
+}
+
+/// Tells the process what to become, with its standard streams, and waits until it is that, or says
+/// why not. What it sends along is the master of its terminal.
+fn tell(
+    socket: &UnixStream,
+    launch: &[u8],
+    streams: &[OwnedFd],
+) -> io::Result<(String, Option<OwnedFd>)> {
+    let streams: Vec<BorrowedFd<'_>> = streams.iter().map(AsFd::as_fd).collect();
+    // The descriptors come with a blank, which JSON may begin with: the rest may be of any length.
+    kernel::process::send_fds(socket, b"\n", &streams)?;
+    io::Write::write_all(&mut &*socket, launch)?;
+    socket.shutdown(std::net::Shutdown::Write)?;
+    let (why, fds) = init::receive_all(socket)?;
+    Ok((String::from_utf8_lossy(&why).trim().to_owned(), fds.into_iter().next()))
 }
 
 /// How a process ended, as kubelet reports it: its status, or 128 and the signal.

@@ -1,14 +1,14 @@
 //! The role that becomes a container: `seaway-lab-container`.
 //!
 //! The runner starts it inside the pod's network, IPC, host name and process namespaces, with a
-//! socket as its standard input. It reads a `Launch` from there, builds the container's own view
+//! socket as its standard input. It reads a `Launch` from there, with its standard streams, builds the container's own view
 //! of the file system, gives up what the container may not have, and executes it. If that fails it
 //! says why on the socket; if it succeeds the socket closes, because it is closed on exec.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -16,8 +16,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use kernel::confine::{self, Capabilities};
-use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Uid, dup2_stdin, setgid, setgroups, setsid, setuid};
+use nix::fcntl::OFlag;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+use nix::sys::stat::{Mode, SFlag, fstat, umask};
+use nix::unistd::{
+    Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fchown, setgid, setgroups, setsid,
+    setuid,
+};
 
 use super::launch::{Launch, Program};
 use super::root;
@@ -46,15 +51,23 @@ pub fn run() -> ExitCode {
 }
 
 fn become_container(runner: &mut UnixStream) -> Result<std::convert::Infallible, String> {
-    let mut text = Vec::new();
-    runner.read_to_end(&mut text).map_err(during("read what to start"))?;
+    let (text, streams) = receive_all(runner).map_err(during("read what to start"))?;
     let launch: Launch = serde_json::from_slice(&text).map_err(during("read what to start"))?;
-    let null = File::open("/dev/null").map_err(during("open /dev/null"))?;
-    dup2_stdin(null).map_err(during("close standard input"))?;
     setsid().map_err(during("start a session"))?;
     umask(Mode::from_bits_truncate(0o022));
     let me = File::open("/proc/self/exe").map_err(during("open our own program"))?;
-    root::build(&launch)?;
+    match &launch.root {
+        Some(root) => root::build(&launch, root)?,
+        None => {
+            let cwd = launch.cwd.as_deref().unwrap_or(Path::new("/"));
+            chdir(cwd).map_err(during("enter the working directory"))?;
+        }
+    }
+    if launch.terminal {
+        take_terminal(runner, &launch)?;
+    } else {
+        take_streams(&streams, &launch)?;
+    }
     let mut command = match &launch.program {
         Program::Command(argv) => command(argv, &launch)?,
         Program::Role(argv) => role(argv, &me),
@@ -63,6 +76,57 @@ fn become_container(runner: &mut UnixStream) -> Result<std::convert::Infallible,
     // exec gives SIGPIPE its default back and unblocks all signals.
     let error = command.env_clear().envs(launch.env.iter().cloned()).exec();
     Err(format!("exec: {:?}: {error}", command.get_program()))
+}
+
+/// Everything that comes until the other end has said all: bytes, and descriptors beside them.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn receive_all(socket: &UnixStream) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let (mut bytes, mut fds) = (Vec::new(), Vec::new());
+    loop {
+        let (more, with) = kernel::process::receive_fds(socket, 1 << 16)?;
+        if more.is_empty() {
+            return Ok((bytes, fds));
+        }
+        bytes.extend(more);
+        fds.extend(with);
+    }
+}
+
+/// Makes a terminal of the container's own our controlling one and gives its master to the runner.
+fn take_terminal(runner: &UnixStream, launch: &Launch) -> Result<(), String> {
+    let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC);
+    let master = master.map_err(during("open /dev/ptmx"))?;
+    grantpt(&master).and_then(|()| unlockpt(&master)).map_err(during("unlock the terminal"))?;
+    let name = ptsname_r(&master).map_err(during("name the terminal"))?;
+    // The first terminal that the leader of a session opens becomes the session's.
+    let ours = File::options().read(true).write(true).open(&name).map_err(during("open it"))?;
+    let ours = OwnedFd::from(ours);
+    take_streams(&[&ours, &ours, &ours], launch)?;
+    kernel::process::send_fds(runner, b"\n", &[master.as_fd()])
+        .map_err(during("hand over the terminal"))
+}
+
+/// Makes `streams` our standard input, output and error. They belong to its user from then on, so that
+/// `/dev/stdout` can be opened, as runc has it.
+fn take_streams<F: AsFd>(streams: &[F], launch: &Launch) -> Result<(), String> {
+    let [stdin, stdout, stderr] = streams else {
+        return Err("connect the standard streams: three descriptors are needed".to_owned());
+    };
+    for stream in streams {
+        // Never /dev/null, which is the machine's.
+        let is_ours = |kind| kind == SFlag::S_IFIFO || launch.terminal;
+        let stat = fstat(stream).map_err(during("look at the standard streams"))?;
+        if is_ours(SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT) {
+            fchown(stream, Some(Uid::from_raw(launch.user)), None)
+                .map_err(during("own the standard streams"))?;
+        }
+    }
+    dup2_stdin(stdin)
+        .and_then(|()| dup2_stdout(stdout))
+        .and_then(|()| dup2_stderr(stderr))
+        .map_err(during("connect the standard streams"))
 }
 
 fn during<E: std::fmt::Display>(attempt: &str) -> impl FnOnce(E) -> String {

@@ -15,10 +15,13 @@ pub(crate) struct Launch {
     pub env: Vec<(String, String)>,
     /// Its working directory; `/` when absent.
     pub cwd: Option<PathBuf>,
-    /// An empty directory of the node to mount its root on.
-    pub root: PathBuf,
+    /// An empty directory of the node to mount its root on; `None` for a further process of a
+    /// container, which is inside already.
+    pub root: Option<PathBuf>,
     /// Files and directories of the node to show at other places inside.
     pub binds: Vec<Bind>,
+    /// Whether it gets a terminal of its own.
+    pub terminal: bool,
     /// Bits of the capabilities it may have.
     pub capabilities: u64,
     /// Whether `/proc` and `/sys` stay writable and whole.

@@ -7,8 +7,12 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use k8s_openapi::jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::mpsc;
+
+use super::console::{Listener, Output};
 
 /// Longest text of one entry, in bytes.
 const LONGEST_LINE: usize = 16 * 1024;
@@ -36,20 +40,38 @@ impl Log {
         Ok(Self { path: path.to_owned(), file, size })
     }
 
-    /// Copies both streams until both have ended. A full disk costs the text and nothing else.
+    /// Copies both streams until both have ended, also to those who listen. A full disk costs the
+    /// text and nothing else.
     pub(crate) async fn copy(
         mut self,
         mut out: impl AsyncRead + Unpin,
         mut err: impl AsyncRead + Unpin,
+        mut listen: mpsc::Receiver<Listener>,
     ) {
         let mut streams = [Stream::new("stdout"), Stream::new("stderr")];
+        let mut listeners: Vec<Listener> = Vec::new();
         let [first, second] = &mut streams;
         while first.open || second.open {
-            let (stream, read) = tokio::select! {
-                read = out.read(&mut first.buffer[first.filled..]), if first.open => (&mut *first, read),
-                read = err.read(&mut second.buffer[second.filled..]), if second.open => (&mut *second, read),
+            let (output, stream, read) = tokio::select! {
+                read = out.read(&mut first.buffer[first.filled..]), if first.open => {
+                    (Output::Stdout, &mut *first, read)
+                }
+                read = err.read(&mut second.buffer[second.filled..]), if second.open => {
+                    (Output::Stderr, &mut *second, read)
+                }
+                Some(listener) = listen.recv() => {
+                    listeners.push(listener);
+                    continue;
+                }
             };
-            let text = stream.take(read.unwrap_or(0));
+            let read = read.unwrap_or(0);
+            listeners.retain(|listener| !listener.is_closed());
+            for listener in &listeners {
+                let news = Bytes::copy_from_slice(stream.newest(read));
+                // One who has gone meanwhile is forgotten the next time.
+                drop(listener.send((output, news)).await);
+            }
+            let text = stream.take(read);
             self.write(&text);
         }
     }
@@ -80,6 +102,11 @@ struct Stream {
 impl Stream {
     fn new(name: &'static str) -> Self {
         Self { name, buffer: vec![0; LONGEST_LINE], filled: 0, open: true }
+    }
+
+    /// The `read` bytes that have just been read.
+    fn newest(&self, read: usize) -> &[u8] {
+        &self.buffer[self.filled..self.filled + read]
     }
 
     /// The entries that `read` more bytes complete; none more means the end.
@@ -118,7 +145,8 @@ mod tests {
         let path = std::env::temp_dir().join(format!("seaway-log-{}", std::process::id()));
         let long = "x".repeat(LONGEST_LINE + 3) + "\nend";
         let log = Log::create(&path).unwrap();
-        log.copy(long.as_bytes(), &b"a\n\nb\n"[..]).await;
+        let (_nobody, listen) = mpsc::channel(1);
+        log.copy(long.as_bytes(), &b"a\n\nb\n"[..], listen).await;
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         let mut entries: Vec<_> = text

@@ -11,12 +11,13 @@
 //! and its mounts are in the node's mount namespace, so nothing can outlive the node.
 
 pub mod cni;
-mod container;
+mod console;
+pub(crate) mod container;
 mod ending;
 mod env;
 mod files;
 pub mod init;
-mod launch;
+pub(crate) mod launch;
 mod log;
 mod prepare;
 mod restart;
@@ -24,7 +25,8 @@ mod root;
 pub mod sandbox;
 mod slot;
 mod start;
-mod status;
+pub(crate) mod status;
+pub(crate) mod stdio;
 mod watch;
 mod worker;
 
@@ -33,15 +35,19 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Pod;
 use kube_rs::Client;
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use console::Console;
 pub use files::Dns;
 pub use launch::Program;
 
 use crate::events::Events;
 use crate::images::Images;
 use crate::node::Context;
+use launch::Launch;
+use status::{Ended, State};
 
 /// What a node's pods are like, beyond what its [`Context`] says.
 #[derive(Clone, Debug)]
@@ -100,6 +106,39 @@ pub struct Found {
     pub log: PathBuf,
 }
 
+/// A container of a pod, with what its newest run is like.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// Where it is.
+    pub found: Found,
+    /// What it does.
+    pub state: State,
+    /// How its run before that ended.
+    pub last: Option<Ended>,
+    /// How its newest run was started.
+    pub launch: Option<Arc<Launch>>,
+    /// What can be attached to.
+    pub console: Option<Console>,
+}
+
+/// What there is of a pod on this node.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Present {
+    /// Its containers, then its init containers.
+    pub containers: Vec<Seen>,
+    /// Its network, while it has a sandbox.
+    pub network: Option<Network>,
+}
+
+/// Which network a pod is on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Network {
+    /// Its node's.
+    Node,
+    /// Its own, which can be opened at this path.
+    Own(PathBuf),
+}
+
 /// Why a container was not found.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FindError {
@@ -124,8 +163,7 @@ pub enum FindError {
 pub(crate) struct Question {
     namespace: String,
     pod: String,
-    container: Option<String>,
-    answer: oneshot::Sender<Result<Found, FindError>>,
+    answer: oneshot::Sender<Option<(Arc<Pod>, Present)>>,
 }
 
 impl Runner {
@@ -159,15 +197,49 @@ impl Runner {
         pod: &str,
         container: Option<&str>,
     ) -> Result<Found, FindError> {
-        let (answer, found) = oneshot::channel();
-        let question = Question {
-            namespace: namespace.to_owned(),
-            pod: pod.to_owned(),
-            container: container.map(str::to_owned),
-            answer,
+        let (_, present) = self.see(namespace, pod).await?;
+        let pod = || format!("{namespace}/{pod}");
+        let mut containers = present.containers.iter().map(|seen| &seen.found);
+        let found = match container {
+            None => containers.next(),
+            Some(wanted) => containers.find(|found| found.container == wanted),
         };
+        found.cloned().ok_or_else(|| {
+            let known: Vec<_> =
+                present.containers.iter().map(|seen| seen.found.container.as_str()).collect();
+            let container = container.unwrap_or_default().to_owned();
+            FindError::NoContainer { pod: pod(), container, known: known.join(", ") }
+        })
+    }
+
+    /// A pod on this node, and what there is of it.
+    ///
+    /// # Errors
+    /// [`FindError::NoPod`] and [`FindError::Ended`].
+    pub(crate) async fn see(
+        &self,
+        namespace: &str,
+        pod: &str,
+    ) -> Result<(Arc<Pod>, Present), FindError> {
+        let (answer, seen) = oneshot::channel();
+        let question = Question { namespace: namespace.to_owned(), pod: pod.to_owned(), answer };
         self.questions.send(question).await.map_err(|_| FindError::Ended)?;
-        found.await.map_err(|_| FindError::Ended)?
+        let seen = seen.await.map_err(|_| FindError::Ended)?;
+        seen.ok_or_else(|| FindError::NoPod(format!("{namespace}/{pod}")))
+    }
+
+    /// Starts a further process of a container; see [`container::start`].
+    ///
+    /// # Errors
+    /// See [`container::NotStarted`]; nothing runs then.
+    pub(crate) async fn start_beside(
+        &self,
+        process: &Arc<OwnedFd>,
+        launch: &Launch,
+        has_stdin: bool,
+    ) -> Result<(crate::children::Child, stdio::Streams), container::NotStarted> {
+        let with = (&self.node.context.children, self.node.settings.program.as_path());
+        container::start(container::Place::Beside(process), with, launch, has_stdin).await
     }
 
     /// Whether pods can join the network now, as the node's `Ready` condition tells it.

@@ -48,10 +48,11 @@ impl Worker {
         let (user, group, groups) = launch::user(&spec, manifest);
         Ok(Launch {
             program,
-            env: with_defaults(pod, &self.node.settings.dns.domain, env),
+            env: with_defaults(pod, manifest, &self.node.settings.dns.domain, env),
             cwd: manifest.working_dir.as_deref().filter(|dir| !dir.is_empty()).map(PathBuf::from),
-            root: folder.join("root"),
+            root: Some(folder.join("root")),
             binds: ["hosts", "resolv.conf", "hostname"].map(file).into(),
+            terminal: manifest.tty == Some(true),
             capabilities: launch::capabilities(manifest).bits(),
             privileged: context.and_then(|context| context.privileged) == Some(true),
             no_new_privileges: context.and_then(|it| it.allow_privilege_escalation) == Some(false),
@@ -96,13 +97,20 @@ fn without_volumes(manifest: &Container) -> Result<(), String> {
 }
 
 /// What a runtime gives every container, unless the manifest sets it.
-fn with_defaults(pod: &Pod, domain: &str, env: Vec<(String, String)>) -> Vec<(String, String)> {
+fn with_defaults(
+    pod: &Pod,
+    manifest: &Container,
+    domain: &str,
+    env: Vec<(String, String)>,
+) -> Vec<(String, String)> {
+    let terminal = (manifest.tty == Some(true)).then(|| ("TERM", "xterm".to_owned()));
     let defaults = [
         ("PATH", init::DEFAULT_PATH.to_owned()),
         ("HOSTNAME", files::host_name(pod, domain).0),
         ("HOME", "/root".to_owned()),
     ];
-    let missing = defaults.into_iter().filter(|(name, _)| !env.iter().any(|(set, _)| set == name));
+    let defaults = defaults.into_iter().chain(terminal);
+    let missing = defaults.filter(|(name, _)| !env.iter().any(|(set, _)| set == name));
     let mut all: Vec<_> = missing.map(|(name, value)| (name.to_owned(), value)).collect();
     all.extend(env);
     all

@@ -48,14 +48,14 @@ const LINKS: [(&str, &str); 5] = [
     ("pts/ptmx", "/dev/ptmx"),
 ];
 
-/// Gives the calling process the mount namespace `launch` describes and enters its directory.
+/// Gives the calling process the mount namespace `launch` describes, with its root mounted on the
+/// directory `root` of the node, and enters its working directory.
 ///
 /// # Errors
 /// The attempt that failed and why, in one line.
-pub(crate) fn build(launch: &Launch) -> Result<(), String> {
+pub(crate) fn build(launch: &Launch, root: &Path) -> Result<(), String> {
     unshare(CloneFlags::CLONE_NEWNS).map_err(at("/", "unshare the mounts of"))?;
     remount("/", MsFlags::MS_REC | MsFlags::MS_PRIVATE)?;
-    let root = launch.root.as_path();
     bind(Path::new("/"), root, MsFlags::MS_REC)?;
     kernel::confine::make_read_only(root).map_err(at(root, "make read-only"))?;
     let old = fs::File::open("/").map_err(at("/", "open"))?;

@@ -186,7 +186,7 @@ pub(crate) fn fresh_id() -> io::Result<String> {
 }
 
 /// Runs `action` on a thread of its own, because namespaces belong to threads: it ends with it.
-async fn on_own_thread<T: Send + 'static>(
+pub(crate) async fn on_own_thread<T: Send + 'static>(
     action: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     let (done, result) = tokio::sync::oneshot::channel();

@@ -9,10 +9,11 @@ use k8s_openapi::api::core::v1::Container;
 use k8s_openapi::jiff::Timestamp;
 use nix::sys::signal::Signal;
 
-use super::Found;
 use super::container::exit_code;
+use super::launch::Launch;
 use super::restart::Backoff;
 use super::status::{Ended, State, View};
+use super::{Console, Found, Seen};
 
 /// A container and its newest run.
 pub(crate) struct Slot {
@@ -22,6 +23,10 @@ pub(crate) struct Slot {
     pub state: State,
     /// Its newest run, which may not have started yet.
     pub found: Found,
+    /// How that run was started.
+    pub launch: Option<Arc<Launch>>,
+    /// What can be attached to, while it runs.
+    pub console: Option<Console>,
     /// Id of that run.
     pub id: String,
     /// How the run before it ended.
@@ -50,6 +55,8 @@ impl Slot {
             name: container.name.clone(),
             state: State::Waiting { reason: reason.to_owned(), message: None },
             found,
+            launch: None,
+            console: None,
             id: String::new(),
             last: None,
             restarts: 0,
@@ -122,6 +129,7 @@ impl Slot {
         let to = Timestamp::now();
         self.state = State::Ended(Ended { container_id, code, signal, reason, message, from, to });
         self.found.process = None;
+        self.console = None;
         self.ended_at = Some(Instant::now());
     }
 
@@ -131,6 +139,17 @@ impl Slot {
             && let Err(error) = kernel::process::signal(pidfd.as_fd(), signal)
         {
             tracing::debug!("signal process {pid} of container {}: {error}", self.name);
+        }
+    }
+
+    /// It as those see it who want to do something with it.
+    pub(crate) fn seen(&self) -> Seen {
+        Seen {
+            found: self.found.clone(),
+            state: self.state.clone(),
+            last: self.last.clone(),
+            launch: self.launch.clone(),
+            console: self.console.clone(),
         }
     }
 

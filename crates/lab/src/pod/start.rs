@@ -1,14 +1,19 @@
 //! A pod's way up: sandbox, network, init containers, containers, and each again when it ends.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use nix::sys::signal::Signal;
+use tokio::task::JoinHandle;
 
 use super::cni;
+use super::console::Console;
+use super::container::{NotStarted, Place};
 use super::launch::Launch;
+use super::log::Log;
 use super::prepare::{Unprepared, join, sysctls};
 use super::restart::Policy;
 use super::sandbox::{Sandbox, Sharing, fresh_id};
@@ -16,12 +21,15 @@ use super::slot::Slot;
 use super::status::State;
 use super::worker::{Exit, Worker, policy, stays};
 use super::{container, files};
+use crate::children::Child;
 use crate::events::Kind;
 
 /// How soon it is looked whether the network has become ready.
 const NETWORK_SOON: Duration = Duration::from_millis(100);
 /// How soon it is looked whether a missing ConfigMap or Secret has come.
 const CONFIG_SOON: Duration = Duration::from_secs(2);
+/// How long the output of a container that has ended may take to be read.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How long an unknown image is an error before it is a back-off.
 const PULL_AGAIN: Duration = Duration::from_secs(10);
 
@@ -170,19 +178,23 @@ impl Worker {
         slot.id = id.clone();
         slot.found.env = launch.env.clone();
         slot.found.log = log_dir.join(&slot.name).join(format!("{}.log", slot.restarts));
+        slot.launch = Some(Arc::new(launch.clone()));
+        forget_older(&log_dir.join(&slot.name), slot.restarts);
         let log = slot.found.log.clone();
-        let with = (&self.node.context.children, self.node.settings.program.as_path());
-        let started = match self.sandbox.as_ref() {
-            Some(sandbox) => container::start(sandbox, with, &launch, &log).await,
-            None => return None,
-        };
+        let sandbox = self.sandbox.as_ref()?;
+        let started = self.run_in(sandbox, manifest, &launch, &log).await;
         let name = Some(manifest.name.as_str());
         match started {
-            Ok(mut child) => {
-                self.slot(at)?.started(child.pid, child.pidfd.clone());
+            Ok((mut child, console, copied)) => {
+                let slot = self.slot(at)?;
+                slot.started(child.pid, child.pidfd.clone());
+                slot.console = Some(console);
                 let exited = self.exited.clone();
                 tokio::spawn(async move {
                     let status = child.wait().await;
+                    // Whoever sees that it has ended finds all it has written. A process outside of
+                    // the container that holds its output open isn't waited for.
+                    drop(tokio::time::timeout(LAST_WORDS, copied).await);
                     // Nobody listens only if the pod is no more.
                     drop(exited.send(Exit { id, status }));
                 });
@@ -203,6 +215,28 @@ impl Worker {
                 Some(Instant::now())
             }
         }
+    }
+
+    /// Starts a container's process with its output in the file at `log`, its console beside it; the
+    /// task ends when all it wrote is there.
+    async fn run_in(
+        &self,
+        sandbox: &Sandbox,
+        manifest: &Container,
+        launch: &Launch,
+        log: &Path,
+    ) -> Result<(Child, Console, JoinHandle<()>), NotStarted> {
+        let log = Log::create(log)?;
+        let with = (&self.node.context.children, self.node.settings.program.as_path());
+        let has_stdin = manifest.stdin == Some(true);
+        let place = Place::Sandbox(sandbox);
+        let (child, streams) = container::start(place, with, launch, has_stdin).await?;
+        let (console, listen) = Console::new(streams.stdin, streams.terminal);
+        let copied = match streams.stderr {
+            Some(stderr) => tokio::spawn(log.copy(streams.stdout, stderr, listen)),
+            None => tokio::spawn(log.copy(streams.stdout, tokio::io::empty(), listen)),
+        };
+        Ok((child, console, copied))
     }
 
     async fn start_sandbox(&mut self, pod: &Pod) -> Result<(), SandboxError> {
@@ -295,6 +329,14 @@ impl Worker {
         let text = |field: &Option<String>| field.clone().unwrap_or_default();
         let (meta, logs) = (&pod.metadata, self.node.context.run_dir.join("log/pods"));
         logs.join([text(&meta.namespace), text(&meta.name), text(&meta.uid)].join("_"))
+    }
+}
+
+/// Removes the logs of all runs but that numbered `newest` and the one before it.
+fn forget_older(folder: &Path, newest: i32) {
+    for name in ["log", "log.1"] {
+        // There is none before the third run, or of one that did not start.
+        drop(std::fs::remove_file(folder.join(format!("{}.{name}", newest - 2))));
     }
 }
 

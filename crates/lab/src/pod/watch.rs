@@ -12,11 +12,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::worker::{Wanted, Worker};
-use super::{FindError, Found, Node, Question};
+use super::{Node, Present, Question};
 
 struct Entry {
     wanted: watch::Sender<Wanted>,
-    containers: watch::Receiver<Vec<Found>>,
+    present: watch::Receiver<Present>,
     task: JoinHandle<()>,
 }
 
@@ -71,40 +71,23 @@ fn apply(node: &Arc<Node>, pods: &mut HashMap<String, Entry>, pod: Pod) {
         entry.wanted.send_replace(fresh);
         return;
     }
-    let (containers, seen) = watch::channel(Vec::new());
+    let (told, present) = watch::channel(Present::default());
     let (wanted, wants) = watch::channel(fresh);
-    let task = tokio::spawn(Worker::new(node.clone(), wants, containers).run());
-    pods.insert(uid, Entry { wanted, containers: seen, task });
+    let task = tokio::spawn(Worker::new(node.clone(), wants, told).run());
+    pods.insert(uid, Entry { wanted, present, task });
 }
 
 fn answer(pods: &HashMap<String, Entry>, question: Question) {
-    // Nobody waits for the answer any more only if the one who asked has gone.
-    drop(question.answer.send(find(pods, &question.namespace, &question.pod, question.container)));
-}
-
-fn find(
-    pods: &HashMap<String, Entry>,
-    namespace: &str,
-    name: &str,
-    container: Option<String>,
-) -> Result<Found, FindError> {
-    let pod = || format!("{namespace}/{name}");
     let is_it = |entry: &&Entry| {
         let wanted = entry.wanted.borrow();
         let meta = &wanted.pod.metadata;
         !wanted.gone
-            && meta.namespace.as_deref() == Some(namespace)
-            && meta.name.as_deref() == Some(name)
+            && meta.namespace.as_ref() == Some(&question.namespace)
+            && meta.name.as_ref() == Some(&question.pod)
     };
-    let entry = pods.values().find(is_it).ok_or_else(|| FindError::NoPod(pod()))?;
-    let containers = entry.containers.borrow();
-    let found = match &container {
-        None => containers.first(),
-        Some(wanted) => containers.iter().find(|found| found.container == *wanted),
-    };
-    found.cloned().ok_or_else(|| {
-        let known: Vec<_> = containers.iter().map(|found| found.container.as_str()).collect();
-        let container = container.unwrap_or_default();
-        FindError::NoContainer { pod: pod(), container, known: known.join(", ") }
-    })
+    let entry = pods.values().find(is_it);
+    let seen =
+        entry.map(|entry| (entry.wanted.borrow().pod.clone(), entry.present.borrow().clone()));
+    // Nobody waits for the answer any more only if the one who asked has gone.
+    drop(question.answer.send(seen));
 }

@@ -17,7 +17,7 @@ use super::restart::Policy;
 use super::sandbox::Sandbox;
 use super::slot::Slot;
 use super::status::{self, Situation};
-use super::{Found, Node};
+use super::{Network, Node, Present};
 
 /// How soon what the API server refused or did not hear is said again.
 const SAY_AGAIN: Duration = Duration::from_secs(1);
@@ -51,7 +51,7 @@ pub(crate) enum Next {
 pub(crate) struct Worker {
     pub(super) node: Arc<Node>,
     wants: watch::Receiver<Wanted>,
-    told: watch::Sender<Vec<Found>>,
+    told: watch::Sender<Present>,
     exits: mpsc::UnboundedReceiver<Exit>,
     pub(super) exited: mpsc::UnboundedSender<Exit>,
     pub(super) sandbox: Option<Sandbox>,
@@ -77,7 +77,7 @@ impl Worker {
     pub(crate) fn new(
         node: Arc<Node>,
         wants: watch::Receiver<Wanted>,
-        told: watch::Sender<Vec<Found>>,
+        told: watch::Sender<Present>,
     ) -> Self {
         let (exited, exits) = mpsc::unbounded_channel();
         let pod = wants.borrow().pod.clone();
@@ -117,8 +117,7 @@ impl Worker {
                 Next::Done => return,
                 Next::Look(at) => at,
             };
-            let slots = self.containers.iter().chain(&self.init);
-            self.told.send_replace(slots.map(|slot| slot.found.clone()).collect());
+            self.show();
             tokio::select! {
                 heard = self.wants.changed() => if heard.is_err() { return },
                 Some(exit) = self.exits.recv() => self.note(&exit),
@@ -158,8 +157,20 @@ impl Worker {
         }
     }
 
-    /// Writes the pod's status if it differs; whether the API server has it now.
+    /// Shows what there is of the pod to those who ask for it on this node.
+    fn show(&self) {
+        let containers = self.containers.iter().chain(&self.init).map(Slot::seen).collect();
+        let network = self.sandbox.as_ref().map(|sandbox| match &sandbox.netns {
+            Some(path) => Network::Own(path.clone()),
+            None => Network::Node,
+        });
+        self.told.send_replace(Present { containers, network });
+    }
+
+    /// Writes the pod's status if it differs; whether the API server has it now. Whoever reads it
+    /// there finds the same here.
     pub(super) async fn say(&self, pod: &Pod) -> bool {
+        self.show();
         let situation = self.situation(pod);
         let status = status::status(pod, &situation, Timestamp::now());
         if pod.status.as_ref() == Some(&status) {
