@@ -12,6 +12,7 @@ mod credentials;
 mod discovery;
 mod http;
 mod lifecycle;
+mod nodes;
 mod openapi;
 mod patch;
 mod protobuf;
@@ -28,4 +29,5 @@ mod validate;
 
 pub use admission::{Admission, Denial, Write};
 pub use credentials::Error as CredentialError;
+pub use nodes::Nodes;
 pub use server::{Error, Options, Server};

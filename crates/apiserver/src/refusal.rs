@@ -202,6 +202,17 @@ impl Refusal {
         Self::new(422, "Invalid", message)
     }
 
+    /// What a node's server said with `code`, as the API server passes it on.
+    pub(crate) fn of_node(resource: &Resource, name: &str, code: u16, said: &str) -> Self {
+        let reason = match code {
+            400 => "BadRequest",
+            404 => "NotFound",
+            422 => "Invalid",
+            _ => "InternalError",
+        };
+        Self::new(code, reason, said).about(resource, name)
+    }
+
     /// The version asked for is no longer remembered: list again.
     pub(crate) fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message)

@@ -18,6 +18,7 @@ use crate::crd;
 use crate::credentials::{self, Credentials};
 use crate::http::Api;
 use crate::lifecycle;
+use crate::nodes::Nodes;
 
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -36,6 +37,8 @@ pub struct Options {
     pub sans: Vec<String>,
     /// What has a say in writes, in this order.
     pub admission: Vec<Box<dyn Admission>>,
+    /// How to reach the servers of nodes, for logs and commands in containers.
+    pub nodes: Nodes,
 }
 
 /// Why a server could not start.
@@ -68,6 +71,7 @@ impl Server {
             Tokens::new(),
             credentials.ca_pem.clone(),
             Hooks::new(options.admission),
+            options.nodes,
         ));
         lifecycle::populate(&api);
         Ok(Self { api, credentials, listeners: options.listeners })

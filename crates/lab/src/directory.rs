@@ -258,6 +258,11 @@ impl NodeDirectory {
     pub fn control_socket(&self) -> PathBuf {
         self.run().join("control.sock")
     }
+
+    /// The socket of the node's server for logs and commands, seen from the machine.
+    pub fn pods_socket(&self) -> PathBuf {
+        self.run().join("pods.sock")
+    }
 }
 
 fn parent() -> PathBuf {

@@ -16,6 +16,7 @@ pub mod plane;
 pub mod pod;
 pub mod probe;
 pub mod spec;
+mod stream;
 pub mod supervisor;
 pub mod topology;
 pub mod underlay;

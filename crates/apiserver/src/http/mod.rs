@@ -5,6 +5,7 @@ mod page;
 mod read;
 mod request;
 pub(crate) mod respond;
+mod stream;
 mod subresource;
 mod watch;
 mod write;
@@ -17,6 +18,7 @@ use hyper::body::Incoming;
 use crate::access::{Tokens, User};
 use crate::admission::Hooks;
 use crate::discovery;
+use crate::nodes::Nodes;
 use crate::openapi::OpenApi;
 use crate::refusal::Refusal;
 use crate::resource::{Registry, Resource};
@@ -36,6 +38,7 @@ pub(crate) struct Api {
     pub(crate) ca_pem: String,
     pub(crate) admission: Hooks,
     registry: tokio::sync::watch::Sender<Arc<Registry>>,
+    nodes: Nodes,
     openapi: OpenApi,
     /// Turns true when the server stops, so that watches end.
     stopped: tokio::sync::watch::Sender<bool>,
@@ -44,13 +47,14 @@ pub(crate) struct Api {
 type Answer = Result<Response<Body>, Refusal>;
 
 impl Api {
-    pub(crate) fn new(tokens: Tokens, ca_pem: String, admission: Hooks) -> Self {
+    pub(crate) fn new(tokens: Tokens, ca_pem: String, admission: Hooks, nodes: Nodes) -> Self {
         Self {
             store: Store::new(REMEMBERED),
             tokens,
             ca_pem,
             admission,
             registry: tokio::sync::watch::Sender::new(Arc::new(Registry::builtin())),
+            nodes,
             openapi: OpenApi::default(),
             stopped: tokio::sync::watch::Sender::new(false),
         }
@@ -103,6 +107,10 @@ impl Api {
             if let Some(document) = discovery::document(&registry, path, accept) {
                 return Ok(respond::document(&document));
             }
+        }
+        let target = Target::parse(&registry, path)?;
+        if let Some(stream) = target.subresource.and_then(stream::Stream::of) {
+            return self.stream(stream, &target, parts, body).await;
         }
         let call = Call::parse(&registry, parts, body, user).await?;
         let resource = call.target.resource.clone();

@@ -205,7 +205,7 @@ impl Target {
     ///
     /// # Errors
     /// The refusal of a path that names nothing.
-    fn parse(registry: &Registry, path: &str) -> Result<Self, Refusal> {
+    pub(super) fn parse(registry: &Registry, path: &str) -> Result<Self, Refusal> {
         let parts: Vec<String> = path.trim_matches('/').split('/').map(decode).collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         let (group, version, rest) = match parts.as_slice() {
@@ -258,7 +258,7 @@ pub(super) fn header(headers: &HeaderMap, name: HeaderName) -> &str {
 }
 
 /// The decoded `key=value` pairs of a query.
-fn pairs(query: &str) -> Vec<(String, String)> {
+pub(super) fn pairs(query: &str) -> Vec<(String, String)> {
     let parts = query.split('&').filter(|part| !part.is_empty());
     parts
         .map(|part| part.split_once('=').unwrap_or((part, "")))

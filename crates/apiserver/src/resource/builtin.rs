@@ -23,7 +23,11 @@ fn core() -> Vec<Resource> {
             .rules(Rules::Pod)
             .status()
             .sub(Subresource::Binding)
-            .sub(Subresource::Eviction),
+            .sub(Subresource::Eviction)
+            .sub(Subresource::Log)
+            .sub(Subresource::Exec)
+            .sub(Subresource::Attach)
+            .sub(Subresource::PortForward),
         kind("", "PodTemplate", "podtemplates").namespaced().rules(Rules::PodTemplate),
         kind("", "ReplicationController", "replicationcontrollers")
             .namespaced()

@@ -53,6 +53,14 @@ pub(crate) enum Subresource {
     Finalize,
     /// Issues a token for a service account.
     Token,
+    /// Gives what a container has written.
+    Log,
+    /// Runs a command in a container.
+    Exec,
+    /// Joins what a container reads and writes.
+    Attach,
+    /// Connects to ports inside a pod.
+    PortForward,
 }
 
 impl Subresource {
@@ -63,6 +71,10 @@ impl Subresource {
             Self::Eviction => "eviction",
             Self::Finalize => "finalize",
             Self::Token => "token",
+            Self::Log => "log",
+            Self::Exec => "exec",
+            Self::Attach => "attach",
+            Self::PortForward => "portforward",
         }
     }
 
@@ -72,23 +84,34 @@ impl Subresource {
             Self::Status => &["get", "patch", "update"],
             Self::Binding | Self::Eviction | Self::Token => &["create"],
             Self::Finalize => &["update"],
+            Self::Log => &["get"],
+            Self::Exec | Self::Attach | Self::PortForward => &["create", "get"],
         }
     }
 
     /// The kind of object it takes.
     pub(crate) fn kind(self, parent: &Resource) -> &str {
         match self {
-            Self::Status | Self::Finalize => &parent.kind,
+            Self::Status | Self::Finalize | Self::Log => &parent.kind,
             Self::Binding => "Binding",
             Self::Eviction => "Eviction",
             Self::Token => "TokenRequest",
+            Self::Exec => "PodExecOptions",
+            Self::Attach => "PodAttachOptions",
+            Self::PortForward => "PodPortForwardOptions",
         }
     }
 
     /// The group and version of that kind, if they are not the parent's.
     pub(crate) fn foreign_version(self) -> Option<(&'static str, &'static str)> {
         match self {
-            Self::Status | Self::Finalize | Self::Binding => None,
+            Self::Status
+            | Self::Finalize
+            | Self::Binding
+            | Self::Log
+            | Self::Exec
+            | Self::Attach
+            | Self::PortForward => None,
             Self::Eviction => Some(("policy", "v1")),
             Self::Token => Some(("authentication.k8s.io", "v1")),
         }

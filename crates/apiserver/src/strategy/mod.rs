@@ -44,7 +44,15 @@ impl Part {
             Some(Subresource::Status) => Self::Status,
             Some(Subresource::Binding) => Self::Binding,
             Some(Subresource::Finalize) => Self::Finalizers,
-            Some(Subresource::Eviction | Subresource::Token) | None => Self::Main,
+            Some(
+                Subresource::Eviction
+                | Subresource::Token
+                | Subresource::Log
+                | Subresource::Exec
+                | Subresource::Attach
+                | Subresource::PortForward,
+            )
+            | None => Self::Main,
         }
     }
 }

@@ -27,6 +27,7 @@ use crate::control;
 use crate::directory::NodeDirectory;
 use crate::images::Images;
 use crate::pod::{self, Runner};
+use crate::stream;
 
 /// Name the process of a node is called by.
 pub const ROLE: &str = "seaway-lab-node";
@@ -75,6 +76,8 @@ async fn live(settings: Settings, log: File) -> Result<(), NodeError> {
     let context = Arc::new(context(&settings, children));
     let listener = control::listen(&context.run_dir.join("control.sock"))
         .map_err(NodeError::of("open the control socket"))?;
+    let streams = control::listen(&context.run_dir.join("pods.sock"))
+        .map_err(NodeError::of("open the socket for logs and commands"))?;
     let access = Access::Kubeconfig(context.kubeconfig.clone());
     let client = kube::connect(&access).await.map_err(NodeError::of("reach the API server"))?;
 
@@ -91,6 +94,7 @@ async fn live(settings: Settings, log: File) -> Result<(), NodeError> {
     tracing::info!("node {} starts", context.name);
     tokio::select! {
         () = control::serve(listener, answer) => {}
+        () = stream::serve(streams, pods.clone()) => {}
         () = agent::keep(&context, &settings, log) => {}
         () = readiness::watch(&context, &pods, shown) => {}
         () = registration::keep(client, &context, ready) => {}

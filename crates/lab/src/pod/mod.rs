@@ -39,7 +39,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube_rs::Client;
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use console::Console;
+pub(crate) use console::{Console, Input, Output};
 pub use files::Dns;
 pub use launch::Program;
 
@@ -126,17 +126,6 @@ pub(crate) struct Seen {
 pub(crate) struct Present {
     /// Its containers, then its init containers.
     pub containers: Vec<Seen>,
-    /// Its network, while it has a sandbox.
-    pub network: Option<Network>,
-}
-
-/// Which network a pod is on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Network {
-    /// Its node's.
-    Node,
-    /// Its own, which can be opened at this path.
-    Own(PathBuf),
 }
 
 /// Why a container was not found.

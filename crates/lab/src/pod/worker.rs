@@ -17,7 +17,7 @@ use super::restart::Policy;
 use super::sandbox::Sandbox;
 use super::slot::Slot;
 use super::status::{self, Situation};
-use super::{Network, Node, Present};
+use super::{Node, Present};
 
 /// How soon what the API server refused or did not hear is said again.
 const SAY_AGAIN: Duration = Duration::from_secs(1);
@@ -160,11 +160,7 @@ impl Worker {
     /// Shows what there is of the pod to those who ask for it on this node.
     fn show(&self) {
         let containers = self.containers.iter().chain(&self.init).map(Slot::seen).collect();
-        let network = self.sandbox.as_ref().map(|sandbox| match &sandbox.netns {
-            Some(path) => Network::Own(path.clone()),
-            None => Network::Node,
-        });
-        self.told.send_replace(Present { containers, network });
+        self.told.send_replace(Present { containers });
     }
 
     /// Writes the pod's status if it differs; whether the API server has it now. Whoever reads it

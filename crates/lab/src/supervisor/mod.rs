@@ -158,7 +158,9 @@ fn serve_api(
         listeners.push(bound.map_err(SupervisorError::of(LISTEN))?);
     }
     let sans = addrs.iter().map(ToString::to_string).collect();
-    let server = Server::new(Options { listeners, sans, ..Options::default() });
+    let nodes = directory.clone();
+    let nodes = apiserver::Nodes::at(move |node| nodes.node(node).pods_socket());
+    let server = Server::new(Options { listeners, sans, nodes, ..Options::default() });
     let server = Arc::new(server.map_err(SupervisorError::of("start the API server"))?);
     write_secret(&directory.kubeconfig(), &server.kubeconfig(&url))?;
     let serving = server.clone();

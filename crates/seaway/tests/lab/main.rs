@@ -24,6 +24,7 @@ mod readdress;
 mod restart;
 mod security;
 mod sharing;
+mod streams;
 mod telling;
 mod translation;
 
@@ -48,6 +49,7 @@ fn main() {
         restart::trials(),
         security::trials(),
         sharing::trials(),
+        streams::trials(),
         telling::trials(),
         translation::trials(),
     ]
