@@ -15,7 +15,10 @@ use crate::http::Body;
 ///
 /// The default knows no nodes: logs and commands are refused then.
 #[derive(Clone, Default)]
-pub struct Nodes(Option<Arc<dyn Fn(&str) -> PathBuf + Send + Sync>>);
+pub struct Nodes(Option<Arc<Sockets>>);
+
+/// Says where the socket of a node is, given its name.
+type Sockets = dyn Fn(&str) -> PathBuf + Send + Sync;
 
 impl Nodes {
     /// Nodes whose sockets are where `socket` says, given a node's name.
