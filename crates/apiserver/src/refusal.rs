@@ -248,6 +248,27 @@ impl Refusal {
         Self::new(500, "InternalError", format!("Internal error occurred: {why}"))
     }
 
+    /// The server can't do it, which `message` says in full.
+    pub(crate) fn internal_plain(message: &str) -> Self {
+        Self::new(500, "InternalError", message)
+    }
+
+    /// Not now; perhaps after some seconds (0 leaves that open). `kind` and `why` are its cause.
+    pub(crate) fn too_many_requests(message: &str, seconds: u64, kind: &str, why: &str) -> Self {
+        let mut refusal = Self::new(429, "TooManyRequests", message);
+        let mut details = json!({"causes": [{"reason": kind, "message": why}]});
+        if seconds > 0 {
+            details["retryAfterSeconds"] = json!(seconds);
+        }
+        refusal.details = Some(details);
+        refusal
+    }
+
+    /// After how many seconds the client may try again.
+    pub(crate) fn retry_after(&self) -> Option<u64> {
+        self.details.as_ref()?["retryAfterSeconds"].as_u64()
+    }
+
     /// No credentials, or unknown ones.
     pub(crate) fn unauthorized() -> Self {
         Self::new(401, "Unauthorized", "Unauthorized")

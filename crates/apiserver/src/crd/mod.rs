@@ -27,7 +27,7 @@ pub(crate) use settle::{Origin, run};
 pub(crate) use structural::{Structural, entries, words};
 
 use crate::refusal::Cause;
-use crate::resource::{Resource, Rules, Scope, Subresource};
+use crate::resource::{Resource, Rules, ScalePaths, Scope, Subresource};
 
 /// The finalizer that keeps a definition until its objects are gone.
 pub(crate) const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
@@ -62,7 +62,9 @@ fn resource(definition: &Value, version: &Value) -> Resource {
     let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
     let (group, plural) = (text(&spec["group"]), text(&names["plural"]));
     let stored = definition::storage_version(definition).unwrap_or("");
-    let subresources = version["subresources"]["status"].is_object().then_some(Subresource::Status);
+    let status = version["subresources"]["status"].is_object().then_some(Subresource::Status);
+    let scale = scale(&version["subresources"]["scale"]);
+    let scaled = scale.is_some().then_some(Subresource::Scale);
     let published = version["schema"]["openAPIV3Schema"].clone();
     Resource {
         version: text(&version["name"]),
@@ -71,7 +73,8 @@ fn resource(definition: &Value, version: &Value) -> Resource {
         short_names: words(&names["shortNames"]),
         categories: words(&names["categories"]),
         scope: if spec["scope"] == "Namespaced" { Scope::Namespaced } else { Scope::Cluster },
-        subresources: subresources.into_iter().collect(),
+        subresources: status.into_iter().chain(scaled).collect(),
+        scale,
         rules: Rules::Custom,
         renamed: &[],
         shelf: format!("{plural}.{group}").into(),
@@ -88,6 +91,17 @@ fn resource(definition: &Value, version: &Value) -> Resource {
         group,
         plural,
     }
+}
+
+/// Where the parts of a version's scale stand, if it has one.
+fn scale(scale: &Value) -> Option<ScalePaths> {
+    let path =
+        |field: &str| scale[field].as_str().map(|path| path.trim_start_matches('.').to_owned());
+    Some(ScalePaths {
+        wanted: path("specReplicasPath")?,
+        running: path("statusReplicasPath")?,
+        selector: path("labelSelectorPath"),
+    })
 }
 
 /// What clients of a deprecated version are told.

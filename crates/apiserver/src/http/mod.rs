@@ -1,10 +1,12 @@
 //! The API over HTTP: from a request to its answer.
 pub(crate) mod admit;
 mod delete;
+mod evict;
 mod page;
 mod read;
 mod request;
 pub(crate) mod respond;
+mod scale;
 mod stream;
 mod subresource;
 mod watch;

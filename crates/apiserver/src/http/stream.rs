@@ -46,6 +46,8 @@ impl Stream {
             Subresource::Attach => Some(Self::Attach),
             Subresource::PortForward => Some(Self::PortForward),
             Subresource::Status
+            | Subresource::Scale
+            | Subresource::EphemeralContainers
             | Subresource::Binding
             | Subresource::Eviction
             | Subresource::Finalize

@@ -20,9 +20,15 @@ impl Api {
             return Err(Refusal::no_such_path());
         }
         match (subresource, call.method.as_str()) {
-            (Subresource::Status, "GET") => self.get(call, name),
-            (Subresource::Status | Subresource::Finalize, "PUT") => self.update(call, name),
-            (Subresource::Status, "PATCH") => self.patch(call, name),
+            (Subresource::Status | Subresource::EphemeralContainers, "GET") => self.get(call, name),
+            (
+                Subresource::Status | Subresource::Finalize | Subresource::EphemeralContainers,
+                "PUT",
+            ) => self.update(call, name),
+            (Subresource::Scale, _) => self.scale(call, name),
+            (Subresource::Status | Subresource::EphemeralContainers, "PATCH") => {
+                self.patch(call, name)
+            }
             (Subresource::Binding, "POST") => self.bind(call, name),
             (Subresource::Eviction, "POST") => self.evict(call, name),
             (Subresource::Token, "POST") => self.issue_token(call, name),
@@ -53,16 +59,6 @@ impl Api {
             scheduled(&mut new["status"]);
             Ok(new)
         })?;
-        Ok(success(StatusCode::CREATED))
-    }
-
-    /// Deletes a pod by way of the eviction API.
-    fn evict(&self, call: &Call, name: &str) -> Answer {
-        let eviction = call.object()?;
-        let key = Key::new(&call.target.namespace, name);
-        if !call.dry_run()? {
-            self.delete_object(&call.target.resource, &key, &eviction["deleteOptions"])?;
-        }
         Ok(success(StatusCode::CREATED))
     }
 
@@ -122,7 +118,7 @@ fn scheduled(status: &mut Value) {
     status["conditions"] = json!(conditions);
 }
 
-fn success(code: StatusCode) -> http::Response<super::Body> {
+pub(super) fn success(code: StatusCode) -> http::Response<super::Body> {
     let status = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
         "code": code.as_u16(),

@@ -98,9 +98,21 @@ impl Api {
     pub(super) fn decode(
         &self,
         call: &Call,
+        value: Value,
+    ) -> Result<(Value, Vec<String>), Refusal> {
+        self.decode_as(&call.target.resource, call, value)
+    }
+
+    /// [`Api::decode`] for an object of another kind than the path names.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn decode_as(
+        &self,
+        resource: &Resource,
+        call: &Call,
         mut value: Value,
     ) -> Result<(Value, Vec<String>), Refusal> {
-        let resource = &call.target.resource;
         let validation = call.field_validation()?;
         let (kind, api_version) = (resource.kind.as_str(), resource.api_version());
         for (field, expected) in [("apiVersion", api_version.as_str()), ("kind", kind)] {

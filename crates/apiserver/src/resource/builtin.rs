@@ -1,7 +1,7 @@
 //! The table of built-in kinds.
 //!
 //! Source: Kubernetes API reference v1.36; short names and categories as its discovery lists them.
-use super::{Resource, Rules, Scope, Subresource};
+use super::{Resource, Rules, ScalePaths, Scope, Subresource};
 
 /// Every built-in kind.
 pub(super) fn resources() -> Vec<Resource> {
@@ -23,6 +23,7 @@ fn core() -> Vec<Resource> {
             .rules(Rules::Pod)
             .status()
             .sub(Subresource::Binding)
+            .sub(Subresource::EphemeralContainers)
             .sub(Subresource::Eviction)
             .sub(Subresource::Log)
             .sub(Subresource::Exec)
@@ -34,7 +35,8 @@ fn core() -> Vec<Resource> {
             .short("rc")
             .all()
             .rules(Rules::ReplicationController)
-            .status(),
+            .status()
+            .scaled(),
         kind("", "ServiceAccount", "serviceaccounts")
             .namespaced()
             .short("sa")
@@ -75,19 +77,22 @@ fn workloads() -> Vec<Resource> {
             .short("deploy")
             .all()
             .rules(Rules::Deployment)
-            .status(),
+            .status()
+            .scaled(),
         kind("apps", "ReplicaSet", "replicasets")
             .namespaced()
             .short("rs")
             .all()
             .rules(Rules::ReplicaSet)
-            .status(),
+            .status()
+            .scaled(),
         kind("apps", "StatefulSet", "statefulsets")
             .namespaced()
             .short("sts")
             .all()
             .rules(Rules::StatefulSet)
-            .status(),
+            .status()
+            .scaled(),
         kind("apps", "DaemonSet", "daemonsets")
             .namespaced()
             .short("ds")
@@ -217,6 +222,7 @@ fn kind(group: &str, kind: &str, plural: &str) -> Resource {
         categories: Vec::new(),
         scope: Scope::Cluster,
         subresources: Vec::new(),
+        scale: None,
         rules: Rules::Plain,
         renamed: &[],
         shelf: shelf.into(),
@@ -225,6 +231,11 @@ fn kind(group: &str, kind: &str, plural: &str) -> Resource {
 }
 
 impl Resource {
+    /// What the `scale` subresource of any kind takes and gives.
+    pub(crate) fn scale() -> Self {
+        kind("autoscaling", "Scale", "scales").namespaced().rules(Rules::Scale)
+    }
+
     fn namespaced(mut self) -> Self {
         self.scope = Scope::Namespaced;
         self
@@ -257,6 +268,15 @@ impl Resource {
 
     fn status(self) -> Self {
         self.sub(Subresource::Status)
+    }
+
+    fn scaled(mut self) -> Self {
+        self.scale = Some(ScalePaths {
+            wanted: "spec.replicas".to_owned(),
+            running: "status.replicas".to_owned(),
+            selector: Some("spec.selector".to_owned()),
+        });
+        self.sub(Subresource::Scale)
     }
 
     fn sub(mut self, subresource: Subresource) -> Self {

@@ -21,6 +21,8 @@ pub(crate) struct Resource {
     pub(crate) categories: Vec<String>,
     pub(crate) scope: Scope,
     pub(crate) subresources: Vec<Subresource>,
+    /// Of kinds with the subresource `scale`.
+    pub(crate) scale: Option<ScalePaths>,
     /// What is special about the kind.
     pub(crate) rules: Rules,
     /// Fields named otherwise in storage: (served, stored). Two groups may serve one store.
@@ -45,6 +47,10 @@ pub(crate) enum Scope {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Subresource {
     Status,
+    /// How many pods there are and shall be.
+    Scale,
+    /// Adds containers to a running pod.
+    EphemeralContainers,
     /// Binds a pod to a node.
     Binding,
     /// Deletes a pod by way of the eviction API.
@@ -63,10 +69,21 @@ pub(crate) enum Subresource {
     PortForward,
 }
 
+/// Where the parts of a scale stand in an object: paths with dots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ScalePaths {
+    pub(crate) wanted: String,
+    pub(crate) running: String,
+    /// Of the pods: a selector, a map of labels, or a selector's string form.
+    pub(crate) selector: Option<String>,
+}
+
 impl Subresource {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Status => "status",
+            Self::Scale => "scale",
+            Self::EphemeralContainers => "ephemeralcontainers",
             Self::Binding => "binding",
             Self::Eviction => "eviction",
             Self::Finalize => "finalize",
@@ -81,7 +98,7 @@ impl Subresource {
     /// The operations it offers.
     pub(crate) fn verbs(self) -> &'static [&'static str] {
         match self {
-            Self::Status => &["get", "patch", "update"],
+            Self::Status | Self::Scale | Self::EphemeralContainers => &["get", "patch", "update"],
             Self::Binding | Self::Eviction | Self::Token => &["create"],
             Self::Finalize => &["update"],
             Self::Log => &["get"],
@@ -92,7 +109,8 @@ impl Subresource {
     /// The kind of object it takes.
     pub(crate) fn kind(self, parent: &Resource) -> &str {
         match self {
-            Self::Status | Self::Finalize | Self::Log => &parent.kind,
+            Self::Status | Self::Finalize | Self::EphemeralContainers | Self::Log => &parent.kind,
+            Self::Scale => "Scale",
             Self::Binding => "Binding",
             Self::Eviction => "Eviction",
             Self::Token => "TokenRequest",
@@ -108,10 +126,12 @@ impl Subresource {
             Self::Status
             | Self::Finalize
             | Self::Binding
+            | Self::EphemeralContainers
             | Self::Log
             | Self::Exec
             | Self::Attach
             | Self::PortForward => None,
+            Self::Scale => Some(("autoscaling", "v1")),
             Self::Eviction => Some(("policy", "v1")),
             Self::Token => Some(("authentication.k8s.io", "v1")),
         }
@@ -161,6 +181,8 @@ pub(crate) enum Rules {
     /// Of a namespace or of the cluster.
     RoleBinding,
     RuntimeClass,
+    /// A view of another object; see [`Resource::scale`].
+    Scale,
     Secret,
     Service,
     ServiceAccount,

@@ -1,4 +1,6 @@
 //! Label selectors in their string form.
+use std::fmt;
+
 use serde_json::Value;
 
 /// Requirements on labels, all of which must hold.
@@ -40,10 +42,51 @@ impl LabelSelector {
         self.0.is_empty()
     }
 
+    /// The selector that a `meta/v1 LabelSelector` writes as an object. What validation would have
+    /// refused selects nothing.
+    pub(crate) fn of(selector: &Value) -> Self {
+        let equal = |(key, value): (&String, &Value)| Requirement {
+            key: key.clone(),
+            test: Test::In(vec![value.as_str().unwrap_or("").to_owned()]),
+        };
+        let labels = selector["matchLabels"].as_object().into_iter().flatten();
+        let expressions = selector["matchExpressions"].as_array().into_iter().flatten();
+        let mut all: Vec<Requirement> =
+            labels.map(equal).chain(expressions.map(Requirement::of)).collect();
+        all.sort_by(|a, b| a.key.cmp(&b.key));
+        Self(all)
+    }
+
     /// Whether `labels`, a JSON object or null, meets every requirement.
     pub(crate) fn matches(&self, labels: &Value) -> bool {
         self.0.iter().all(|requirement| requirement.holds(labels))
     }
+}
+
+impl fmt::Display for LabelSelector {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, Requirement { key, test }) in self.0.iter().enumerate() {
+            if n > 0 {
+                out.write_str(",")?;
+            }
+            match test {
+                Test::Exists => write!(out, "{key}"),
+                Test::Missing => write!(out, "!{key}"),
+                Test::In(values) if values.len() == 1 => write!(out, "{key}={}", values[0]),
+                Test::In(values) => write!(out, "{key} in ({})", sorted(values)),
+                Test::NotIn(values) => write!(out, "{key} notin ({})", sorted(values)),
+                Test::Above(limit) => write!(out, "{key}>{limit}"),
+                Test::Below(limit) => write!(out, "{key}<{limit}"),
+            }?;
+        }
+        Ok(())
+    }
+}
+
+fn sorted(values: &[String]) -> String {
+    let mut values = values.to_vec();
+    values.sort();
+    values.join(",")
 }
 
 /// The parts between the commas that are not inside parentheses.
@@ -112,6 +155,19 @@ impl Requirement {
         }
     }
 
+    /// A `meta/v1 LabelSelectorRequirement`.
+    fn of(expression: &Value) -> Self {
+        let values = expression["values"].as_array().into_iter().flatten();
+        let values = values.filter_map(Value::as_str).map(str::to_owned).collect();
+        let test = match expression["operator"].as_str() {
+            Some("Exists") => Test::Exists,
+            Some("DoesNotExist") => Test::Missing,
+            Some("NotIn") => Test::NotIn(values),
+            _ => Test::In(values),
+        };
+        Self { key: expression["key"].as_str().unwrap_or("").to_owned(), test }
+    }
+
     fn holds(&self, labels: &Value) -> bool {
         let value = labels.get(&self.key).and_then(Value::as_str);
         let number = || value.and_then(|value| value.parse::<i64>().ok());
@@ -177,6 +233,25 @@ mod tests {
             let (text, verdict) = line.rsplit_once('|').unwrap();
             let selector = LabelSelector::parse(text).unwrap();
             assert_eq!(selector.matches(&labels), verdict.trim() == "yes", "{text}");
+        }
+    }
+
+    #[test]
+    fn a_selector_written_as_an_object_reads_like_one() {
+        let cases = [
+            (json!({}), ""),
+            (json!({"matchLabels": {"b": "1", "a": "2"}}), "a=2,b=1"),
+            (
+                json!({"matchLabels": {"b": "1"}, "matchExpressions": [
+                    {"key": "a", "operator": "In", "values": ["y", "x"]},
+                    {"key": "c", "operator": "NotIn", "values": ["z"]},
+                    {"key": "d", "operator": "Exists"}, {"key": "e", "operator": "DoesNotExist"},
+                ]}),
+                "a in (x,y),b=1,c notin (z),d,!e",
+            ),
+        ];
+        for (object, text) in cases {
+            assert_eq!(LabelSelector::of(&object).to_string(), text);
         }
     }
 

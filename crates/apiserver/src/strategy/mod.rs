@@ -34,6 +34,8 @@ pub(crate) enum Part {
     Status,
     /// A pod's node.
     Binding,
+    /// A pod's ephemeral containers.
+    EphemeralContainers,
     /// A namespace's `spec.finalizers`.
     Finalizers,
 }
@@ -44,8 +46,10 @@ impl Part {
             Some(Subresource::Status) => Self::Status,
             Some(Subresource::Binding) => Self::Binding,
             Some(Subresource::Finalize) => Self::Finalizers,
+            Some(Subresource::EphemeralContainers) => Self::EphemeralContainers,
             Some(
-                Subresource::Eviction
+                Subresource::Scale
+                | Subresource::Eviction
                 | Subresource::Token
                 | Subresource::Log
                 | Subresource::Exec
@@ -189,6 +193,13 @@ fn restrict(resource: &Resource, part: Part, new: &mut Value, old: &Value) {
             keep(fields, old, &others.iter().map(String::as_str).collect::<Vec<_>>());
         }
         Part::Finalizers => keep(fields, old, &["status"]),
+        Part::EphemeralContainers => {
+            let added = fields.get("spec").map(|spec| spec["ephemeralContainers"].clone());
+            keep(fields, old, &["spec", "status"]);
+            if let (Some(spec), Some(added)) = (fields.get_mut("spec"), added) {
+                spec["ephemeralContainers"] = added;
+            }
+        }
     }
     // `spec.finalizers` of a namespace has a way of its own.
     if resource.rules == Rules::Namespace && part == Part::Main {

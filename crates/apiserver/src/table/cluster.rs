@@ -284,3 +284,11 @@ pub(super) fn ingress_class(object: &Value) -> Vec<Value> {
     };
     vec![name(object), json!(text_or(&object["spec"]["controller"], "")), json!(shown), age(object)]
 }
+
+pub(super) const SCALE: &[Column] =
+    &[NAME, ("Desired", "integer", false), ("Available", "integer", false), AGE];
+
+pub(super) fn scale(object: &Value) -> Vec<Value> {
+    let number = |part: &str| json!(object[part]["replicas"].as_i64().unwrap_or(0));
+    vec![name(object), number("spec"), number("status"), age(object)]
+}

@@ -60,6 +60,7 @@ const LAYOUTS: &[(Rules, Layout)] = &[
     (Rules::NetworkPolicy, (cluster::NETWORK_POLICY, cluster::network_policy)),
     (Rules::Node, (cluster::NODE, cluster::node)),
     (Rules::Pod, (pod::COLUMNS, pod::cells)),
+    (Rules::Scale, (cluster::SCALE, cluster::scale)),
     (Rules::Secret, (cluster::SECRET, cluster::secret)),
     (Rules::Service, (cluster::SERVICE, cluster::service)),
     (Rules::ServiceAccount, (cluster::SERVICE_ACCOUNT, cluster::service_account)),

@@ -31,6 +31,11 @@ pub(crate) fn update(resource: &Resource, part: Part, new: &Value, old: &Value) 
             causes.extend(of_kind(resource, new));
             causes.extend(update::causes(resource, new, old));
         }
+        Part::EphemeralContainers => {
+            causes.extend(schema::causes(resource, new, Some(old)));
+            causes.extend(of_kind(resource, new));
+            causes.extend(update::ephemeral(new, old));
+        }
         Part::Status => {
             causes.extend(schema::causes(resource, new, Some(old)));
         }

@@ -73,6 +73,26 @@ fn pod(new: &Value, old: &Value) -> Vec<Cause> {
     causes
 }
 
+/// Ephemeral containers are added, never changed or removed.
+///
+/// Source: pkg/apis/core/validation, `ValidatePodEphemeralContainersUpdate`.
+pub(super) fn ephemeral(new: &Value, old: &Value) -> Vec<Cause> {
+    let list = |pod: &Value| pod["spec"]["ephemeralContainers"].as_array().cloned();
+    let now = list(new).unwrap_or_default();
+    let mut causes = Vec::new();
+    for before in list(old).unwrap_or_default() {
+        let problem = match now.iter().find(|container| container["name"] == before["name"]) {
+            Some(container) if *container == before => continue,
+            Some(_) => "changed",
+            None => "removed",
+        };
+        let detail =
+            format!("existing ephemeral containers {} may not be {problem}", before["name"]);
+        causes.push(Cause::forbidden("spec.ephemeralContainers", &detail));
+    }
+    causes
+}
+
 /// Whether one of the fields that may change did so in the way it may.
 fn pod_exception(field: &str, new: &Value, old: &Value) -> Option<Cause> {
     let path = format!("spec.{field}");

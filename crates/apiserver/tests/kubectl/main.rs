@@ -13,6 +13,7 @@ mod custom;
 mod kinds;
 mod objects;
 mod pods;
+mod subresources;
 
 /// A server with a kubeconfig on disk, stopped and removed when dropped.
 struct Cluster {
