@@ -1,6 +1,7 @@
 //! Why a request was not done, as the `Status` object that clients read.
 use serde_json::{Value, json};
 
+use crate::ownership::Conflict;
 use crate::resource::Resource;
 
 /// A request's failure: an HTTP code, Kubernetes' machine-readable reason and a sentence.
@@ -146,6 +147,35 @@ impl Refusal {
         let why = "the object has been modified; please apply your changes to the latest version \
                    and try again";
         Self::conflict(resource, name, why)
+    }
+
+    /// Server-side apply would change what others own.
+    pub(crate) fn apply_conflict(conflicts: &[Conflict]) -> Self {
+        let mut refusal = Self::new(409, "Conflict", conflict_message(conflicts));
+        let cause = |conflict: &Conflict| {
+            json!({
+                "reason": "FieldManagerConflict",
+                "message": format!("conflict with {}", conflict.owner),
+                "field": conflict.field,
+            })
+        };
+        refusal.details = Some(json!({"causes": conflicts.iter().map(cause).collect::<Vec<_>>()}));
+        refusal
+    }
+
+    /// The query of a write can't be done, at each of `causes`; `kind` names the options.
+    pub(crate) fn invalid_options(kind: &str, causes: &[Cause]) -> Self {
+        Self::invalid_as(&format!("{kind}.meta.k8s.io"), "", "meta.k8s.io", kind, causes)
+    }
+
+    /// What a patch makes of an object is none of its kind; `shown` is what is shown of it.
+    pub(crate) fn invalid_patch(shown: &str, why: &str) -> Self {
+        Self::invalid_as("", "", "", "", &[Cause::invalid("patch", &Value::from(shown), why)])
+    }
+
+    /// What Kubernetes did not foresee to be wrong with a request: it has a message only.
+    pub(crate) fn unforeseen(message: String) -> Self {
+        Self::new(500, "", message)
     }
 
     /// The object breaks the rules of its kind, at each of `causes`.
@@ -309,4 +339,23 @@ impl Refusal {
         }
         status
     }
+}
+
+/// Conflicts as one text: by owner if there are several.
+///
+/// Source: k8s.io/apimachinery `managedfields/internal/conflict.go`.
+fn conflict_message(conflicts: &[Conflict]) -> String {
+    if let [one] = conflicts {
+        return format!("Apply failed with 1 conflict: conflict with {}: {}", one.owner, one.field);
+    }
+    let mut lines = Vec::new();
+    let mut owner = "";
+    for conflict in conflicts {
+        if conflict.owner != owner {
+            owner = &conflict.owner;
+            lines.push(format!("conflicts with {owner}:"));
+        }
+        lines.push(format!("- {}", conflict.field));
+    }
+    format!("Apply failed with {} conflicts: {}", conflicts.len(), lines.join("\n"))
 }

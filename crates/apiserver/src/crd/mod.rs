@@ -24,7 +24,7 @@ pub(crate) use columns::Columns;
 pub(crate) use fill::fill;
 pub(crate) use prune::prune;
 pub(crate) use settle::{Origin, run};
-pub(crate) use structural::{Structural, entries, words};
+pub(crate) use structural::{Additional, Kind, Structural, entries, words};
 
 use crate::refusal::Cause;
 use crate::resource::{Resource, Rules, ScalePaths, Scope, Subresource};

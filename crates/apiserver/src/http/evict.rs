@@ -41,7 +41,7 @@ impl Api {
         if !dry_run {
             let pods = &call.target.resource;
             let key = Key::new(&call.target.namespace, name);
-            self.rewrite(pods, &key, Part::Status, false, |old| Ok(targeted(old)))?;
+            self.rewrite(pods, &key, Part::Status, false, None, |old| Ok(targeted(old)))?;
             self.delete_object(pods, &key, options)?;
         }
         Ok(success(StatusCode::CREATED))
@@ -70,7 +70,9 @@ impl Api {
             return Ok(());
         }
         let name = pod.metadata("name").as_str().unwrap_or("");
-        self.rewrite(&budgets, &key, Part::Status, dry_run, |old| spend(&budgets, old, name))?;
+        self.rewrite(&budgets, &key, Part::Status, dry_run, None, |old| {
+            spend(&budgets, old, name)
+        })?;
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! The API over HTTP: from a request to its answer.
 pub(crate) mod admit;
+mod apply;
+mod body;
 mod delete;
 mod evict;
 mod page;

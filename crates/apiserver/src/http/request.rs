@@ -2,22 +2,29 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, Method};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde_json::Value;
 
+use super::body::Document;
 use super::respond::Form;
 use crate::access::User;
-use crate::protobuf;
-use crate::refusal::Refusal;
+use crate::ownership::Author;
+use crate::refusal::{Cause, Refusal};
 use crate::resource::{Registry, Resource, Subresource};
 use crate::selector::{FieldSelector, LabelSelector, Selector};
+use crate::time;
 
 /// The largest body that is read, in bytes, as the Kubernetes API server limits it.
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
+
+/// The media type of a configuration to be applied.
+const APPLY: &str = "application/apply-patch+yaml";
+/// The longest name of a field's owner, in bytes.
+const LONGEST_MANAGER: usize = 128;
 
 /// What a path names.
 #[derive(Debug, Clone)]
@@ -40,6 +47,7 @@ pub(super) struct Call {
     pub(super) user: User,
     query: Vec<(String, String)>,
     content_type: String,
+    user_agent: String,
     body: Bytes,
 }
 
@@ -75,6 +83,7 @@ impl Call {
         )?;
         let content_type = header(&parts.headers, CONTENT_TYPE);
         let content_type = content_type.split(';').next().unwrap_or("").trim().to_owned();
+        let user_agent = header(&parts.headers, USER_AGENT).to_owned();
         let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|error| {
             match error.downcast_ref::<http_body_util::LengthLimitError>() {
                 Some(_) => Refusal::too_large(BODY_LIMIT),
@@ -82,7 +91,8 @@ impl Call {
             }
         })?;
         let body = body.to_bytes();
-        Ok(Self { method: parts.method, target, form, user, query, content_type, body })
+        let method = parts.method;
+        Ok(Self { method, target, form, user, query, content_type, user_agent, body })
     }
 
     pub(super) fn query(&self, key: &str) -> Option<&str> {
@@ -154,27 +164,60 @@ impl Call {
         Ok(Selector { labels, fields })
     }
 
+    /// Who writes: the `fieldManager` of the query, or the program that the client is.
+    ///
+    /// # Errors
+    /// The refusal of a name that can't be one, or of none where one must be given.
+    pub(super) fn author(&self) -> Result<Author, Refusal> {
+        let given = self.query("fieldManager").unwrap_or("");
+        let mut causes = Vec::new();
+        let applies = self.content_type == APPLY && self.method == Method::PATCH;
+        if applies && given.is_empty() {
+            causes.push(Cause::required("fieldManager", "is required for apply patch"));
+        }
+        if !applies && self.method == Method::PATCH && self.query("force").is_some() {
+            let detail = "may not be specified for non-apply patch";
+            causes.push(Cause::forbidden("force", detail));
+        }
+        if given.len() > LONGEST_MANAGER {
+            causes.push(Cause::too_long("fieldManager", LONGEST_MANAGER));
+        }
+        for (at, character) in given.char_indices().filter(|(_, c)| c.is_control()) {
+            let code = u32::from(character);
+            let detail = format!("invalid character U+{code:04X} (at position {at})");
+            causes.push(Cause::invalid("fieldManager", &Value::from(given), &detail));
+        }
+        if !causes.is_empty() {
+            let options = match self.method.as_str() {
+                "POST" => "CreateOptions",
+                "PUT" => "UpdateOptions",
+                _ => "PatchOptions",
+            };
+            return Err(Refusal::invalid_options(options, &causes));
+        }
+        let manager = if given.is_empty() { program(&self.user_agent) } else { given.to_owned() };
+        Ok(Author {
+            manager,
+            api_version: self.target.resource.api_version(),
+            subresource: self.target.subresource.map_or("", Subresource::name),
+            now: time::now(),
+        })
+    }
+
     /// The object in the body.
     ///
     /// # Errors
     /// The refusal of a body that is not an object.
     pub(super) fn object(&self) -> Result<Value, Refusal> {
-        if self.content_type == protobuf::MEDIA_TYPE {
-            return protobuf::decode(&self.body).map_err(|error| {
-                Refusal::bad_request(format!("the body of the request is not readable: {error}"))
-            });
-        }
-        if !matches!(self.content_type.as_str(), "" | "*/*" | "application/json") {
-            return Err(Refusal::unsupported_media_type(
-                "application/json, application/vnd.kubernetes.protobuf",
-            ));
-        }
-        let value = self.json()?;
-        if value.is_object() {
-            Ok(value)
-        } else {
-            Err(Refusal::bad_request("the body of the request is not a JSON object"))
-        }
+        self.document().map(|document| document.value)
+    }
+
+    /// The object in the body, with what is to be said of how it is written.
+    ///
+    /// # Errors
+    /// As [`Call::object`].
+    pub(super) fn document(&self) -> Result<Document, Refusal> {
+        Document::object(&self.content_type, &self.body)
     }
 
     /// The options of a deletion, or null: they may be left out.
@@ -185,19 +228,33 @@ impl Call {
         if self.body.is_empty() { Ok(Value::Null) } else { self.object() }
     }
 
-    /// The body as JSON, with the media type it came in.
-    ///
-    /// # Errors
-    /// The refusal of a body that is not JSON.
-    pub(super) fn patch(&self) -> Result<(&str, Value), Refusal> {
-        Ok((&self.content_type, self.json()?))
+    /// Whether the body is a configuration to be applied.
+    pub(super) fn applies(&self) -> bool {
+        self.content_type == APPLY
     }
 
-    fn json(&self) -> Result<Value, Refusal> {
-        serde_json::from_slice(&self.body).map_err(|error| {
-            Refusal::bad_request(format!("the body of the request is not valid JSON: {error}"))
-        })
+    /// The body of a patch, with the media type it came in.
+    ///
+    /// # Errors
+    /// The refusal of a body that is not of its type.
+    pub(super) fn patch(&self) -> Result<(&str, Document), Refusal> {
+        let document =
+            if self.applies() { Document::yaml(&self.body) } else { Document::json(&self.body) };
+        Ok((&self.content_type, document?))
     }
+}
+
+/// The program a client says it is: what stands before the first slash, printable and not too long.
+fn program(user_agent: &str) -> String {
+    let name = user_agent.split('/').next().unwrap_or("");
+    let mut program = String::new();
+    for character in name.chars().filter(|c| !c.is_control()) {
+        if program.len() + character.len_utf8() > LONGEST_MANAGER {
+            break;
+        }
+        program.push(character);
+    }
+    program
 }
 
 impl Target {

@@ -4,6 +4,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::body::Document;
 use super::request::Call;
 use super::write::Written;
 use super::{Answer, Api, respond};
@@ -21,22 +22,26 @@ impl Api {
         let paths = call.target.resource.scale.as_ref().ok_or_else(Refusal::no_such_path)?;
         let key = Key::new(&call.target.namespace, name);
         let dry_run = call.dry_run()?;
+        let target = &call.target.resource;
         let mut warnings = Vec::new();
         let scaled = match call.method.as_str() {
             "GET" => return Ok(show(call, &of(paths, &self.existing(call, name)?.value))),
             "PUT" => {
-                let (scale, found) = self.decode_as(&Resource::scale(), call, call.object()?)?;
+                let (scale, found) = self.decode_as(&Resource::scale(), call, call.document()?)?;
                 warnings = found;
-                self.rewrite(&call.target.resource, &key, Part::Main, dry_run, |old| {
+                let author = call.author()?;
+                self.rewrite(target, &key, Part::Main, dry_run, Some(&author), |old| {
                     apply(paths, old, &scale)
                 })?
             }
             "PATCH" => {
                 let (media_type, document) = call.patch()?;
-                let patch = Patch::parse(media_type, document)?;
+                let patch = Patch::parse(media_type, document.value)?;
                 let resource = Resource::scale();
-                self.rewrite(&call.target.resource, &key, Part::Main, dry_run, |old| {
+                let author = call.author()?;
+                self.rewrite(target, &key, Part::Main, dry_run, Some(&author), |old| {
                     let patched = patch.apply(&of(paths, old), schema::of(&resource))?;
+                    let patched = Document::of(patched);
                     let (scale, found) = self.decode_as(&resource, call, patched)?;
                     warnings = found;
                     apply(paths, old, &scale)

@@ -45,7 +45,7 @@ impl Api {
         };
         let key = Key::new(&call.target.namespace, name);
         let dry_run = call.dry_run()?;
-        self.rewrite(resource, &key, Part::Binding, dry_run, |old| {
+        self.rewrite(resource, &key, Part::Binding, dry_run, None, |old| {
             if !old["metadata"]["deletionTimestamp"].is_null() {
                 let why = format!("pod {name} is being deleted, cannot be assigned to a host");
                 return Err(Refusal::conflict(resource, name, &why));

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::body::Document;
 use super::request::{Call, FieldValidation};
 use super::{Answer, Api, respond};
 use crate::admission::Round;
+use crate::ownership::{self, Author};
 use crate::patch::Patch;
 use crate::refusal::Refusal;
 use crate::resource::{Resource, Subresource};
@@ -22,7 +24,8 @@ use crate::{schema, validate};
 const ATTEMPTS: usize = 64;
 
 /// The patches that objects of custom kinds can take: their lists have no merge keys.
-const FOR_CUSTOM_KINDS: &str = "application/json-patch+json, application/merge-patch+json";
+const FOR_CUSTOM_KINDS: &str =
+    "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
 
 /// How a write ended.
 #[derive(Debug)]
@@ -37,12 +40,14 @@ impl Api {
     /// `POST` to a collection.
     pub(super) fn create(&self, call: &Call) -> Answer {
         let resource = &call.target.resource;
+        let author = call.author()?;
         if resource.custom.as_ref().is_some_and(|custom| custom.terminating) {
             return Err(Refusal::method_not_allowed());
         }
-        let (value, warnings) = self.decode(call, call.object()?)?;
+        let (value, warnings) = self.decode(call, call.document()?)?;
         let mut round = self.admission.open(resource);
-        let value = self.new_object(resource, &call.target.namespace, value, &mut round)?;
+        let namespace = &call.target.namespace;
+        let value = self.new_object(resource, namespace, value, Some(&author), &mut round)?;
         let created = if call.dry_run()? {
             let key = key_of(&value);
             if self.store.get(&resource.shelf, &key).is_some() {
@@ -60,20 +65,26 @@ impl Api {
 
     /// `PUT` to an object or its subresource.
     pub(super) fn update(&self, call: &Call, name: &str) -> Answer {
-        let (value, warnings) = self.decode(call, call.object()?)?;
+        let author = call.author()?;
+        let (value, warnings) = self.decode(call, call.document()?)?;
         let key = Key::new(&call.target.namespace, name);
         let part = Part::of(call.target.subresource);
         let dry_run = call.dry_run()?;
-        let written =
-            self.rewrite(&call.target.resource, &key, part, dry_run, |_| Ok(value.clone()))?;
+        let resource = &call.target.resource;
+        let change = |_: &Value| Ok(value.clone());
+        let written = self.rewrite(resource, &key, part, dry_run, Some(&author), change)?;
         Ok(respond::warn(written_answer(call, written), &warnings))
     }
 
     /// `PATCH` of an object or its subresource.
     pub(super) fn patch(&self, call: &Call, name: &str) -> Answer {
+        if call.applies() {
+            return self.apply(call, name);
+        }
         let resource = &call.target.resource;
+        let author = call.author()?;
         let (media_type, document) = call.patch()?;
-        let patch = Patch::parse(media_type, document)?;
+        let patch = Patch::parse(media_type, document.value.clone())?;
         if resource.custom.is_some() && matches!(patch, Patch::Strategic(_)) {
             return Err(Refusal::unsupported_media_type(FOR_CUSTOM_KINDS));
         }
@@ -81,12 +92,20 @@ impl Api {
         let part = Part::of(call.target.subresource);
         let mut warnings = Vec::new();
         let dry_run = call.dry_run()?;
-        let written = self.rewrite(resource, &key, part, dry_run, |old| {
+        let written = self.rewrite(resource, &key, part, dry_run, Some(&author), |old| {
             let served = resource.served(old.clone());
             let patched = patch.apply(&served, schema::of(resource))?;
-            let (value, found) = self.decode(call, patched)?;
-            warnings = found;
-            Ok(value)
+            let wrong = |value: &Value, why: &str| Refusal::invalid_patch(&patch.shown(value), why);
+            let mut value = patched.clone();
+            let unknown = conform(resource, &mut value).map_err(|why| wrong(&patched, &why))?;
+            let validation = call.field_validation()?;
+            let said = remarks(&unknown, &document, validation);
+            if validation == FieldValidation::Strict && !said.is_empty() {
+                let why = format!("strict decoding error: {}", said.join(", "));
+                return Err(wrong(&patched, &why));
+            }
+            warnings = said;
+            Ok(resource.stored(value))
         })?;
         Ok(respond::warn(written_answer(call, written), &warnings))
     }
@@ -98,9 +117,9 @@ impl Api {
     pub(super) fn decode(
         &self,
         call: &Call,
-        value: Value,
+        document: Document,
     ) -> Result<(Value, Vec<String>), Refusal> {
-        self.decode_as(&call.target.resource, call, value)
+        self.decode_as(&call.target.resource, call, document)
     }
 
     /// [`Api::decode`] for an object of another kind than the path names.
@@ -111,36 +130,22 @@ impl Api {
         &self,
         resource: &Resource,
         call: &Call,
-        mut value: Value,
+        mut document: Document,
     ) -> Result<(Value, Vec<String>), Refusal> {
         let validation = call.field_validation()?;
-        let (kind, api_version) = (resource.kind.as_str(), resource.api_version());
-        for (field, expected) in [("apiVersion", api_version.as_str()), ("kind", kind)] {
-            let given = value[field].as_str().filter(|given| !given.is_empty());
-            if let Some(given) = given.filter(|given| *given != expected) {
-                return Err(Refusal::bad_request(format!(
-                    "the {field} in the data ({given}) does not match the expected {field} \
-                     ({expected})"
-                )));
-            }
-            value[field] = json!(expected);
-        }
-        let as_kind =
-            format!("{kind} in version \"{}\" cannot be handled as a {kind}", resource.version);
-        let unknown = schema::check(resource, &mut value)
+        let mut value = document.value.take();
+        let (kind, version) = (resource.kind.as_str(), &resource.version);
+        identify_kind(resource, &mut value)?;
+        let as_kind = format!("{kind} in version \"{version}\" cannot be handled as a {kind}");
+        let unknown = conform(resource, &mut value)
             .map_err(|error| Refusal::bad_request(format!("{as_kind}: {error}")))?;
-        let unknown: Vec<String> =
-            unknown.iter().map(|path| format!("unknown field \"{path}\"")).collect();
-        match validation {
-            FieldValidation::Strict if !unknown.is_empty() => Err(Refusal::bad_request(format!(
-                "{as_kind}: strict decoding error: {}",
-                unknown.join(", ")
-            ))),
-            FieldValidation::Warn => Ok((resource.stored(value), unknown)),
-            FieldValidation::Ignore | FieldValidation::Strict => {
-                Ok((resource.stored(value), Vec::new()))
-            }
+        let said = remarks(&unknown, &document, validation);
+        if validation == FieldValidation::Strict && !said.is_empty() {
+            let said = said.join(", ");
+            let why = format!("{as_kind}: strict decoding error: {said}");
+            return Err(Refusal::bad_request(why));
         }
+        Ok((resource.stored(value), said))
     }
 
     /// Creates an object on the server's own behalf.
@@ -156,22 +161,28 @@ impl Api {
         value["apiVersion"] = json!(resource.api_version());
         value["kind"] = json!(resource.kind);
         let mut round = self.admission.open(resource);
-        let value = self.new_object(resource, namespace, value, &mut round)?;
+        let value = self.new_object(resource, namespace, value, None, &mut round)?;
         let object = self.add(resource, value)?;
         round.commit();
         Ok(object)
     }
 
-    /// The object to be stored for what a client wants created.
-    fn new_object(
+    /// The object to be stored for what a client wants created, owned by its `author`.
+    pub(super) fn new_object(
         &self,
         resource: &Resource,
         namespace: &str,
         mut value: Value,
+        author: Option<&Author>,
         round: &mut Round<'_>,
     ) -> Result<Value, Refusal> {
         strategy::identify(resource, namespace, &mut value)?;
+        let ignored = ownership::out_of_reach(resource, Part::Main, &value);
         strategy::prepare_create(resource, &mut value);
+        if let Some(author) = author {
+            let of = ownership::typing(resource);
+            ownership::record(author, &of, &ignored, None, &mut value);
+        }
         self.complete(resource, &mut value)?;
         round.admit(None, &mut value)?;
         let causes = validate::create(resource, &value);
@@ -199,7 +210,11 @@ impl Api {
     }
 
     /// Stores a new object; a generated name that is taken is generated again.
-    fn add(&self, resource: &Resource, mut value: Value) -> Result<Arc<Object>, Refusal> {
+    pub(super) fn add(
+        &self,
+        resource: &Resource,
+        mut value: Value,
+    ) -> Result<Arc<Object>, Refusal> {
         for _ in 0..ATTEMPTS {
             let created = self.store.create(&resource.shelf, key_of(&value), value.clone());
             if let Ok(object) = created {
@@ -212,7 +227,8 @@ impl Api {
         Err(Refusal::already_exists(resource, &key_of(&value).name))
     }
 
-    /// Replaces an object by what `change` makes of it.
+    /// Replaces an object by what `change` makes of it. `author` owns what it changes; without
+    /// one, owners stay as `change` leaves them.
     ///
     /// # Errors
     /// The refusal of an object that is missing or was modified, or of the change.
@@ -222,6 +238,7 @@ impl Api {
         key: &Key,
         part: Part,
         dry_run: bool,
+        author: Option<&Author>,
         mut change: impl FnMut(&Value) -> Result<Value, Refusal>,
     ) -> Result<Written, Refusal> {
         for _ in 0..ATTEMPTS {
@@ -229,14 +246,22 @@ impl Api {
             let old = old.ok_or_else(|| Refusal::not_found(resource, &key.name))?;
             let mut new = change(&old.value)?;
             strategy::same_object(resource, &old, &new)?;
+            let ignored = ownership::out_of_reach(resource, part, &new);
             strategy::prepare_update(resource, part, &mut new, &old.value);
+            if let Some(author) = author {
+                let of = ownership::typing(resource);
+                ownership::record(author, &of, &ignored, Some(&old.value), &mut new);
+            }
             let mut round = self.admission.open(resource);
             round.admit(Some(&old.value), &mut new)?;
             let causes = validate::update(resource, part, &new, &old.value);
             if !causes.is_empty() {
                 return Err(Refusal::invalid(resource, &key.name, &causes));
             }
-            if dry_run || new == old.value {
+            if new == old.value || ownership::differ_in_times_only(&new, &old.value) {
+                return Ok(Written::Kept(old.value.clone()));
+            }
+            if dry_run {
                 return Ok(Written::Kept(new));
             }
             let version = old.version;
@@ -270,7 +295,7 @@ impl Api {
         part: Part,
         change: impl Fn(&Value) -> Value,
     ) -> Result<(), Refusal> {
-        self.rewrite(resource, key, part, false, |old| Ok(change(old))).map(|_| ())
+        self.rewrite(resource, key, part, false, None, |old| Ok(change(old))).map(|_| ())
     }
 
     /// Drops a namespace's own finalizer, which removes it.
@@ -279,7 +304,7 @@ impl Api {
     /// The refusal if it is gone already.
     pub(crate) fn finalize_namespace(&self, resource: &Resource, key: &Key) -> Result<(), Refusal> {
         let part = Part::of(Some(Subresource::Finalize));
-        let finalized = self.rewrite(resource, key, part, false, |old| {
+        let finalized = self.rewrite(resource, key, part, false, None, |old| {
             let mut new = old.clone();
             new["spec"]["finalizers"] = json!([]);
             Ok(new)
@@ -292,7 +317,7 @@ impl Api {
     /// # Errors
     /// The refusal if the object is gone.
     pub(crate) fn disown(&self, resource: &Resource, key: &Key, uid: &str) -> Result<(), Refusal> {
-        let disowned = self.rewrite(resource, key, Part::Main, false, |old| {
+        let disowned = self.rewrite(resource, key, Part::Main, false, None, |old| {
             let mut new = old.clone();
             if let Some(owners) = new["metadata"]["ownerReferences"].as_array_mut() {
                 owners.retain(|owner| owner["uid"] != uid);
@@ -309,7 +334,37 @@ pub(super) fn key_of(value: &Value) -> Key {
     Key::new(text("namespace"), text("name"))
 }
 
-fn written_answer(call: &Call, written: Written) -> http::Response<super::Body> {
+/// Holds an object's kind and version against `resource`; they may be left out.
+pub(super) fn identify_kind(resource: &Resource, value: &mut Value) -> Result<(), Refusal> {
+    let api_version = resource.api_version();
+    for (field, expected) in [("apiVersion", &api_version), ("kind", &resource.kind)] {
+        let given = value[field].as_str().filter(|given| !given.is_empty());
+        if let Some(given) = given.filter(|given| given != expected) {
+            return Err(Refusal::bad_request(format!(
+                "the {field} in the data ({given}) does not match the expected {field} ({expected})"
+            )));
+        }
+        value[field] = json!(expected);
+    }
+    Ok(())
+}
+
+/// Drops what the schema does not know, and says so of each such field.
+fn conform(resource: &Resource, value: &mut Value) -> Result<Vec<String>, String> {
+    let unknown = schema::check(resource, value)?;
+    Ok(unknown.iter().map(|path| format!("unknown field \"{path}\"")).collect())
+}
+
+/// What is to be said of fields that are unknown or written twice.
+fn remarks(unknown: &[String], document: &Document, validation: FieldValidation) -> Vec<String> {
+    if validation == FieldValidation::Ignore {
+        return Vec::new();
+    }
+    let twice = document.duplicates(validation == FieldValidation::Strict);
+    unknown.iter().cloned().chain(twice).collect()
+}
+
+pub(super) fn written_answer(call: &Call, written: Written) -> http::Response<super::Body> {
     match written {
         Written::Kept(value) | Written::Removed(value) => answer(call, StatusCode::OK, value),
     }

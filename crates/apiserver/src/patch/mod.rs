@@ -5,12 +5,13 @@ mod strategic;
 
 use serde_json::Value;
 
+use crate::go;
 use crate::refusal::Refusal;
 use crate::schema::Struct;
 
 /// The media types that can be read.
 const KNOWN: &str = "application/json-patch+json, application/merge-patch+json, \
-                     application/strategic-merge-patch+json";
+                     application/strategic-merge-patch+json, application/apply-patch+yaml";
 
 /// A patch, read and not yet applied.
 #[derive(Debug)]
@@ -33,6 +34,14 @@ impl Patch {
             "application/merge-patch+json" => object(document).map(Self::Merge),
             "application/strategic-merge-patch+json" => object(document).map(Self::Strategic),
             _ => Err(Refusal::unsupported_media_type(KNOWN)),
+        }
+    }
+
+    /// What a refusal shows of what did not fit: the patched object, or a strategic patch itself.
+    pub(crate) fn shown(&self, patched: &Value) -> String {
+        match self {
+            Self::Json(_) | Self::Merge(_) => patched.to_string(),
+            Self::Strategic(patch) => go::plain(patch),
         }
     }
 

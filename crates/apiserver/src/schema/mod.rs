@@ -157,6 +157,14 @@ pub(crate) fn stored(resource: &Resource) -> Option<&'static Struct> {
     CATALOG.structs.get(&full_name(group, &resource.version, &resource.kind))
 }
 
+/// The type of the metadata of all objects.
+///
+/// # Panics
+/// If the text of the catalog has lost it.
+pub(crate) fn metadata() -> &'static Struct {
+    &CATALOG.structs["io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"]
+}
+
 /// Holds an object as served against its kind: drops unknown fields and returns their paths.
 ///
 /// # Errors
@@ -165,8 +173,7 @@ pub(crate) fn check(resource: &Resource, value: &mut Value) -> Result<Vec<String
     let Some(custom) = &resource.custom else { return check::check(of(resource), value) };
     let mut unknown = Vec::new();
     if let Some(metadata) = value.get_mut("metadata") {
-        let of = CATALOG.structs.get("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
-        unknown = check::check_below(of, metadata, "metadata")?;
+        unknown = check::check_below(Some(self::metadata()), metadata, "metadata")?;
     }
     unknown.extend(crd::prune(&custom.schema, value));
     Ok(unknown)

@@ -41,7 +41,7 @@ async fn wrong_requests_are_answered_and_not_feared() {
         ("GET /api/v1/namespaces/default/pods/web/nothing", json, vec![], 404, "could not find"),
         ("POST /api/v1/pods", json, b"{}".to_vec(), 405, "does not allow this method"),
         ("POST MAPS", json, b"{".to_vec(), 400, "not valid JSON"),
-        ("POST MAPS", json, b"[]".to_vec(), 400, "not a JSON object"),
+        ("POST MAPS", json, b"[]".to_vec(), 400, "not an object"),
         ("POST MAPS", json, deep, 400, "recursion limit"),
         ("POST MAPS", json, large, 413, "limit is 3145728"),
         ("POST MAPS", json, b"{\"metadata\":[]}".to_vec(), 400, "metadata"),

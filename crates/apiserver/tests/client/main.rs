@@ -4,6 +4,7 @@
 
 mod http;
 mod versions;
+mod writes;
 
 use std::time::Duration;
 

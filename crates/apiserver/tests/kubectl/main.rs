@@ -12,6 +12,7 @@ mod admission;
 mod custom;
 mod kinds;
 mod objects;
+mod owners;
 mod pods;
 mod subresources;
 

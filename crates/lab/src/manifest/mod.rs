@@ -6,8 +6,6 @@
 
 mod apply;
 mod read;
-mod scalar;
-mod yaml;
 
 use std::collections::BTreeMap;
 use std::fmt;

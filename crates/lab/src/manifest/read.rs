@@ -3,10 +3,11 @@
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
+use apiserver::yaml::{self, Content, Node, Unreadable};
 use serde_json::Value;
 
-use super::yaml::{self, Content, Node};
 use super::{Object, Origin, Problem};
 
 /// Largest file that is read, in bytes.
@@ -84,7 +85,7 @@ pub fn parse(file: &str, text: &str) -> (Vec<Object>, Vec<Problem>) {
             document: number,
             line: before + line,
         };
-        match yaml::read(&part) {
+        match document(&part) {
             Ok(None) => {}
             Ok(Some(node)) if is_nothing(&node) => {}
             Ok(Some(node)) => {
@@ -121,6 +122,12 @@ fn documents(text: &str) -> Vec<(usize, String)> {
         }
     }
     parts
+}
+
+/// The value of a document. A field may be written once: leniency hides mistakes.
+fn document(text: &str) -> Result<Option<Rc<Node>>, Unreadable> {
+    let Some(document) = yaml::read(text)? else { return Ok(None) };
+    document.duplicates.into_iter().next().map_or(Ok(Some(document.root)), Err)
 }
 
 fn is_nothing(node: &Node) -> bool {

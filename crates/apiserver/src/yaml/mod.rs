@@ -1,15 +1,15 @@
-//! YAML documents as JSON values whose fields know their lines.
+//! YAML documents as JSON values whose fields know their lines, read as `kubectl` reads them.
 //!
-//! Stricter than YAML where leniency hides mistakes: a field may be written once. Aliases are
-//! followed, and so are merges (`<<`), but a document may not grow beyond a bound by them.
+//! A field that is written twice has its last value, and is noted. Aliases are followed, and so
+//! are merges (`<<`), but a document may not grow beyond a bound by them.
+
+mod scalar;
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
 use serde_json::{Map, Value};
-
-use super::scalar;
 
 /// Most values a document may have once its aliases are followed.
 const MOST_VALUES: usize = 200_000;
@@ -18,7 +18,16 @@ const DEEPEST: usize = 64;
 
 /// One document.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
+pub struct Document {
+    /// All of it.
+    pub root: Rc<Node>,
+    /// Every field that is written more than once, in the order of the document.
+    pub duplicates: Vec<Unreadable>,
+}
+
+/// One value of a document.
+#[derive(Clone, Debug)]
+pub struct Node {
     /// Where it begins, from 1.
     pub line: usize,
     /// What it is.
@@ -29,7 +38,7 @@ pub(super) struct Node {
 
 /// What a node is.
 #[derive(Clone, Debug)]
-pub(super) enum Content {
+pub enum Content {
     /// A scalar.
     Leaf(Value),
     /// A sequence.
@@ -39,8 +48,8 @@ pub(super) enum Content {
 }
 
 /// Why a document can't be read.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unreadable {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
     /// Where, from 1.
     pub line: usize,
     /// The field, if it is about one.
@@ -52,16 +61,20 @@ pub(super) struct Unreadable {
 }
 
 /// Reads one document; `None` if there is nothing in it.
+///
+/// # Errors
+/// Where it is no YAML, or more than anybody writes.
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "the parser's events: what is not a value is refused"
 )]
-pub(super) fn read(text: &str) -> Result<Option<Rc<Node>>, Unreadable> {
+pub fn read(text: &str) -> Result<Option<Document>, Unreadable> {
     let mut reader = Reader {
         parser: Parser::new_from_str(text),
         anchors: HashMap::new(),
         path: Vec::new(),
         left: MOST_VALUES,
+        duplicates: Vec::new(),
     };
     loop {
         let (event, span) = reader.next()?;
@@ -69,9 +82,11 @@ pub(super) fn read(text: &str) -> Result<Option<Rc<Node>>, Unreadable> {
             Event::StreamStart | Event::DocumentStart(_) | Event::Nothing => {}
             Event::StreamEnd | Event::DocumentEnd => return Ok(None),
             event => {
-                let node = reader.node(event, span)?;
+                let root = reader.node(event, span)?;
                 return match reader.next()?.0 {
-                    Event::DocumentEnd | Event::StreamEnd => Ok(Some(node)),
+                    Event::DocumentEnd | Event::StreamEnd => {
+                        Ok(Some(Document { root, duplicates: reader.duplicates }))
+                    }
                     _ => Err(reader.problem(span, "not YAML: more than one value")),
                 };
             }
@@ -84,6 +99,7 @@ struct Reader<'a> {
     anchors: HashMap<usize, Rc<Node>>,
     path: Vec<String>,
     left: usize,
+    duplicates: Vec<Unreadable>,
 }
 
 impl<'a> Reader<'a> {
@@ -197,7 +213,8 @@ impl<'a> Reader<'a> {
             self.path.push(step(&name));
             if let Some(line) = seen.insert(name.clone(), span.start.line()) {
                 let problem = self.problem(span, "Duplicate value");
-                return Err(Unreadable { earlier: Some(line), ..problem });
+                self.duplicates.push(Unreadable { earlier: Some(line), ..problem });
+                fields.retain(|(known, _, _)| *known != name);
             }
             let (event, at) = self.next()?;
             let node = self.node(event, at)?;
@@ -254,7 +271,8 @@ fn step(name: &str) -> String {
 
 impl Node {
     /// The value without its lines.
-    pub(super) fn value(&self) -> Value {
+    #[must_use]
+    pub fn value(&self) -> Value {
         match &self.content {
             Content::Leaf(value) => value.clone(),
             Content::List(items) => items.iter().map(|item| item.value()).collect(),
@@ -266,7 +284,8 @@ impl Node {
     }
 
     /// The field of that name.
-    pub(super) fn field(&self, name: &str) -> Option<&Node> {
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&Node> {
         match &self.content {
             Content::Fields(fields) => {
                 fields.iter().find(|(known, _, _)| known == name).map(|(_, _, node)| &**node)
@@ -276,7 +295,8 @@ impl Node {
     }
 
     /// The line of every field below, by path.
-    pub(super) fn lines(&self) -> BTreeMap<String, usize> {
+    #[must_use]
+    pub fn lines(&self) -> BTreeMap<String, usize> {
         let mut lines = BTreeMap::new();
         self.note("", &mut lines);
         lines
@@ -311,7 +331,7 @@ mod tests {
     use super::*;
 
     fn value(text: &str) -> Value {
-        read(text).unwrap().unwrap().value()
+        read(text).unwrap().unwrap().root.value()
     }
 
     #[test]
@@ -330,6 +350,18 @@ mod tests {
         let expected =
             json!({"a": "yes", "b": "1", "c": "1", "d": "1\n", "e": "x y", "1": "z", "true": "t"});
         assert_eq!(value(text), expected);
+    }
+
+    #[test]
+    fn of_a_field_that_is_written_twice_the_last_value_counts() {
+        let document = read("a: 1\nb: {c: 1, c: 2}\na: 3\n").unwrap().unwrap();
+        assert_eq!(document.root.value(), json!({"a": 3, "b": {"c": 2}}));
+        let duplicates: Vec<_> = document
+            .duplicates
+            .iter()
+            .map(|d| (d.line, d.field.as_deref().unwrap(), d.earlier.unwrap()))
+            .collect();
+        assert_eq!(duplicates, [(2, "b.c", 2), (3, "a", 1)]);
     }
 
     #[test]
