@@ -4,9 +4,8 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube_rs::api::{DeleteParams, Preconditions};
-use nix::sys::signal::Signal;
 
-use super::slot::Slot;
+use super::slot::{Part, Slot};
 use super::start::chain;
 use super::worker::{Next, Wanted, Worker};
 use crate::events::Kind;
@@ -25,20 +24,19 @@ impl Worker {
         let now = Instant::now();
         let until = now + grace(pod);
         let deadline = self.deadline.map_or(until, |deadline| deadline.min(until));
-        if self.deadline.is_none() {
-            self.ask_to_end(pod);
-        }
         self.deadline = Some(deadline);
+        self.stop_all(pod, deadline);
         if self.slots().any(Slot::runs) {
-            if now < deadline {
-                return Next::Look(Some(deadline));
+            if !wanted.gone {
+                // What has ended is told while the rest still runs; a later pass says the rest.
+                self.say(pod).await;
             }
-            self.slots().for_each(|slot| slot.signal(Signal::SIGKILL));
             return Next::Look(None);
         }
         if let Err(at) = self.leave(pod).await {
             return Next::Look(Some(at));
         }
+        self.drop_volumes();
         // Both are on a file system of the node's own, which is gone with the node at the latest.
         for folder in [self.folder(pod), self.log_dir(pod)] {
             drop(std::fs::remove_dir_all(folder));
@@ -47,6 +45,49 @@ impl Worker {
             return Next::Done;
         }
         Next::Look(Some(now + DELETE_AGAIN))
+    }
+
+    /// Stops every container that runs, by `until`: sidecars after what they are beside, the last
+    /// that started first.
+    ///
+    /// Source: KEP-753, termination order.
+    pub(super) fn stop_all(&mut self, pod: &Pod, until: Instant) {
+        let mut beside = self.containers.iter().any(Slot::runs);
+        let mut order: Vec<(String, bool)> = Vec::new();
+        for slot in self.containers.iter().chain(&self.ephemeral).filter(|slot| slot.runs()) {
+            order.push((slot.name.clone(), true));
+        }
+        for slot in self.init.iter().rev().filter(|slot| slot.runs()) {
+            order.push((slot.name.clone(), slot.part != Part::Sidecar || !beside));
+            beside = true;
+        }
+        for (name, has_turn) in order {
+            if let Some(run) = self.slot(&name).and_then(|slot| slot.run.as_mut()) {
+                run.vital.drain(..).for_each(|probe| probe.abort());
+            }
+            self.stop(pod, &name, None, until, has_turn);
+        }
+    }
+
+    /// The pod has been active for as long as it may.
+    pub(super) fn fail(&mut self, pod: &Pod) -> Option<Instant> {
+        let why = "Pod was active on the node longer than the specified deadline".to_owned();
+        if self.failed.is_none() {
+            self.node.events.tell(pod, None, Kind::Normal, "DeadlineExceeded", why.clone());
+            self.deadline = Some(Instant::now() + own_grace(pod));
+        }
+        self.failed = Some(("DeadlineExceeded", why));
+        self.stop_all(pod, self.deadline.unwrap_or_else(Instant::now));
+        None
+    }
+
+    /// Gives back what a pod that has ended by itself has of the node; says when to try again.
+    pub(super) async fn finish(&mut self, pod: &Pod) -> Option<Instant> {
+        if let Err(at) = self.leave(pod).await {
+            return Some(at);
+        }
+        self.drop_volumes();
+        None
     }
 
     /// Takes the pod off the network and ends its sandbox. `Err` says when to try again.
@@ -73,18 +114,6 @@ impl Worker {
         Instant::now() + wait
     }
 
-    fn slots(&self) -> impl Iterator<Item = &Slot> {
-        self.containers.iter().chain(&self.init)
-    }
-
-    fn ask_to_end(&self, pod: &Pod) {
-        for slot in self.slots().filter(|slot| slot.runs()) {
-            slot.signal(Signal::SIGTERM);
-            let message = format!("Stopping container {}", slot.name);
-            self.node.events.tell(pod, Some(&slot.name), Kind::Normal, "Killing", message);
-        }
-    }
-
     /// Removes the object for good; whether it is gone.
     async fn forget(&self, pod: &Pod) -> bool {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
@@ -102,7 +131,14 @@ impl Worker {
 }
 
 fn grace(pod: &Pod) -> Duration {
+    match pod.metadata.deletion_grace_period_seconds {
+        Some(seconds) => Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
+        None => own_grace(pod),
+    }
+}
+
+/// The time a pod's containers have to end, as its manifest says.
+pub(super) fn own_grace(pod: &Pod) -> Duration {
     let own = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
-    let seconds = pod.metadata.deletion_grace_period_seconds.or(own).unwrap_or(GRACE);
-    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+    Duration::from_secs(u64::try_from(own.unwrap_or(GRACE)).unwrap_or(0))
 }

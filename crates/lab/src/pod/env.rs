@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, Pod};
+use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, Pod, Service};
+
+use super::fields;
 
 /// The entries of ConfigMaps and Secrets of the pod's namespace, as far as its containers use them.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +17,8 @@ pub(crate) struct Sources {
     pub config_maps: BTreeMap<String, BTreeMap<String, String>>,
     /// Secrets by name.
     pub secrets: BTreeMap<String, BTreeMap<String, ByteString>>,
+    /// What tells where Services are, for every container of the pod.
+    pub services: Vec<(String, String)>,
 }
 
 /// What is only known where and when the pod runs.
@@ -39,6 +43,9 @@ pub(crate) enum Missing {
     /// A source the API does not have, or that the lab does not offer.
     #[error("env {variable}: {field}: not supported")]
     Field { variable: String, field: String },
+    /// A resource that the container does not have.
+    #[error("env {variable}: {why}")]
+    Resource { variable: String, why: String },
 }
 
 /// Names of the ConfigMaps and of the Secrets that `container` uses in its environment.
@@ -55,7 +62,7 @@ pub(crate) fn references(container: &Container) -> (Vec<&str>, Vec<&str>) {
     (config_maps, secrets)
 }
 
-/// The environment of `container`: `envFrom` first, then `env`, where a later value of a name wins
+/// The environment of `container`: where Services are, then `envFrom`, then `env`, where a later value of a name wins
 /// and `$(NAME)` stands for what has been set before it.
 ///
 /// # Errors
@@ -67,6 +74,9 @@ pub(crate) fn environment(
     sources: &Sources,
 ) -> Result<Vec<(String, String)>, Missing> {
     let mut env = Environment::default();
+    for (name, value) in &sources.services {
+        env.set(name.clone(), value.clone());
+    }
     for from in container.env_from.iter().flatten() {
         let prefix = from.prefix.as_deref().unwrap_or_default();
         if let Some(source) = &from.config_map_ref {
@@ -81,7 +91,7 @@ pub(crate) fn environment(
     for variable in container.env.iter().flatten() {
         let value = match (&variable.value, &variable.value_from) {
             (Some(value), _) => Some(expand(value, |name| env.get(name))),
-            (None, Some(source)) => value_from(variable, source, pod, facts, sources)?,
+            (None, Some(source)) => value_from(variable, source, (pod, container), facts, sources)?,
             (None, None) => Some(String::new()),
         };
         if let Some(value) = value {
@@ -181,7 +191,7 @@ fn found(
 fn value_from(
     variable: &EnvVar,
     source: &EnvVarSource,
-    pod: &Pod,
+    (pod, container): (&Pod, &Container),
     facts: &Facts,
     sources: &Sources,
 ) -> Result<Option<String>, Missing> {
@@ -208,39 +218,69 @@ fn value_from(
         let entries = sources.secret(&wanted.name, wanted.optional)?;
         return pick(&entries, "secret", &wanted.name, &wanted.key, wanted.optional);
     }
-    let field = if source.resource_field_ref.is_some() { "resourceFieldRef" } else { "valueFrom" };
-    Err(unsupported(field))
+    if let Some(wanted) = &source.resource_field_ref {
+        let value = fields::resource(wanted, pod, Some(container));
+        let variable = variable.name.clone();
+        return value.map(Some).map_err(|why| Missing::Resource { variable, why });
+    }
+    Err(unsupported("valueFrom"))
 }
 
 /// What the downward API offers a variable; `None` for a path it doesn't have.
 fn field_value(path: &str, pod: &Pod, facts: &Facts) -> Option<String> {
-    let spec = pod.spec.as_ref();
-    let text = |field: Option<&String>| Some(field.cloned().unwrap_or_default());
     let join = |ips: &[IpAddr]| ips.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(",");
     let first = |ips: &[IpAddr]| ips.first().map(IpAddr::to_string).unwrap_or_default();
-    if let Some((map, key)) = path.strip_suffix("']").and_then(|path| path.split_once("['")) {
-        let map = match map {
-            "metadata.labels" => &pod.metadata.labels,
-            "metadata.annotations" => &pod.metadata.annotations,
-            _ => return None,
-        };
-        return text(map.as_ref().and_then(|map| map.get(key)));
-    }
     match path {
-        "metadata.name" => text(pod.metadata.name.as_ref()),
-        "metadata.namespace" => text(pod.metadata.namespace.as_ref()),
-        "metadata.uid" => text(pod.metadata.uid.as_ref()),
-        "spec.nodeName" => text(spec.and_then(|spec| spec.node_name.as_ref())),
-        "spec.serviceAccountName" => {
-            let named = spec.and_then(|spec| spec.service_account_name.clone());
-            Some(named.unwrap_or_else(|| "default".to_owned()))
-        }
         "status.hostIP" => Some(first(&facts.host_ips)),
         "status.hostIPs" => Some(join(&facts.host_ips)),
         "status.podIP" => Some(first(&facts.pod_ips)),
         "status.podIPs" => Some(join(&facts.pod_ips)),
-        _ => None,
+        // All of them at once are for files.
+        "metadata.labels" | "metadata.annotations" => None,
+        _ => fields::of_pod(path, pod),
     }
+}
+
+/// What tells a container where the `services` are that have a cluster address.
+///
+/// Source: kubelet `envvars.FromServices`.
+pub(crate) fn of_services<'a>(
+    services: impl Iterator<Item = &'a Service>,
+) -> Vec<(String, String)> {
+    let upper = |name: &str| name.replace('-', "_").to_ascii_uppercase();
+    let mut env = Vec::new();
+    for service in services {
+        let Some(spec) = &service.spec else { continue };
+        let Some(ip) = spec.cluster_ip.as_deref() else { continue };
+        let Some(first) = spec.ports.iter().flatten().next() else { continue };
+        if ip.is_empty() || ip == "None" {
+            continue;
+        }
+        let name = upper(service.metadata.name.as_deref().unwrap_or_default());
+        let mut set = |key: String, value: String| env.push((key, value));
+        set(format!("{name}_SERVICE_HOST"), ip.to_owned());
+        set(format!("{name}_SERVICE_PORT"), first.port.to_string());
+        for port in spec.ports.iter().flatten() {
+            if let Some(port_name) = port.name.as_deref().filter(|name| !name.is_empty()) {
+                set(format!("{name}_SERVICE_PORT_{}", upper(port_name)), port.port.to_string());
+            }
+        }
+        let host = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
+        for (index, port) in spec.ports.iter().flatten().enumerate() {
+            let protocol = port.protocol.as_deref().unwrap_or("TCP");
+            let (small, number) = (protocol.to_ascii_lowercase(), port.port);
+            let url = format!("{small}://{host}:{number}");
+            if index == 0 {
+                set(format!("{name}_PORT"), url.clone());
+            }
+            let prefix = format!("{name}_PORT_{number}_{}", protocol.to_ascii_uppercase());
+            set(prefix.clone(), url);
+            set(format!("{prefix}_PROTO"), small);
+            set(format!("{prefix}_PORT"), number.to_string());
+            set(format!("{prefix}_ADDR"), ip.to_owned());
+        }
+    }
+    env
 }
 
 #[cfg(test)]
@@ -285,6 +325,7 @@ mod tests {
         let sources = Sources {
             config_maps: [("m".to_owned(), [entry].into())].into(),
             secrets: [("s".to_owned(), [hidden].into())].into(),
+            services: Vec::new(),
         };
         let pod = serde_json::from_value(pod).unwrap();
         let container = serde_json::from_value(container).unwrap();
@@ -336,5 +377,37 @@ mod tests {
                     {"name": "A", "value": "$(A)2"}]}));
         let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         assert_eq!(env.unwrap(), [pair("P_k", "v"), pair("A", "12"), pair("B", "1v$(C)")]);
+    }
+
+    #[test]
+    fn services_with_an_address_are_told_in_the_environment() {
+        let service = |name: &str, ip: &str| -> Service {
+            serde_json::from_value(json!({"metadata": {"name": name},
+                "spec": {"clusterIP": ip, "ports": [
+                    {"name": "web-ui", "port": 80}, {"name": "dns", "port": 53, "protocol": "UDP"}]}}))
+            .unwrap()
+        };
+        let services =
+            [service("my-db", "fd00::1"), service("headless", "None"), service("later", "")];
+        let env = of_services(services.iter());
+        let lines: Vec<_> = env.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        assert_eq!(
+            lines,
+            [
+                "MY_DB_SERVICE_HOST=fd00::1",
+                "MY_DB_SERVICE_PORT=80",
+                "MY_DB_SERVICE_PORT_WEB_UI=80",
+                "MY_DB_SERVICE_PORT_DNS=53",
+                "MY_DB_PORT=tcp://[fd00::1]:80",
+                "MY_DB_PORT_80_TCP=tcp://[fd00::1]:80",
+                "MY_DB_PORT_80_TCP_PROTO=tcp",
+                "MY_DB_PORT_80_TCP_PORT=80",
+                "MY_DB_PORT_80_TCP_ADDR=fd00::1",
+                "MY_DB_PORT_53_UDP=udp://[fd00::1]:53",
+                "MY_DB_PORT_53_UDP_PROTO=udp",
+                "MY_DB_PORT_53_UDP_PORT=53",
+                "MY_DB_PORT_53_UDP_ADDR=fd00::1",
+            ]
+        );
     }
 }

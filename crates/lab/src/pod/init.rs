@@ -1,9 +1,12 @@
 //! The role that becomes a container: `seaway-lab-container`.
 //!
 //! The runner starts it inside the pod's network, IPC, host name and process namespaces, with a
-//! socket as its standard input. It reads a `Launch` from there, with its standard streams, builds the container's own view
-//! of the file system, gives up what the container may not have, and executes it. If that fails it
-//! says why on the socket; if it succeeds the socket closes, because it is closed on exec.
+//! socket as its standard input. It reads a `Launch` from there, with its standard streams, builds
+//! the container's own view of the file system, gives up what the container may not have, and
+//! executes it. If that fails it says why on the socket; if it succeeds the socket closes, because
+//! it is closed on exec.
+//!
+//! What is run beside a container starts the same way, in the container's own namespaces.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -20,11 +23,11 @@ use nix::fcntl::OFlag;
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::stat::{Mode, SFlag, fstat, umask};
 use nix::unistd::{
-    Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fchown, setgid, setgroups, setsid,
-    setuid,
+    Gid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, fchown, setgid, setgroups, setsid, setuid,
 };
 
-use super::launch::{Launch, Program};
+use super::account::{self, Account};
+use super::launch::{Identity, Launch, Program};
 use super::root;
 
 /// The name this role is called by.
@@ -56,26 +59,48 @@ fn become_container(runner: &mut UnixStream) -> Result<std::convert::Infallible,
     setsid().map_err(during("start a session"))?;
     umask(Mode::from_bits_truncate(0o022));
     let me = File::open("/proc/self/exe").map_err(during("open our own program"))?;
-    match &launch.root {
-        Some(root) => root::build(&launch, root)?,
-        None => {
-            let cwd = launch.cwd.as_deref().unwrap_or(Path::new("/"));
-            chdir(cwd).map_err(during("enter the working directory"))?;
-        }
+    if let Some(root) = &launch.root {
+        root::build(root)?;
     }
+    let account = account(&launch.identity)?;
+    let mut env = launch.env;
+    if !env.iter().any(|(name, _)| name == "HOME") {
+        env.push(("HOME".to_owned(), account.home.clone()));
+    }
+    enter(&launch.cwd, launch.root.is_some())?;
     if launch.terminal {
-        take_terminal(runner, &launch)?;
+        take_terminal(runner, &account)?;
     } else {
-        take_streams(&streams, &launch)?;
+        take_streams(&streams, false, &account)?;
     }
     let mut command = match &launch.program {
-        Program::Command(argv) => command(argv, &launch)?,
+        Program::Command(argv) => command(argv, &env)?,
         Program::Role(argv) => role(argv, &me),
     };
-    drop_privileges(&launch)?;
+    drop_privileges(&launch.identity, &account)?;
     // exec gives SIGPIPE its default back and unblocks all signals.
-    let error = command.env_clear().envs(launch.env.iter().cloned()).exec();
+    let error = command.env_clear().envs(env).exec();
     Err(format!("exec: {:?}: {error}", command.get_program()))
+}
+
+/// The machine's own users are none of the container's.
+fn account(identity: &Identity) -> Result<Account, String> {
+    // An image without such a file names nobody.
+    let read = |path| match identity.by_files {
+        true => std::fs::read_to_string(path).unwrap_or_default(),
+        false => "root:x:0:0:root:/root:/bin/sh\n".to_owned(),
+    };
+    account::resolve(identity, &read("/etc/passwd"), &read("/etc/group"))
+}
+
+/// A container's working directory is made if it is missing, as container runtimes do it.
+fn enter(cwd: &Path, is_new: bool) -> Result<(), String> {
+    if is_new && !cwd.exists() {
+        // What can't be made can't be entered either, and that says why.
+        drop(std::fs::create_dir_all(cwd));
+    }
+    std::env::set_current_dir(cwd)
+        .map_err(|error| format!("enter the working directory {}: {error}", cwd.display()))
 }
 
 /// Everything that comes until the other end has said all: bytes, and descriptors beside them.
@@ -95,7 +120,7 @@ pub(super) fn receive_all(socket: &UnixStream) -> io::Result<(Vec<u8>, Vec<Owned
 }
 
 /// Makes a terminal of the container's own our controlling one and gives its master to the runner.
-fn take_terminal(runner: &UnixStream, launch: &Launch) -> Result<(), String> {
+fn take_terminal(runner: &UnixStream, account: &Account) -> Result<(), String> {
     let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC);
     let master = master.map_err(during("open /dev/ptmx"))?;
     grantpt(&master).and_then(|()| unlockpt(&master)).map_err(during("unlock the terminal"))?;
@@ -103,23 +128,23 @@ fn take_terminal(runner: &UnixStream, launch: &Launch) -> Result<(), String> {
     // The first terminal that the leader of a session opens becomes the session's.
     let ours = File::options().read(true).write(true).open(&name).map_err(during("open it"))?;
     let ours = OwnedFd::from(ours);
-    take_streams(&[&ours, &ours, &ours], launch)?;
+    take_streams(&[&ours, &ours, &ours], true, account)?;
     kernel::process::send_fds(runner, b"\n", &[master.as_fd()])
         .map_err(during("hand over the terminal"))
 }
 
 /// Makes `streams` our standard input, output and error. They belong to its user from then on, so that
 /// `/dev/stdout` can be opened, as runc has it.
-fn take_streams<F: AsFd>(streams: &[F], launch: &Launch) -> Result<(), String> {
+fn take_streams<F: AsFd>(streams: &[F], terminal: bool, account: &Account) -> Result<(), String> {
     let [stdin, stdout, stderr] = streams else {
         return Err("connect the standard streams: three descriptors are needed".to_owned());
     };
     for stream in streams {
         // Never /dev/null, which is the machine's.
-        let is_ours = |kind| kind == SFlag::S_IFIFO || launch.terminal;
+        let is_ours = |kind| kind == SFlag::S_IFIFO || terminal;
         let stat = fstat(stream).map_err(during("look at the standard streams"))?;
         if is_ours(SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT) {
-            fchown(stream, Some(Uid::from_raw(launch.user)), None)
+            fchown(stream, Some(Uid::from_raw(account.user)), None)
                 .map_err(during("own the standard streams"))?;
         }
     }
@@ -133,11 +158,11 @@ fn during<E: std::fmt::Display>(attempt: &str) -> impl FnOnce(E) -> String {
     move |error| format!("{attempt}: {error}")
 }
 
-fn command(argv: &[String], launch: &Launch) -> Result<Command, String> {
+fn command(argv: &[String], env: &[(String, String)]) -> Result<Command, String> {
     let Some((name, arguments)) = argv.split_first() else {
         return Err("exec: no command specified".to_owned());
     };
-    let mut command = Command::new(find(name, &launch.env)?);
+    let mut command = Command::new(find(name, env)?);
     command.arg0(name).args(arguments);
     Ok(command)
 }
@@ -173,18 +198,18 @@ fn is_executable(file: &Path) -> io::Result<bool> {
     Ok(metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
-fn drop_privileges(launch: &Launch) -> Result<(), String> {
-    let keep = Capabilities::from_bits(launch.capabilities);
+fn drop_privileges(identity: &Identity, account: &Account) -> Result<(), String> {
+    let keep = Capabilities::from_bits(identity.capabilities);
     confine::bound_capabilities(keep).map_err(during("bound capabilities"))?;
-    let groups: Vec<Gid> = launch.groups.iter().copied().map(Gid::from_raw).collect();
+    let groups: Vec<Gid> = account.groups.iter().copied().map(Gid::from_raw).collect();
     setgroups(&groups).map_err(during("set groups"))?;
-    setgid(Gid::from_raw(launch.group)).map_err(during("set group"))?;
+    setgid(Gid::from_raw(account.group)).map_err(during("set group"))?;
     // For anyone but root the kernel clears all capabilities here.
-    setuid(Uid::from_raw(launch.user)).map_err(during("set user"))?;
-    if launch.user == 0 {
+    setuid(Uid::from_raw(account.user)).map_err(during("set user"))?;
+    if account.user == 0 {
         confine::set_capabilities(keep).map_err(during("set capabilities"))?;
     }
-    if launch.no_new_privileges {
+    if identity.no_new_privileges {
         nix::sys::prctl::set_no_new_privs().map_err(during("forbid new privileges"))?;
     }
     Ok(())

@@ -1,32 +1,42 @@
 //! The pods of one node: what kubelet and a container runtime do on a real one.
 //!
 //! A [`Runner`] watches the pods that are bound to its node and gives each a worker, a task that
-//! compares what the pod's object wants with what runs, and does the next thing towards it: start a
-//! sandbox (`sandbox`), join the network (`cni`), start containers (`container`, which becomes the
-//! role in `init`), restart them (`restart`), end them (`ending`). What it did is told in the
+//! compares what the pod's object wants with what runs, and does the next thing towards it: make its
+//! volumes (`volume`), start a sandbox (`sandbox`), join the network (`cni`), start containers
+//! (`container`, which becomes the role in `init`), run their hooks (`hooks`), ask their probes
+//! (`probe`), restart them (`restart`), end them (`ending`, `stop`). What it did is told in the
 //! object's status (`status`) and in events (`events`).
 //!
 //! A worker acts on levels: a lost, doubled or reordered event costs a pass and not correctness. One
 //! that waits holds up no other. Everything it starts is a descendant of the node's first process,
 //! and its mounts are in the node's mount namespace, so nothing can outlive the node.
 
+mod account;
 pub mod cni;
 mod console;
 pub(crate) mod container;
 mod ending;
 mod env;
+mod fields;
 mod files;
+mod hooks;
 pub mod init;
+mod inside;
 pub(crate) mod launch;
 mod log;
+mod message;
 mod prepare;
+mod probe;
 mod restart;
 mod root;
+mod run;
 pub mod sandbox;
 mod slot;
 mod start;
 pub(crate) mod status;
 pub(crate) mod stdio;
+mod stop;
+mod volume;
 mod watch;
 mod worker;
 
@@ -81,6 +91,7 @@ pub(crate) struct Node {
     pub cni: cni::Runtime,
     pub pause: sandbox::Pause,
     pub events: Events,
+    pub objects: Arc<volume::objects::Objects>,
 }
 
 /// Runs the pods bound to one node, until it is dropped. See the module.
@@ -170,7 +181,8 @@ impl Runner {
         };
         let events = Events::start(client.clone(), "seaway-lab", Some(&context.name));
         let pause = sandbox::Pause::load()?;
-        let node = Arc::new(Node { context, settings, client, cni, pause, events });
+        let objects = volume::objects::Objects::new(client.clone());
+        let node = Arc::new(Node { context, settings, client, cni, pause, events, objects });
         let (questions, asked) = mpsc::channel(16);
         tokio::spawn(watch::run(node.clone(), asked));
         Ok(Self { questions, node })

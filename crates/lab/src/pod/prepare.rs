@@ -1,16 +1,33 @@
 //! What a container and a sandbox are started with, worked out from the pod's manifest.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret};
-use kube_rs::api::Api;
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret, Service, VolumeMount};
+use kube_rs::api::{Api, ListParams};
+use nix::sys::signal::Signal;
 use serde_json::{Map, Value, json};
 
 use super::cni::Join;
 use super::env::{self, Sources};
-use super::launch::{self, Bind, Launch};
+use super::launch::{self, Base, Bind, Launch, ReadOnly, Root};
+use super::start::title;
 use super::worker::Worker;
-use super::{files, init};
+use super::{files, init, stop};
+
+/// Where a container leaves its last words when its manifest does not say.
+const MESSAGE_PATH: &str = "/dev/termination-log";
+
+/// A container that is ready to start.
+pub(super) struct Prepared {
+    /// What its process is told.
+    pub launch: Launch,
+    /// As its status names its image: name and id.
+    pub image: (String, String),
+    /// The signal that asks it to end.
+    pub signal: Signal,
+    /// Where it leaves its last words, as the node sees it, and whether its log will do.
+    pub message: (PathBuf, bool),
+}
 
 /// Why a container can't be started yet.
 pub(super) enum Unprepared {
@@ -26,43 +43,129 @@ impl Worker {
         &self,
         pod: &Pod,
         manifest: &Container,
-    ) -> Result<Launch, Unprepared> {
-        without_volumes(manifest).map_err(Unprepared::Config)?;
+    ) -> Result<Prepared, Unprepared> {
         let image = manifest.image.as_deref().unwrap_or_default();
-        let (words, args) = (manifest.command.as_deref(), manifest.args.as_deref());
         let sources = self.sources(pod, manifest).await.map_err(Unprepared::Config)?;
         let env = env::environment(pod, manifest, &self.facts(), &sources)
             .map_err(|missing| Unprepared::Config(missing.to_string()))?;
+        let (words, args) = (manifest.command.as_deref(), manifest.args.as_deref());
         let command = env::expand_all(words.unwrap_or_default(), &env);
         let args = env::expand_all(args.unwrap_or_default(), &env);
         let images = &self.node.settings.images;
         let program = images.program(image, &command, &args).map_err(Unprepared::Image)?;
-        let folder = self.folder(pod);
-        let file = |name: &str| Bind {
-            source: folder.join(name),
-            target: PathBuf::from("/etc").join(name),
-            read_only: false,
-        };
-        let context = manifest.security_context.as_ref();
         let spec = pod.spec.clone().unwrap_or_default();
-        let (user, group, groups) = launch::user(&spec, manifest);
-        Ok(Launch {
+        if let Some(why) = launch::breaks_non_root(&spec, manifest, "") {
+            let (of, name) = (title(pod), &manifest.name);
+            return Err(Unprepared::Config(format!("{why} (pod: {of:?}, container: {name})")));
+        }
+        let message = self.message_file(pod, manifest).map_err(|error| {
+            Unprepared::Config(format!("make the file for termination messages: {error}"))
+        })?;
+        let mut binds = self.binds(pod, manifest, &env).map_err(Unprepared::Config)?;
+        binds.push(plain_bind(message.clone(), Path::new(message_path(manifest))));
+        let context = manifest.security_context.as_ref();
+        let is = |field: Option<bool>| field == Some(true);
+        let privileged = is(context.and_then(|context| context.privileged));
+        let proc_mount = context.and_then(|context| context.proc_mount.as_deref());
+        let cwd = manifest.working_dir.as_deref().filter(|dir| !dir.is_empty()).unwrap_or("/");
+        let launch = Launch {
             program,
             env: with_defaults(pod, manifest, &self.node.settings.dns.domain, env),
-            cwd: manifest.working_dir.as_deref().filter(|dir| !dir.is_empty()).map(PathBuf::from),
-            root: Some(folder.join("root")),
-            binds: ["hosts", "resolv.conf", "hostname"].map(file).into(),
+            cwd: PathBuf::from(cwd),
+            root: Some(Root {
+                at: self.folder(pod).join("root"),
+                base: Base::Machine,
+                binds,
+                privileged,
+                unmasked: privileged || proc_mount == Some("Unmasked"),
+                read_only: is(context.and_then(|context| context.read_only_root_filesystem)),
+            }),
             terminal: manifest.tty == Some(true),
-            capabilities: launch::capabilities(manifest).bits(),
-            privileged: context.and_then(|context| context.privileged) == Some(true),
-            no_new_privileges: context.and_then(|it| it.allow_privilege_escalation) == Some(false),
-            user,
-            group,
-            groups,
+            identity: launch::identity(&spec, manifest, None),
+        };
+        let signal = manifest.lifecycle.as_ref().and_then(|hooks| hooks.stop_signal.as_deref());
+        let or_log = manifest.termination_message_policy.as_deref();
+        Ok(Prepared {
+            launch,
+            image: (image.to_owned(), String::new()),
+            signal: stop::signal(signal.unwrap_or_default()),
+            message: (message, or_log == Some("FallbackToLogsOnError")),
         })
     }
 
-    /// The ConfigMaps and Secrets the container's environment uses.
+    /// What the container is shown of the node: the files every pod has, and its volumes, those
+    /// that are higher up first.
+    fn binds(
+        &self,
+        pod: &Pod,
+        manifest: &Container,
+        env: &[(String, String)],
+    ) -> Result<Vec<Bind>, String> {
+        if let Some(device) = manifest.volume_devices.iter().flatten().next() {
+            return Err(format!("volume {:?}: the lab has no block devices", device.name));
+        }
+        let mounts = manifest.volume_mounts.as_deref().unwrap_or_default();
+        let folder = self.folder(pod);
+        let is_covered =
+            |target: &Path| mounts.iter().any(|it| Path::new(&it.mount_path) == target);
+        let own = ["hosts", "resolv.conf", "hostname"].iter().filter_map(|name| {
+            let target = Path::new("/etc").join(name);
+            // A volume in its place is what the manifest asks for.
+            (!is_covered(&target)).then(|| plain_bind(folder.join(name), &target))
+        });
+        let mut binds: Vec<Bind> = own.collect();
+        for mount in mounts {
+            binds.push(self.volume_bind(mount, env)?);
+        }
+        binds.sort_by_key(|bind| bind.target.components().count());
+        Ok(binds)
+    }
+
+    fn volume_bind(&self, mount: &VolumeMount, env: &[(String, String)]) -> Result<Bind, String> {
+        let volume = self.volumes.get(&mount.name);
+        let volume = volume.ok_or_else(|| format!("there is no volume {:?}", mount.name))?;
+        let plain = mount.sub_path.clone().filter(|path| !path.is_empty());
+        let within = match mount.sub_path_expr.as_deref().filter(|path| !path.is_empty()) {
+            None => plain,
+            Some(template) => {
+                let path = env::expand_all(&[template.to_owned()], env).concat();
+                if path.contains("$(") {
+                    return Err(format!("subPathExpr {template:?}: a variable has no value"));
+                }
+                Some(path)
+            }
+        };
+        let within = within.map(PathBuf::from);
+        let leads_out = |path: &PathBuf| {
+            path.is_absolute() || path.components().any(|part| part == Component::ParentDir)
+        };
+        if let Some(path) = within.as_ref().filter(|path| leads_out(path)) {
+            return Err(format!("subPath {:?} must be inside the volume", path.display()));
+        }
+        let read_only = match mount.recursive_read_only.as_deref() {
+            _ if !volume.read_only && mount.read_only != Some(true) => ReadOnly::No,
+            Some("Enabled" | "IfPossible") => ReadOnly::All,
+            _ => ReadOnly::Top,
+        };
+        let target = Path::new("/").join(&mount.mount_path);
+        Ok(Bind { source: volume.path.clone(), within, target, read_only })
+    }
+
+    /// A new, empty file for the last words of the container's next run.
+    fn message_file(&self, pod: &Pod, manifest: &Container) -> std::io::Result<PathBuf> {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.folder(pod).join("messages").join(&manifest.name);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        // A run before this one may still have the old file mounted.
+        drop(std::fs::remove_file(&path));
+        std::fs::File::create_new(&path)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
+        Ok(path)
+    }
+
+    /// The ConfigMaps, Secrets and Services that the container's environment tells of.
     async fn sources(&self, pod: &Pod, manifest: &Container) -> Result<Sources, String> {
         let (config_maps, secrets) = env::references(manifest);
         let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
@@ -80,20 +183,44 @@ impl Worker {
                 sources.secrets.insert(name.to_owned(), found.data.unwrap_or_default());
             }
         }
+        let services = self.services(pod, namespace).await;
+        sources.services = services.map_err(|error| format!("list services: {error}"))?;
         Ok(sources)
+    }
+
+    /// Where Services are: those of the pod's namespace, if it wants to know, and the API server in
+    /// any case.
+    ///
+    /// Source: kubelet `getServiceEnvVarMap`; Pod API `enableServiceLinks`.
+    async fn services(
+        &self,
+        pod: &Pod,
+        namespace: &str,
+    ) -> Result<Vec<(String, String)>, kube_rs::Error> {
+        let client = &self.node.client;
+        let links = pod.spec.as_ref().and_then(|spec| spec.enable_service_links);
+        let mut services = Vec::new();
+        if links != Some(false) {
+            let api: Api<Service> = Api::namespaced(client.clone(), namespace);
+            services = api.list(&ListParams::default()).await?.items;
+        }
+        let is_named = |service: &Service| service.metadata.name.as_deref() == Some("kubernetes");
+        // A Service of that name in the pod's own namespace wins.
+        if !services.iter().any(is_named) {
+            let api: Api<Service> = Api::namespaced(client.clone(), "default");
+            services.extend(api.get_opt("kubernetes").await?);
+        }
+        Ok(env::of_services(services.iter()))
     }
 }
 
-/// Refuses a container that wants to see a volume: without it, it would start and miss something.
-fn without_volumes(manifest: &Container) -> Result<(), String> {
-    let mounts = manifest.volume_mounts.iter().flatten().map(|it| (&it.name, &it.mount_path));
-    let devices = manifest.volume_devices.iter().flatten().map(|it| (&it.name, &it.device_path));
-    match mounts.chain(devices).next() {
-        Some((name, path)) => {
-            Err(format!("volume {name:?} at {path}: the lab has no volumes yet, of any kind"))
-        }
-        None => Ok(()),
-    }
+fn plain_bind(source: PathBuf, target: &Path) -> Bind {
+    Bind { source, within: None, target: target.to_owned(), read_only: ReadOnly::No }
+}
+
+fn message_path(manifest: &Container) -> &str {
+    let named = manifest.termination_message_path.as_deref();
+    named.filter(|path| !path.is_empty()).unwrap_or(MESSAGE_PATH)
 }
 
 /// What a runtime gives every container, unless the manifest sets it.
@@ -104,11 +231,8 @@ fn with_defaults(
     env: Vec<(String, String)>,
 ) -> Vec<(String, String)> {
     let terminal = (manifest.tty == Some(true)).then(|| ("TERM", "xterm".to_owned()));
-    let defaults = [
-        ("PATH", init::DEFAULT_PATH.to_owned()),
-        ("HOSTNAME", files::host_name(pod, domain).0),
-        ("HOME", "/root".to_owned()),
-    ];
+    let defaults =
+        [("PATH", init::DEFAULT_PATH.to_owned()), ("HOSTNAME", files::host_name(pod, domain).0)];
     let defaults = defaults.into_iter().chain(terminal);
     let missing = defaults.filter(|(name, _)| !env.iter().any(|(set, _)| set == name));
     let mut all: Vec<_> = missing.map(|(name, value)| (name.to_owned(), value)).collect();

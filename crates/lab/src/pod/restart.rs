@@ -66,6 +66,16 @@ impl Backoff {
     }
 }
 
+/// A wait as kubelet's messages print it: `40s`, `2m40s`.
+///
+/// Source: Go `time.Duration.String`.
+pub(crate) fn in_words(wait: Duration) -> String {
+    match (wait.as_secs() / 60, wait.as_secs() % 60) {
+        (0, seconds) => format!("{seconds}s"),
+        (minutes, seconds) => format!("{minutes}m{seconds}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,5 +116,12 @@ mod tests {
         backoff.started(start, start);
         let ended = start + Duration::from_secs(601);
         assert_eq!(backoff.earliest(ended), ended);
+    }
+
+    #[test]
+    fn waits_are_told_in_minutes_and_seconds() {
+        for (seconds, words) in [(10, "10s"), (80, "1m20s"), (300, "5m0s")] {
+            assert_eq!(in_words(Duration::from_secs(seconds)), words);
+        }
     }
 }

@@ -1,40 +1,24 @@
-//! A pod's way up: sandbox, network, init containers, containers, and each again when it ends.
+//! A pod's way up: volumes, sandbox, network, init containers, containers, and each again when it
+//! ends.
 
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod};
 use nix::sys::signal::Signal;
-use tokio::task::JoinHandle;
 
-use super::cni;
-use super::console::Console;
-use super::container::{NotStarted, Place};
-use super::launch::Launch;
-use super::log::Log;
-use super::prepare::{Unprepared, join, sysctls};
-use super::restart::Policy;
-use super::sandbox::{Sandbox, Sharing, fresh_id};
-use super::slot::Slot;
+use super::prepare::{join, sysctls};
+use super::restart::{Policy, in_words};
+use super::sandbox::{Sandbox, Sharing};
+use super::slot::{Part, Slot};
 use super::status::State;
-use super::worker::{Exit, Worker, policy, stays};
-use super::{container, files};
-use crate::children::Child;
+use super::worker::{Worker, policy};
+use super::{cni, files};
 use crate::events::Kind;
 
 /// How soon it is looked whether the network has become ready.
 const NETWORK_SOON: Duration = Duration::from_millis(100);
-/// How soon it is looked whether a missing ConfigMap or Secret has come.
-const CONFIG_SOON: Duration = Duration::from_secs(2);
-/// How long the output of a container that has ended may take to be read.
-const LAST_WORDS: Duration = Duration::from_secs(2);
-/// How long an unknown image is an error before it is a back-off.
-const PULL_AGAIN: Duration = Duration::from_secs(10);
-
-/// Which list of the manifest a container is in, and where.
-type At = (bool, usize);
 
 impl Worker {
     /// Does the next things towards a running pod; says when to look again.
@@ -44,6 +28,10 @@ impl Worker {
         {
             return at;
         }
+        let volumes = match self.keep_volumes(pod).await {
+            Ok(at) => at,
+            Err(at) => return Some(at),
+        };
         if self.sandbox.is_none() {
             if let Some(at) = self.retry.filter(|at| *at > Instant::now()) {
                 return Some(at);
@@ -53,190 +41,106 @@ impl Worker {
             }
             (self.failures, self.retry) = (0, None);
         }
+        let containers = self.drive_all(pod).await;
+        [volumes, containers].into_iter().flatten().min()
+    }
+
+    /// Starts every container whose time has come; says when the next one's will.
+    async fn drive_all(&mut self, pod: &Pod) -> Option<Instant> {
         let spec = pod.spec.as_ref()?;
         let policy = policy(pod);
+        if self.is_done(policy) {
+            // What was beside the containers has nothing left to do there.
+            self.stop_all(pod, Instant::now() + super::ending::own_grace(pod));
+            return None;
+        }
         let mut next: Option<Instant> = None;
         let mut look = |at: Option<Instant>| next = [next, at].into_iter().flatten().min();
-        for (index, manifest) in spec.init_containers.iter().flatten().enumerate() {
+        for ephemeral in spec.ephemeral_containers.iter().flatten() {
+            if let Some(manifest) = as_container(ephemeral) {
+                if !self.ephemeral.iter().any(|slot| slot.name == manifest.name) {
+                    let slot = Slot::new(&manifest, Part::Ephemeral, "ContainerCreating");
+                    self.ephemeral.push(slot);
+                }
+                look(self.drive(pod, &manifest, Policy::Never).await);
+            }
+        }
+        for manifest in spec.init_containers.iter().flatten() {
+            let Some(part) = self.slot(&manifest.name).map(|slot| slot.part) else { continue };
             // An init container's end with 0 is its success under every policy but its own.
-            let policy = match policy {
-                _ if stays(manifest) => Policy::Always,
-                Policy::Always => Policy::OnFailure,
-                Policy::OnFailure | Policy::Never => policy,
+            let policy = match (part, policy) {
+                (Part::Sidecar, _) => Policy::Always,
+                _ if self.initialized => continue,
+                (_, Policy::Always) => Policy::OnFailure,
+                (_, Policy::OnFailure | Policy::Never) => policy,
             };
-            look(self.drive(pod, manifest, (true, index), policy).await);
-            let Some(slot) = self.init.get(index) else { break };
-            if !slot.succeeded() && !(stays(manifest) && (slot.runs() || slot.last.is_some())) {
+            look(self.drive(pod, manifest, policy).await);
+            let is_passed = |slot: &mut Slot| match part {
+                Part::Sidecar => slot.has_started(),
+                Part::Init | Part::Main | Part::Ephemeral => slot.succeeded(),
+            };
+            if !self.initialized && !self.slot(&manifest.name).is_some_and(is_passed) {
                 return next;
             }
         }
-        for (index, manifest) in spec.containers.iter().enumerate() {
-            look(self.drive(pod, manifest, (false, index), policy).await);
+        self.initialized = true;
+        for manifest in &spec.containers {
+            look(self.drive(pod, manifest, policy).await);
+            // The next one starts when this one's hook has done its work.
+            let is_held = |slot: &mut Slot| slot.run.as_ref().is_some_and(|run| !run.hooked);
+            if self.slot(&manifest.name).is_some_and(is_held) {
+                break;
+            }
         }
         next
     }
 
-    fn slot(&mut self, (is_init, index): At) -> Option<&mut Slot> {
-        if is_init { self.init.get_mut(index) } else { self.containers.get_mut(index) }
+    /// Whether all that the pod is for has ended for good.
+    fn is_done(&self, policy: Policy) -> bool {
+        let is_over = |slot: &Slot| match &slot.state {
+            State::Ended(end) => !slot.condemned && !policy.restarts(end.code),
+            State::Waiting { .. } | State::Running { .. } => false,
+        };
+        self.initialized && self.containers.iter().all(is_over)
+    }
+
+    /// The container of that name.
+    pub(super) fn slot(&mut self, name: &str) -> Option<&mut Slot> {
+        self.slots_mut().find(|slot| slot.name == name)
     }
 
     /// Starts one container if it is time; says when it will be.
-    async fn drive(
-        &mut self,
-        pod: &Pod,
-        manifest: &Container,
-        at: At,
-        policy: Policy,
-    ) -> Option<Instant> {
-        let slot = self.slot(at)?;
+    async fn drive(&mut self, pod: &Pod, manifest: &Container, policy: Policy) -> Option<Instant> {
+        let slot = self.slot(&manifest.name)?;
         if slot.runs() {
+            let image = manifest.image.as_deref().unwrap_or_default();
+            if slot.part != Part::Init && slot.image.0 != image {
+                self.replace_container(pod, &manifest.name);
+            }
             return None;
         }
-        let ended = slot.end().map(|end| end.code).zip(slot.ended_at);
-        if let Some((code, ended_at)) = ended {
-            if !policy.restarts(code) {
+        let code = slot.end().map(|end| end.code);
+        if let Some((code, ended_at)) = code.zip(slot.ended_at) {
+            if !slot.condemned && !policy.restarts(code) {
                 return None;
             }
-            let (now, earliest) = (Instant::now(), slot.backoff.earliest(ended_at));
-            if now < earliest {
-                let delay = earliest.duration_since(ended_at).as_secs();
-                let name = pod.metadata.name.as_deref().unwrap_or_default();
-                let message = format!(
-                    "back-off {delay}s restarting failed container={} pod={name}",
-                    slot.name
-                );
+            // Kubelet counts from the end it knew when it decided to stop the container.
+            let since = if slot.condemned { slot.ended_before } else { Some(ended_at) };
+            let earliest = since.map(|since| (slot.backoff.earliest(since), since));
+            if let Some((earliest, since)) = earliest.filter(|(at, _)| Instant::now() < *at) {
+                let delay = in_words(earliest.duration_since(since));
+                let (name, of) = (&manifest.name, title(pod));
+                let message =
+                    format!("back-off {delay} restarting failed container={name} pod={of}");
                 if matches!(slot.state, State::Ended(_)) {
-                    slot.wait("CrashLoopBackOff", Some(message.clone()));
-                    self.node.events.tell(
-                        pod,
-                        Some(&manifest.name),
-                        Kind::Warning,
-                        "BackOff",
-                        message,
-                    );
+                    slot.wait("CrashLoopBackOff", Some(message));
+                    let said = format!("Back-off restarting failed container {name} in pod {of}");
+                    self.node.events.tell(pod, Some(name), Kind::Warning, "BackOff", said);
                 }
                 return Some(earliest);
             }
         }
-        self.launch(pod, manifest, at).await
-    }
-
-    async fn launch(&mut self, pod: &Pod, manifest: &Container, at: At) -> Option<Instant> {
-        let name = Some(manifest.name.as_str());
-        let launch = match self.prepare(pod, manifest).await {
-            Ok(launch) => launch,
-            Err(Unprepared::Image(unknown)) => {
-                let message = unknown.to_string();
-                let now = Instant::now();
-                let slot = self.slot(at)?;
-                let is_new = slot.unknown_since.is_none();
-                let until = *slot.unknown_since.get_or_insert(now) + PULL_AGAIN;
-                let reason = if now < until { "ErrImagePull" } else { "ImagePullBackOff" };
-                slot.wait(reason, Some(message.clone()));
-                if is_new {
-                    self.node.events.tell(pod, name, Kind::Warning, "Failed", message);
-                }
-                return Some(until).filter(|until| now < *until);
-            }
-            Err(Unprepared::Config(message)) => {
-                let slot = self.slot(at)?;
-                let reason = "CreateContainerConfigError";
-                let is_new = !matches!(&slot.state, State::Waiting { message: Some(old), .. } if *old == message);
-                slot.wait(reason, Some(message.clone()));
-                if is_new {
-                    self.node.events.tell(
-                        pod,
-                        name,
-                        Kind::Warning,
-                        "Failed",
-                        format!("Error: {message}"),
-                    );
-                }
-                return Some(Instant::now() + CONFIG_SOON);
-            }
-        };
-        self.start_container(pod, manifest, at, launch).await
-    }
-
-    async fn start_container(
-        &mut self,
-        pod: &Pod,
-        manifest: &Container,
-        at: At,
-        launch: Launch,
-    ) -> Option<Instant> {
-        let id = match fresh_id() {
-            Ok(id) => id,
-            Err(_) => return Some(Instant::now() + CONFIG_SOON),
-        };
-        let log_dir = self.log_dir(pod);
-        let slot = self.slot(at)?;
-        if let Some(ended_at) = slot.ended_at.take() {
-            slot.backoff.started(ended_at, Instant::now());
-            slot.restarts += 1;
-        }
-        slot.id = id.clone();
-        slot.found.env = launch.env.clone();
-        slot.found.log = log_dir.join(&slot.name).join(format!("{}.log", slot.restarts));
-        slot.launch = Some(Arc::new(launch.clone()));
-        forget_older(&log_dir.join(&slot.name), slot.restarts);
-        let log = slot.found.log.clone();
-        let sandbox = self.sandbox.as_ref()?;
-        let started = self.run_in(sandbox, manifest, &launch, &log).await;
-        let name = Some(manifest.name.as_str());
-        match started {
-            Ok((mut child, console, copied)) => {
-                let slot = self.slot(at)?;
-                slot.started(child.pid, child.pidfd.clone());
-                slot.console = Some(console);
-                let exited = self.exited.clone();
-                tokio::spawn(async move {
-                    let status = child.wait().await;
-                    // Whoever sees that it has ended finds all it has written. A process outside of
-                    // the container that holds its output open isn't waited for.
-                    drop(tokio::time::timeout(LAST_WORDS, copied).await);
-                    // Nobody listens only if the pod is no more.
-                    drop(exited.send(Exit { id, status }));
-                });
-                let said = format!("Started container {}", manifest.name);
-                self.node.events.tell(pod, name, Kind::Normal, "Started", said);
-                None
-            }
-            Err(error) => {
-                let message = error.to_string();
-                self.node.events.tell(
-                    pod,
-                    name,
-                    Kind::Warning,
-                    "Failed",
-                    format!("Error: {message}"),
-                );
-                self.slot(at)?.not_started(message);
-                Some(Instant::now())
-            }
-        }
-    }
-
-    /// Starts a container's process with its output in the file at `log`, its console beside it; the
-    /// task ends when all it wrote is there.
-    async fn run_in(
-        &self,
-        sandbox: &Sandbox,
-        manifest: &Container,
-        launch: &Launch,
-        log: &Path,
-    ) -> Result<(Child, Console, JoinHandle<()>), NotStarted> {
-        let log = Log::create(log)?;
-        let with = (&self.node.context.children, self.node.settings.program.as_path());
-        let has_stdin = manifest.stdin == Some(true);
-        let place = Place::Sandbox(sandbox);
-        let (child, streams) = container::start(place, with, launch, has_stdin).await?;
-        let (console, listen) = Console::new(streams.stdin, streams.terminal);
-        let copied = match streams.stderr {
-            Some(stderr) => tokio::spawn(log.copy(streams.stdout, stderr, listen)),
-            None => tokio::spawn(log.copy(streams.stdout, tokio::io::empty(), listen)),
-        };
-        Ok((child, console, copied))
+        self.launch(pod, manifest).await
     }
 
     async fn start_sandbox(&mut self, pod: &Pod) -> Result<(), SandboxError> {
@@ -280,9 +184,8 @@ impl Worker {
 
     /// Clears away a sandbox that is lost, with everything in it. `Err` says when to look again.
     async fn replace(&mut self, pod: &Pod) -> Result<(), Option<Instant>> {
-        let all = || self.containers.iter().chain(&self.init);
-        all().for_each(|slot| slot.signal(Signal::SIGKILL));
-        if all().any(Slot::runs) {
+        self.slots().for_each(|slot| slot.signal(Signal::SIGKILL));
+        if self.slots().any(Slot::runs) {
             return Err(None);
         }
         self.leave(pod).await.map_err(Some)?;
@@ -291,6 +194,7 @@ impl Worker {
             self.node.events.tell(pod, None, Kind::Normal, "SandboxChanged", message);
         }
         // A new sandbox is initialized anew.
+        self.initialized = false;
         for slot in &mut self.init {
             slot.wait("PodInitializing", None);
             slot.ended_at = None;
@@ -332,14 +236,6 @@ impl Worker {
     }
 }
 
-/// Removes the logs of all runs but that numbered `newest` and the one before it.
-fn forget_older(folder: &Path, newest: i32) {
-    for name in ["log", "log.1"] {
-        // There is none before the third run, or of one that did not start.
-        drop(std::fs::remove_file(folder.join(format!("{}.{name}", newest - 2))));
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
 enum SandboxError {
     #[error("{0}")]
@@ -348,6 +244,21 @@ enum SandboxError {
     Network(#[from] cni::Error),
 }
 
+/// An ephemeral container has the fields of any other, and one more.
+fn as_container(ephemeral: &EphemeralContainer) -> Option<Container> {
+    serde_json::from_value(serde_json::to_value(ephemeral).ok()?).ok()
+}
+
+/// A pod as kubelet's messages name it.
+///
+/// Source: kubelet `format.Pod`.
+pub(super) fn title(pod: &Pod) -> String {
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    let (name, namespace) = (text(&pod.metadata.name), text(&pod.metadata.namespace));
+    format!("{name}_{namespace}({})", text(&pod.metadata.uid))
+}
+
+/// An error and its causes, in one line.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(cause) => format!("{error}: {}", chain(cause)),

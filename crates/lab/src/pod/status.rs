@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::restart::Policy;
+use super::slot::Part;
 
 /// What one container does.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,8 +49,12 @@ pub(crate) struct Ended {
 pub(crate) struct View {
     /// As in the manifest.
     pub name: String,
+    /// What it is there for.
+    pub part: Part,
     /// As in the manifest.
     pub image: String,
+    /// What that stands for; empty if it is not known.
+    pub image_id: String,
     /// Id of its newest run; empty before the first.
     pub container_id: String,
     /// What it does.
@@ -58,21 +63,27 @@ pub(crate) struct View {
     pub last: Option<Ended>,
     /// How often it was started again.
     pub restarts: i32,
-    /// What being ready takes for it: running, until probes decide it.
+    /// Whether it is ready.
     pub ready: bool,
+    /// Whether it has started.
+    pub started: bool,
 }
 
 /// A pod, as far as its status says.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Situation {
-    /// Init containers, in order.
+    /// Init containers, sidecars among them, in order.
     pub init: Vec<View>,
     /// Containers, in order.
     pub containers: Vec<View>,
+    /// Those that were added to look at the others.
+    pub ephemeral: Vec<View>,
     /// Whether all init containers have done their work.
     pub initialized: bool,
     /// Whether the sandbox runs and is on the network.
     pub sandbox: bool,
+    /// Why it has failed as a whole, whatever its containers did: reason and message.
+    pub failed: Option<(&'static str, String)>,
     /// Its addresses.
     pub pod_ips: Vec<IpAddr>,
     /// Its node's addresses.
@@ -89,14 +100,20 @@ pub(crate) fn status(pod: &Pod, situation: &Situation, now: Timestamp) -> PodSta
     let phase = phase(policy, situation);
     let texts = |ips: &[IpAddr]| ips.iter().map(IpAddr::to_string).collect::<Vec<_>>();
     let (pod_ips, host_ips) = (texts(&situation.pod_ips), texts(&situation.host_ips));
-    let all = |views: &[View]| Some(views.iter().map(container_status).collect());
+    let all = |views: &[View]| -> Vec<_> { views.iter().map(container_status).collect() };
+    let some = |views: &[View]| (!views.is_empty()).then(|| all(views));
+    // Source: kubelet `SortedContainerStatuses`: by name; init containers as in the manifest.
+    let mut containers = all(&situation.containers);
+    containers.sort_by(|one, other| one.name.cmp(&other.name));
+    let failed = situation.failed.as_ref().filter(|_| phase == "Failed");
     PodStatus {
         phase: Some(phase.to_owned()),
-        conditions: Some(conditions(old, phase, situation, now)),
-        container_statuses: all(&situation.containers),
-        init_container_statuses: (!situation.init.is_empty())
-            .then(|| all(&situation.init))
-            .flatten(),
+        reason: failed.map(|(reason, _)| (*reason).to_owned()),
+        message: failed.map(|(_, message)| message.clone()),
+        conditions: Some(conditions(pod, phase, situation, now)),
+        container_statuses: Some(containers),
+        init_container_statuses: some(&situation.init),
+        ephemeral_container_statuses: some(&situation.ephemeral),
         host_ip: host_ips.first().cloned(),
         host_ips: Some(host_ips.into_iter().map(|ip| HostIP { ip }).collect()),
         pod_ip: pod_ips.first().cloned(),
@@ -110,8 +127,14 @@ pub(crate) fn status(pod: &Pod, situation: &Situation, now: Timestamp) -> PodSta
 /// Source: kubelet `getPhase`.
 pub(crate) fn phase(policy: Policy, situation: &Situation) -> &'static str {
     let failed = |view: &View| matches!(&view.state, State::Ended(end) if end.code != 0);
+    let runs = |view: &View| matches!(view.state, State::Running { .. });
+    let mut all = situation.init.iter().chain(&situation.containers);
+    if situation.failed.is_some() && !all.any(runs) {
+        return "Failed";
+    }
     if !situation.initialized {
-        let gave_up = policy == Policy::Never && situation.init.iter().any(failed);
+        let mut init = situation.init.iter().filter(|view| view.part == Part::Init);
+        let gave_up = policy == Policy::Never && init.any(failed);
         return if gave_up { "Failed" } else { "Pending" };
     }
     let is_waiting =
@@ -121,6 +144,7 @@ pub(crate) fn phase(policy: Policy, situation: &Situation) -> &'static str {
         return "Pending";
     }
     if policy == Policy::Always
+        || situation.init.iter().any(runs)
         || views.iter().any(|view| !matches!(view.state, State::Ended(_)))
         || (policy == Policy::OnFailure && views.iter().any(failed))
     {
@@ -129,56 +153,78 @@ pub(crate) fn phase(policy: Policy, situation: &Situation) -> &'static str {
     if views.iter().any(failed) { "Failed" } else { "Succeeded" }
 }
 
-fn conditions(
-    old: Option<&PodStatus>,
-    phase: &str,
-    situation: &Situation,
-    now: Timestamp,
-) -> Vec<PodCondition> {
-    let done = matches!(phase, "Succeeded" | "Failed");
-    let not_ready: Vec<_> = situation.containers.iter().filter(|view| !view.ready).collect();
-    let names: Vec<_> = not_ready.iter().map(|view| view.name.as_str()).collect();
-    let unready = match (not_ready.is_empty(), phase) {
-        (true, _) => None,
-        (false, "Succeeded") => Some(("PodCompleted", String::new())),
-        (false, "Failed") => Some(("PodFailed", String::new())),
-        (false, _) => {
-            let message = format!("containers with unready status: [{}]", names.join(" "));
-            Some(("ContainersNotReady", message))
+type Problem = Option<(&'static str, String)>;
+
+/// Source: kubelet `GenerateContainersReadyCondition`.
+fn unready(phase: &str, situation: &Situation) -> Problem {
+    match phase {
+        "Succeeded" => return Some(("PodCompleted", String::new())),
+        "Failed" => return Some(("PodFailed", String::new())),
+        _ => {}
+    }
+    let sidecars = situation.init.iter().filter(|view| view.part == Part::Sidecar);
+    let open = sidecars.chain(&situation.containers).filter(|view| !view.ready);
+    let names: Vec<_> = open.map(|view| view.name.as_str()).collect();
+    (!names.is_empty()).then(|| {
+        let message = format!("containers with unready status: [{}]", names.join(" "));
+        ("ContainersNotReady", message)
+    })
+}
+
+/// Source: kubelet `GeneratePodReadyCondition`; Pod API `readinessGates`.
+fn closed_gates(pod: &Pod) -> Problem {
+    let gates = pod.spec.as_ref().and_then(|spec| spec.readiness_gates.as_deref());
+    let told = pod.status.as_ref().and_then(|status| status.conditions.as_deref());
+    let closed = |gate: &str| {
+        let condition = told.unwrap_or_default().iter().find(|one| one.type_ == gate);
+        match condition {
+            None => Some(format!(
+                "corresponding condition of pod readiness gate {gate:?} does not exist."
+            )),
+            Some(condition) if condition.status == "True" => None,
+            Some(condition) => Some(format!(
+                "the status of pod readiness gate {gate:?} is not \"True\", but {}",
+                condition.status
+            )),
         }
     };
+    let gates = gates.unwrap_or_default().iter();
+    let messages: Vec<_> = gates.filter_map(|gate| closed(&gate.condition_type)).collect();
+    (!messages.is_empty()).then(|| ("ReadinessGatesNotReady", messages.join(", ")))
+}
+
+fn conditions(pod: &Pod, phase: &str, situation: &Situation, now: Timestamp) -> Vec<PodCondition> {
+    let old = pod.status.as_ref();
+    let unready = unready(phase, situation);
+    let done = matches!(phase, "Succeeded" | "Failed");
     let uninitialized = (!situation.initialized && !done).then(|| {
-        let open = situation
-            .init
-            .iter()
-            .filter(|view| !matches!(&view.state, State::Ended(end) if end.code == 0));
+        let open = situation.init.iter().filter(|view| match view.part {
+            Part::Sidecar => !view.started,
+            Part::Init | Part::Main | Part::Ephemeral => !view.ready,
+        });
         let names: Vec<_> = open.map(|view| view.name.as_str()).collect();
         let message = format!("containers with incomplete status: [{}]", names.join(" "));
         ("ContainersNotInitialized", message)
     });
     let sandbox = (!situation.sandbox).then(|| ("", String::new()));
-    let mut conditions: Vec<PodCondition> = [
+    let own = [
         ("PodReadyToStartContainers", sandbox),
         ("Initialized", uninitialized),
-        ("Ready", unready.clone()),
+        ("Ready", unready.clone().or_else(|| closed_gates(pod))),
         ("ContainersReady", unready),
         ("PodScheduled", None),
-    ]
-    .into_iter()
-    .map(|(kind, problem)| condition(old, kind, problem, now))
-    .collect();
+    ];
+    let is_own = |kind: &str| own.iter().any(|(own, _)| *own == kind);
     let others = old.and_then(|old| old.conditions.clone()).unwrap_or_default();
-    conditions.extend(others.into_iter().filter(|other| {
-        !["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"]
-            .contains(&other.type_.as_str())
-    }));
-    conditions
+    let others: Vec<_> = others.into_iter().filter(|other| !is_own(&other.type_)).collect();
+    let own = own.into_iter().map(|(kind, problem)| condition(old, kind, problem, now));
+    own.chain(others).collect()
 }
 
 fn condition(
     old: Option<&PodStatus>,
     kind: &str,
-    problem: Option<(&str, String)>,
+    problem: Problem,
     now: Timestamp,
 ) -> PodCondition {
     let status = if problem.is_none() { "True" } else { "False" };
@@ -229,10 +275,10 @@ fn container_status(view: &View) -> ContainerStatus {
     ContainerStatus {
         name: view.name.clone(),
         image: view.image.clone(),
-        image_id: view.image.clone(),
+        image_id: view.image_id.clone(),
         container_id: id(&view.container_id),
         ready: view.ready,
-        started: Some(matches!(view.state, State::Running { .. })),
+        started: Some(view.started),
         restart_count: view.restarts,
         state: Some(state),
         last_state: Some(view.last.as_ref().map(ended).unwrap_or_default()),
@@ -265,12 +311,15 @@ mod tests {
         let ready = matches!(state, State::Running { .. });
         View {
             name: "c".to_owned(),
+            part: Part::Main,
             image: "i".to_owned(),
+            image_id: String::new(),
             container_id: String::new(),
             state,
             last,
             restarts: 0,
             ready,
+            started: ready,
         }
     }
 
@@ -301,7 +350,8 @@ mod tests {
     #[test]
     fn a_pod_whose_init_container_failed_waits_or_has_failed() {
         for (policy, expected) in [("Never", "Failed"), ("OnFailure", "Pending")] {
-            let situation = Situation { init: vec![view("bad")], ..Default::default() };
+            let init = vec![View { part: Part::Init, ..view("bad") }];
+            let situation = Situation { init, ..Default::default() };
             assert_eq!(phase(Policy::named(Some(policy)), &situation), expected, "{policy}");
         }
     }
@@ -326,5 +376,70 @@ mod tests {
         };
         assert_eq!(at("Ready"), ("False".to_owned(), later));
         assert_eq!(at("Initialized"), ("True".to_owned(), Timestamp::UNIX_EPOCH));
+    }
+
+    #[test]
+    fn readiness_takes_every_container_every_sidecar_and_every_gate() {
+        let gated = serde_json::json!({
+            "spec": {"containers": [], "readinessGates": [{"conditionType": "example.com/lb"}]},
+            "status": {"conditions": []}});
+        let plain: Pod = Pod::default();
+        let gate = |told: serde_json::Value| -> Pod {
+            let mut gated = gated.clone();
+            gated["status"]["conditions"] = told;
+            serde_json::from_value(gated).unwrap()
+        };
+        let told = |status: &str| serde_json::json!([{"type": "example.com/lb", "status": status}]);
+        let unready = "containers with unready status: [c]";
+        let cases = [
+            (plain.clone(), "running", "running", "True ", "True"),
+            (plain.clone(), "waiting", "running", &format!("False {unready}"), "False"),
+            (plain, "running", "bad", &format!("False {unready}"), "False"),
+            (
+                gate(serde_json::json!([])),
+                "running",
+                "running",
+                "False corresponding condition of pod readiness gate \"example.com/lb\" does not exist.",
+                "True",
+            ),
+            (
+                gate(told("False")),
+                "running",
+                "running",
+                "False the status of pod readiness gate \"example.com/lb\" is not \"True\", but False",
+                "True",
+            ),
+            (gate(told("True")), "running", "running", "True ", "True"),
+        ];
+        for (pod, sidecar, main, ready, containers_ready) in cases {
+            let situation = Situation {
+                init: vec![View { part: Part::Sidecar, ..view(sidecar) }],
+                containers: vec![view(main)],
+                initialized: true,
+                sandbox: true,
+                ..Default::default()
+            };
+            let status = status(&pod, &situation, Timestamp::UNIX_EPOCH);
+            let all = status.conditions.unwrap();
+            let find = |kind: &str| all.iter().find(|one| one.type_ == kind).unwrap();
+            let found = find("Ready");
+            let said = format!("{} {}", found.status, found.message.clone().unwrap_or_default());
+            assert_eq!(said, ready, "{sidecar} {main}");
+            assert_eq!(find("ContainersReady").status, containers_ready, "{sidecar} {main}");
+        }
+    }
+
+    #[test]
+    fn a_pod_past_its_deadline_has_failed_once_nothing_runs() {
+        let late = Some(("DeadlineExceeded", "too long".to_owned()));
+        for (state, expected) in [("running", "Running"), ("bad", "Failed"), ("ok", "Failed")] {
+            let situation = Situation {
+                containers: vec![view(state)],
+                initialized: true,
+                failed: late.clone(),
+                ..Default::default()
+            };
+            assert_eq!(phase(Policy::Always, &situation), expected, "{state}");
+        }
     }
 }

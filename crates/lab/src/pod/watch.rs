@@ -43,9 +43,10 @@ pub(crate) async fn run(node: Arc<Node>, mut questions: mpsc::Receiver<Question>
                     }
                 }
                 Ok(Some(Event::Delete(pod))) => {
-                    let uid = pod.metadata.uid.unwrap_or_default();
+                    let uid = pod.metadata.uid.clone().unwrap_or_default();
                     if let Some(entry) = pods.get(&uid) {
-                        entry.wanted.send_modify(|wanted| wanted.gone = true);
+                        // As it was last, so that it ends with the grace it was deleted with.
+                        entry.wanted.send_replace(Wanted { pod: Arc::new(pod), gone: true });
                     }
                 }
                 // The watch is made again by itself, with a wait in between.

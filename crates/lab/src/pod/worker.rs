@@ -13,10 +13,12 @@ use tokio::sync::{mpsc, watch};
 
 use super::cni::Join;
 use super::env::Facts;
+use super::probe::{Answer, Kind};
 use super::restart::Policy;
 use super::sandbox::Sandbox;
-use super::slot::Slot;
+use super::slot::{Part, Slot};
 use super::status::{self, Situation};
+use super::volume::Volumes;
 use super::{Node, Present};
 
 /// How soon what the API server refused or did not hear is said again.
@@ -31,12 +33,16 @@ pub(crate) struct Wanted {
     pub gone: bool,
 }
 
-/// The end of one run of a container.
-pub(crate) struct Exit {
-    /// The run.
-    pub id: String,
-    /// How it ended.
-    pub status: ExitStatus,
+/// What a worker hears of what it has started.
+pub(crate) enum News {
+    /// That run of a container has ended.
+    Ended(String, ExitStatus),
+    /// A probe of that run has a new answer.
+    Probed(String, Answer),
+    /// The postStart hook of that run has done its work, or failed.
+    Hooked(String, Result<(), String>),
+    /// Something that a volume shows may have changed.
+    Changed,
 }
 
 /// When to look again, if nothing happens before.
@@ -52,8 +58,8 @@ pub(crate) struct Worker {
     pub(super) node: Arc<Node>,
     wants: watch::Receiver<Wanted>,
     told: watch::Sender<Present>,
-    exits: mpsc::UnboundedReceiver<Exit>,
-    pub(super) exited: mpsc::UnboundedSender<Exit>,
+    heard: mpsc::UnboundedReceiver<News>,
+    pub(super) news: mpsc::UnboundedSender<News>,
     pub(super) sandbox: Option<Sandbox>,
     /// Its place on the network; kept until it has been left.
     pub(super) join: Option<Join>,
@@ -63,8 +69,14 @@ pub(crate) struct Worker {
     /// How often in a row a sandbox failed, and when to try next.
     pub(super) failures: u32,
     pub(super) retry: Option<Instant>,
+    pub(super) volumes: Volumes,
     pub(super) init: Vec<Slot>,
     pub(super) containers: Vec<Slot>,
+    pub(super) ephemeral: Vec<Slot>,
+    /// Whether all init containers had done their work, in this sandbox.
+    pub(super) initialized: bool,
+    /// Why the pod has failed as a whole: reason and message.
+    pub(super) failed: Option<(&'static str, String)>,
     /// When what still runs is killed, once the pod is to end.
     pub(super) deadline: Option<Instant>,
     /// Whether the pod has come to its end by itself.
@@ -79,30 +91,34 @@ impl Worker {
         wants: watch::Receiver<Wanted>,
         told: watch::Sender<Present>,
     ) -> Self {
-        let (exited, exits) = mpsc::unbounded_channel();
+        let (news, heard) = mpsc::unbounded_channel();
         let pod = wants.borrow().pod.clone();
         let spec = pod.spec.clone().unwrap_or_default();
-        let slots =
-            |list: &[Container], reason| list.iter().map(|one| Slot::new(one, reason)).collect();
         let init = spec.init_containers.unwrap_or_default();
         let reason = if init.is_empty() { "ContainerCreating" } else { "PodInitializing" };
+        let part = |one: &Container| if stays(one) { Part::Sidecar } else { Part::Init };
         let status = pod.status.as_ref();
         let phase = status.and_then(|status| status.phase.as_deref());
         let started = status.and_then(|status| status.start_time.clone());
+        let main = |one: &Container| Slot::new(one, Part::Main, reason);
         Self {
             node,
             wants,
             told,
-            exits,
-            exited,
+            heard,
+            news,
             sandbox: None,
             join: None,
             broken: false,
             ips: Vec::new(),
             failures: 0,
             retry: None,
-            init: slots(&init, "PodInitializing"),
-            containers: slots(&spec.containers, reason),
+            volumes: Volumes::default(),
+            init: init.iter().map(|one| Slot::new(one, part(one), "PodInitializing")).collect(),
+            containers: spec.containers.iter().map(main).collect(),
+            ephemeral: Vec::new(),
+            initialized: false,
+            failed: None,
             deadline: None,
             over: matches!(phase, Some("Succeeded" | "Failed")),
             started: started.map_or_else(Timestamp::now, |time| time.0),
@@ -120,12 +136,12 @@ impl Worker {
             self.show();
             tokio::select! {
                 heard = self.wants.changed() => if heard.is_err() { return },
-                Some(exit) = self.exits.recv() => self.note(&exit),
+                Some(news) = self.heard.recv() => self.note(news),
                 () = pause_ends(&mut self.sandbox), if !self.broken => self.broken = true,
                 () = look_at(at) => {}
             }
-            while let Ok(exit) = self.exits.try_recv() {
-                self.note(&exit);
+            while let Ok(news) = self.heard.try_recv() {
+                self.note(news);
             }
         }
     }
@@ -137,10 +153,13 @@ impl Worker {
         }
         if self.over {
             // It has ended by itself: give its address back; its status stays.
-            return Next::Look(self.leave(pod).await.err());
+            return Next::Look(self.finish(pod).await);
         }
-        let at = self.advance(pod).await;
-        let phase = status::phase(policy(pod), &self.situation(pod));
+        let at = match self.past_deadline(pod) {
+            Ok(()) => self.fail(pod),
+            Err(deadline) => [self.advance(pod).await, deadline].into_iter().flatten().min(),
+        };
+        let phase = status::phase(policy(pod), &self.situation());
         let said = self.say(pod).await;
         if matches!(phase, "Succeeded" | "Failed") && said {
             self.over = true;
@@ -150,16 +169,67 @@ impl Worker {
         Next::Look([at, again].into_iter().flatten().min())
     }
 
-    fn note(&mut self, exit: &Exit) {
-        let slots = self.containers.iter_mut().chain(&mut self.init);
-        if let Some(slot) = slots.into_iter().find(|slot| slot.id == exit.id) {
-            slot.ended(exit.status);
+    fn note(&mut self, news: News) {
+        let (News::Ended(run, _) | News::Probed(run, _) | News::Hooked(run, _)) = &news else {
+            self.volumes.stale = true;
+            return;
+        };
+        let Some(slot) = self.slots_mut().find(|slot| slot.id == *run) else { return };
+        match news {
+            News::Ended(_, status) => slot.ended(status),
+            News::Probed(_, answer) => {
+                slot.answered(answer);
+                let name = slot.name.clone();
+                match (answer.kind, answer.ok) {
+                    (Kind::Startup, true) => self.probe(&name),
+                    (Kind::Startup | Kind::Liveness, false) => self.unhealthy(&name, answer.kind),
+                    (Kind::Readiness, _) | (Kind::Liveness, true) => {}
+                }
+            }
+            News::Hooked(_, Ok(())) => {
+                slot.hooked();
+                let name = slot.name.clone();
+                self.probe(&name);
+            }
+            News::Hooked(_, Err(why)) => {
+                let name = slot.name.clone();
+                self.hook_failed(&name, why);
+            }
+            News::Changed => {}
+        }
+    }
+
+    /// Every container; those that were added to look at the others come last.
+    pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.containers.iter().chain(&self.init).chain(&self.ephemeral)
+    }
+
+    /// As [`slots`](Self::slots).
+    pub(super) fn slots_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
+        self.containers.iter_mut().chain(&mut self.init).chain(&mut self.ephemeral)
+    }
+
+    /// The newest version of the pod's object that was heard of.
+    pub(super) fn pod(&self) -> Arc<Pod> {
+        self.wants.borrow().pod.clone()
+    }
+
+    /// `Ok` if the pod has been active for as long as it may; else when it will have been.
+    fn past_deadline(&self, pod: &Pod) -> Result<(), Option<Instant>> {
+        let limit = pod.spec.as_ref().and_then(|spec| spec.active_deadline_seconds);
+        let Some(limit) = limit.and_then(|limit| u64::try_from(limit).ok()) else {
+            return Err(None);
+        };
+        let active = Timestamp::now().duration_since(self.started).unsigned_abs();
+        match Duration::from_secs(limit).checked_sub(active) {
+            Some(left) if !left.is_zero() => Err(Some(Instant::now() + left)),
+            Some(_) | None => Ok(()),
         }
     }
 
     /// Shows what there is of the pod to those who ask for it on this node.
     fn show(&self) {
-        let containers = self.containers.iter().chain(&self.init).map(Slot::seen).collect();
+        let containers = self.slots().map(Slot::seen).collect();
         self.told.send_replace(Present { containers });
     }
 
@@ -167,7 +237,7 @@ impl Worker {
     /// there finds the same here.
     pub(super) async fn say(&self, pod: &Pod) -> bool {
         self.show();
-        let situation = self.situation(pod);
+        let situation = self.situation();
         let status = status::status(pod, &situation, Timestamp::now());
         if pod.status.as_ref() == Some(&status) {
             return true;
@@ -196,29 +266,15 @@ impl Worker {
         Facts { host_ips: self.node.context.addrs.clone(), pod_ips: self.ips.clone() }
     }
 
-    /// Whether all init containers have done their work, or, those that stay, have started.
-    pub(super) fn is_initialized(&self, pod: &Pod) -> bool {
-        let manifests = pod.spec.as_ref().and_then(|spec| spec.init_containers.as_deref());
-        let manifests = manifests.unwrap_or_default();
-        self.init.iter().zip(manifests).all(|(slot, manifest)| {
-            slot.succeeded() || (stays(manifest) && (slot.runs() || slot.last.is_some()))
-        })
-    }
-
-    fn situation(&self, pod: &Pod) -> Situation {
-        let spec = pod.spec.clone().unwrap_or_default();
-        let views = |slots: &[Slot], manifests: &[Container], is_init| {
-            let image = |index: usize| manifests.get(index).and_then(|one| one.image.as_deref());
-            let view = |(index, slot): (usize, &Slot)| {
-                slot.view(image(index).unwrap_or_default(), is_init)
-            };
-            slots.iter().enumerate().map(view).collect()
-        };
+    fn situation(&self) -> Situation {
+        let views = |slots: &[Slot]| slots.iter().map(Slot::view).collect();
         Situation {
-            init: views(&self.init, &spec.init_containers.unwrap_or_default(), true),
-            containers: views(&self.containers, &spec.containers, false),
-            initialized: self.is_initialized(pod),
+            init: views(&self.init),
+            containers: views(&self.containers),
+            ephemeral: views(&self.ephemeral),
+            initialized: self.initialized,
             sandbox: self.sandbox.is_some() && !self.broken,
+            failed: self.failed.clone(),
             pod_ips: self.ips.clone(),
             host_ips: self.node.context.addrs.clone(),
             started: Some(self.started),

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use kube_rs::Client;
-use kube_rs::api::{Api, PostParams};
+use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
+use k8s_openapi::serde::{Serialize, de::DeserializeOwned};
+use kube_rs::api::{Api, DeleteParams, ListParams, PostParams};
+use kube_rs::core::NamespaceResourceScope;
+use kube_rs::{Client, Resource};
 use seaway_lab::children::Children;
 use seaway_lab::node::Context;
 use seaway_lab::pod::{Runner, Settings};
@@ -26,7 +28,7 @@ echo '{"cniVersion": "1.0.0", "by": "'$me'", "interfaces": [{"name": "eth0", "sa
 
 pub(crate) struct Lab {
     pub(crate) children: Children,
-    client: Client,
+    pub(crate) client: Client,
     pub(crate) runner: Runner,
 }
 
@@ -77,7 +79,9 @@ impl Lab {
 
     pub(crate) async fn run(&self, name: &str, mut spec: Value) {
         spec["nodeName"] = json!("node-1");
-        spec["terminationGracePeriodSeconds"] = json!(1);
+        if spec.get("terminationGracePeriodSeconds").is_none() {
+            spec["terminationGracePeriodSeconds"] = json!(1);
+        }
         let pod =
             json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
         let pod = serde_json::from_value(pod).unwrap();
@@ -98,8 +102,60 @@ impl Lab {
         panic!("pod {name}: {}", serde_json::to_string_pretty(&last).unwrap());
     }
 
+    /// Reasons and messages of the events about a pod, in order.
+    pub(crate) async fn events(&self, pod: &str) -> Vec<String> {
+        let api: Api<Event> = Api::namespaced(self.client.clone(), "default");
+        let about = ListParams::default().fields(&format!("involvedObject.name={pod}"));
+        let mut events = api.list(&about).await.unwrap().items;
+        events.sort_by_key(|event| event.metadata.name.clone());
+        let show = |event: Event| {
+            let text = |field: Option<String>| field.unwrap_or_default();
+            format!("{}: {}", text(event.reason), text(event.message))
+        };
+        events.into_iter().map(show).collect()
+    }
+
+    /// Waits for an event about a pod that contains `part`.
+    pub(crate) async fn told(&self, pod: &str, part: &str) {
+        let mut events = Vec::new();
+        for _ in 0..600 {
+            events = self.events(pod).await;
+            if events.iter().any(|event| event.contains(part)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("pod {pod}: no event {part:?} among {events:#?}");
+    }
+
+    pub(crate) async fn create<K>(&self, object: Value)
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+        K: Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+    {
+        let object: K = serde_json::from_value(object).unwrap();
+        let api: Api<K> = Api::namespaced(self.client.clone(), "default");
+        api.create(&PostParams::default(), &object).await.unwrap();
+    }
+
+    /// Asks a pod to end and waits until it has.
+    pub(crate) async fn delete(&self, name: &str, params: &DeleteParams) {
+        self.pods().delete(name, params).await.unwrap();
+        for _ in 0..600 {
+            if self.pods().get_opt(name).await.unwrap().is_none() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("pod {name} is still there");
+    }
+
     pub(crate) async fn log(&self, pod: &str) -> Vec<String> {
-        let found = self.runner.find("default", pod, None).await.unwrap();
+        self.log_of(pod, None).await
+    }
+
+    pub(crate) async fn log_of(&self, pod: &str, container: Option<&str>) -> Vec<String> {
+        let found = self.runner.find("default", pod, container).await.unwrap();
         let text = std::fs::read_to_string(found.log).unwrap();
         let line = |line: &str| line.splitn(4, ' ').nth(3).unwrap_or_default().to_owned();
         text.lines().map(line).collect()
@@ -131,6 +187,13 @@ pub(crate) fn files(folder: &str) -> Vec<String> {
     let mut names: Vec<_> = entries.map(|entry| name(entry.unwrap())).collect();
     names.sort();
     names
+}
+
+/// The status of a pod's condition.
+pub(crate) fn condition(pod: &Pod, kind: &str) -> String {
+    let all = pod.status.as_ref().and_then(|status| status.conditions.clone());
+    let found = all.into_iter().flatten().find(|condition| condition.type_ == kind);
+    found.map(|condition| condition.status).unwrap_or_default()
 }
 
 pub(crate) fn shell_pod(script: &str) -> Value {

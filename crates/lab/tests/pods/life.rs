@@ -11,7 +11,7 @@ use crate::bench::{Lab, container, files, level, phase, shell_pod};
 
 pub(crate) async fn a_container_has_its_own_view_of_the_machine(lab: &Lab) {
     std::fs::write("/tmp/seaway-test-not-seen", "").ok();
-    let script = "touch /x 2>/dev/null && echo root is writable; ls /tmp; touch /tmp/a && ls /tmp; \
+    let script = "echo mine > /seaway-test-own && cat /seaway-test-own; ls /tmp; touch /tmp/a && ls /tmp; \
         hostname; cat /etc/hostname; echo $$$$; ls /run; tail -1 /etc/hosts; echo $IP $A; pwd; \
         grep ^CapBnd /proc/self/status; grep ^nameserver /etc/resolv.conf; echo x 2>/dev/null \
         > /proc/sys/kernel/hostname || echo read-only; ls /sys/class/net; kill -0 2 2>&1; exit 3";
@@ -27,6 +27,7 @@ pub(crate) async fn a_container_has_its_own_view_of_the_machine(lab: &Lab) {
     assert_eq!((end.exit_code, end.reason.as_deref()), (3, Some("Error")));
     let log = lab.log("view").await;
     let expected = [
+        "mine",
         "a",
         "view",
         "view",
@@ -40,6 +41,7 @@ pub(crate) async fn a_container_has_its_own_view_of_the_machine(lab: &Lab) {
         "lo",
     ];
     assert_eq!(log[..expected.len()], expected, "{log:?}");
+    assert!(!std::path::Path::new("/seaway-test-own").exists());
     level("its address is given back", || files("/run/notes/view").len() == 4).await;
 }
 

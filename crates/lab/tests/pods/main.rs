@@ -6,8 +6,11 @@
 #![expect(clippy::unwrap_used, reason = "test code outside of test functions")]
 
 mod bench;
+mod ending;
 mod life;
+mod probes;
 mod sandbox;
+mod volumes;
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -20,8 +23,11 @@ use seaway_lab::images::{echo, shell};
 use seaway_lab::pod::init;
 
 use crate::bench::Lab;
+use crate::ending::*;
 use crate::life::*;
+use crate::probes::*;
 use crate::sandbox::*;
+use crate::volumes::*;
 
 const INSIDE: &str = "SEAWAY_TEST_INSIDE";
 
@@ -60,6 +66,24 @@ fn main() -> ExitCode {
         an_unknown_image_is_told_and_holds_up_nobody,
         init_containers_run_one_after_the_other,
         a_deleted_pod_leaves_nothing,
+        readiness_is_false_until_its_probe_has_succeeded,
+        a_failed_liveness_probe_restarts_the_container,
+        nothing_is_asked_before_the_startup_probe_has_succeeded,
+        probes_go_from_the_node_over_http_tcp_and_grpc,
+        a_readiness_gate_holds_the_pod_back,
+        a_container_is_asked_before_it_is_killed,
+        a_stubborn_container_is_killed_after_its_grace,
+        sidecars_start_first_and_end_last,
+        a_failed_post_start_hook_stops_the_container,
+        last_words_are_told,
+        a_pod_past_its_deadline_has_failed,
+        a_new_pod_takes_the_name_of_one_that_was_forced_out,
+        files_show_objects_and_follow_them,
+        a_volume_that_cannot_be_made_holds_the_pod_back_until_it_can,
+        empty_directories_are_shared_and_bounded,
+        no_subpath_leads_out_of_its_volume,
+        tokens_are_projected,
+        the_environment_tells_of_resources,
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
@@ -85,4 +109,7 @@ fn prepare() {
     mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).unwrap();
     kernel::confine::raise_loopback().unwrap();
     nix::unistd::sethostname("node-1").unwrap();
+    // The node's own address, where pods on its network answer.
+    let added = Command::new("ip").args(["addr", "add", "10.80.1.11/32", "dev", "lo"]).status();
+    assert!(added.unwrap().success());
 }

@@ -22,7 +22,6 @@ fn manifests_hold() {
     containers_share_localhost_and_survive_each_other(&lab);
     init_containers_and_env_and_names(&lab);
     restart_policies(&lab);
-    volumes_are_refused(&lab);
     commands_pass_their_exit_code_on(&lab);
 }
 
@@ -82,16 +81,6 @@ metadata: {name: again}
 spec:
   restartPolicy: OnFailure
   containers: [{name: main, image: sh, command: [sh, -c, 'exit 4']}]
----
-apiVersion: v1
-kind: Pod
-metadata: {name: wants}
-spec:
-  volumes: [{name: scratch, emptyDir: {}}]
-  containers:
-  - name: main
-    image: seaway/shell
-    volumeMounts: [{name: scratch, mountPath: /data}]
 ";
 
 /// Containers of a pod have one address and one localhost; one dies, the other goes on.
@@ -152,15 +141,6 @@ fn restart_policies(lab: &Lab) {
     eventually("it is started again", || {
         let restarts = lab.pod_field("again", "{.status.containerStatuses[0].restartCount}");
         if restarts.parse::<u32>().is_ok_and(|n| n > 0) { Ok(()) } else { Err(restarts) }
-    });
-}
-
-fn volumes_are_refused(lab: &Lab) {
-    let waiting = "{.status.containerStatuses[0].state.waiting}";
-    eventually("the reason names the volume", || {
-        let why = lab.pod_field("wants", waiting);
-        let parts = ["CreateContainerConfigError", "scratch", "/data"];
-        if parts.iter().all(|part| why.contains(part)) { Ok(()) } else { Err(why) }
     });
 }
 
