@@ -13,6 +13,7 @@
 
 mod account;
 pub mod cni;
+mod conditions;
 mod console;
 pub(crate) mod container;
 mod ending;
@@ -31,6 +32,7 @@ mod restart;
 mod root;
 mod run;
 pub mod sandbox;
+mod services;
 mod slot;
 mod start;
 pub(crate) mod status;

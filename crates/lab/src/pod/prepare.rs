@@ -12,7 +12,7 @@ use super::env::{self, Sources};
 use super::launch::{self, Base, Bind, Launch, ReadOnly, Root};
 use super::start::title;
 use super::worker::Worker;
-use super::{files, init, stop};
+use super::{files, init, services, stop};
 
 /// Where a container leaves its last words when its manifest does not say.
 const MESSAGE_PATH: &str = "/dev/termination-log";
@@ -199,18 +199,18 @@ impl Worker {
     ) -> Result<Vec<(String, String)>, kube_rs::Error> {
         let client = &self.node.client;
         let links = pod.spec.as_ref().and_then(|spec| spec.enable_service_links);
-        let mut services = Vec::new();
+        let mut found = Vec::new();
         if links != Some(false) {
             let api: Api<Service> = Api::namespaced(client.clone(), namespace);
-            services = api.list(&ListParams::default()).await?.items;
+            found = api.list(&ListParams::default()).await?.items;
         }
         let is_named = |service: &Service| service.metadata.name.as_deref() == Some("kubernetes");
         // A Service of that name in the pod's own namespace wins.
-        if !services.iter().any(is_named) {
+        if !found.iter().any(is_named) {
             let api: Api<Service> = Api::namespaced(client.clone(), "default");
-            services.extend(api.get_opt("kubernetes").await?);
+            found.extend(api.get_opt("kubernetes").await?);
         }
-        Ok(env::of_services(services.iter()))
+        Ok(services::variables(found.iter()))
     }
 }
 
