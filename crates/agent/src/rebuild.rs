@@ -78,7 +78,7 @@ mod tests {
                 gateway_mac: None,
                 master: None,
             };
-            (AttachmentKey { container_id: (*id).to_owned(), ifname }, link)
+            (AttachmentKey { container_id: (*id).into(), ifname }, link)
         };
         Plan { pods: pods.iter().map(row).collect(), ..Plan::default() }
     }

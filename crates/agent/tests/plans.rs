@@ -77,7 +77,8 @@ fn world(mode: PodLinkMode, routing: Routing, containers: &[Container]) -> World
         world.nodes.insert(node.name.clone(), Arc::new(node));
     }
     for (i, container) in containers.iter().enumerate() {
-        let key = AttachmentKey { container_id: format!("c{i}"), ifname: "eth0".parse().unwrap() };
+        let key =
+            AttachmentKey { container_id: format!("c{i}").into(), ifname: "eth0".parse().unwrap() };
         let addr = |text: String| text.parse::<IpAddr>().unwrap();
         let host_ip = (i == 0).then(|| addr("192.0.2.1".to_owned()));
         let attachment = Attachment {

@@ -27,7 +27,7 @@ fn world(nodes: u16, pods: u16) -> World {
     for pod in 0..pods {
         let [_, low] = (pod + 2).to_be_bytes();
         let key = AttachmentKey {
-            container_id: format!("{pod:064x}"),
+            container_id: format!("{pod:064x}").into(),
             ifname: IfName::new("eth0").expect("a plain name"),
         };
         let attachment = Attachment {
@@ -55,7 +55,8 @@ fn main() {
         let world = world(nodes, pods);
         let scope = Scope::Node(world.config.node.clone());
         let key = world.attachments.keys().next().expect("there are pods");
-        let rows = compile(&world, &scope).plan.nft.len();
+        let compiled = compile(&world, &scope);
+        let rows = compiled.plan.nft.len();
         let times = |mut run: Box<dyn FnMut() + '_>| {
             let mut took: Vec<_> = (0..20)
                 .map(|_| {
@@ -68,7 +69,7 @@ fn main() {
             took[10]
         };
         let full = times(Box::new(|| drop(std::hint::black_box(compile(&world, &scope)))));
-        let one = times(Box::new(|| drop(std::hint::black_box(cni::rows(&world, key)))));
+        let one = times(Box::new(|| drop(std::hint::black_box(cni::rows(&world, &compiled, key)))));
         println!(
             "{nodes} nodes, {pods} local pods: compile {full:?} ({rows} nft rows), one pod {one:?}"
         );

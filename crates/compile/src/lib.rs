@@ -80,12 +80,3 @@ pub fn compile(world: &World, scope: &Scope) -> Compiled {
     rejected.sort();
     compiled
 }
-
-/// What attachments follow from, without lowering anything: an ADD and a CHECK ask for one
-/// attachment of this node, and need no more of the plan.
-pub(crate) fn ground(world: &World) -> (Pools, Peers, Vec<Rejected>) {
-    let mut rejected = Vec::new();
-    let pools = ipam::resolve(world, &mut rejected);
-    let peers = routes::resolve(world, &world.config.node, &pools, &mut rejected);
-    (pools, peers, rejected)
-}

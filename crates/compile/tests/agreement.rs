@@ -64,8 +64,9 @@ proptest! {
         more.port_mappings[0].host_port = 9999;
         let mut after = before.clone();
         after.attachments.insert(more.key.clone(), Arc::new(more.clone()));
-        let (before, plan) = (compiled(before).plan, compiled(&after).plan);
-        let own = cni::rows(&after, &more.key).unwrap();
+        let (before, compiled) = (compiled(before).plan, compiled(&after));
+        let own = cni::rows(&after, &compiled, &more.key).unwrap();
+        let plan = compiled.plan;
         prop_assert_eq!(added(&before, &plan), own.clone());
         prop_assert!(cni::check(&own, &plan).is_empty());
         prop_assert_eq!(cni::check(&own, &before).is_empty(), false);

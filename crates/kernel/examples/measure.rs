@@ -57,7 +57,7 @@ fn pods() -> Outcome<()> {
 }
 
 fn key(number: usize) -> Outcome<AttachmentKey> {
-    let container_id = format!("{number:064x}");
+    let container_id = format!("{number:064x}").into();
     Ok(AttachmentKey { container_id, ifname: "eth0".parse()? })
 }
 

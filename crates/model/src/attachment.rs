@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::net::fnv1a;
 use crate::{IfName, Mac, Protocol};
@@ -13,7 +14,7 @@ use crate::{IfName, Mac, Protocol};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttachmentKey {
     /// The runtime's id of the sandbox.
-    pub container_id: String,
+    pub container_id: Arc<str>,
     /// Name of the interface inside the container.
     pub ifname: IfName,
 }

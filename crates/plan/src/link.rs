@@ -7,6 +7,12 @@ use model::Mac;
 
 /// A link that Seaway makes on the node. It is always up, and it carries the alias
 /// [`Link::ALIAS`] as the mark of its owner.
+///
+/// Its settings (`net.ipv4.conf.LINK.*`, `net.ipv6.conf.LINK.*`) follow from what it is and need no
+/// rows: it forwards, accepts and sends no redirect, accepts no router advertisement and none of the
+/// node's own addresses as a source, keeps 127/8 on the machine, and filters reverse paths strictly.
+///
+/// Source: ip-sysctl.rst; RFC 3704 §2 (strict reverse path); P-21, P-22, T01, T04.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
     /// What it is.

@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use model::{IfName, Mac};
 
 /// One attachment's veth pair. The host end is named by its key (`AttachmentKey::host_link`) and
-/// carries an alias with key and namespace path, so the pair is known again without any record.
+/// carries an alias with key and namespace path, so the pair is known again without any record; its
+/// settings are those of every [`Link`](crate::Link).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodLink {
     /// Path of the pod's network namespace.

@@ -115,6 +115,11 @@ impl<K: Ord, R> Changes<K, R> {
         self.puts.is_empty() && self.deletes.is_empty()
     }
 
+    /// Keys of the rows to write, then of those to remove.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.puts.keys().chain(&self.deletes)
+    }
+
     /// Number of rows to write or remove.
     pub fn len(&self) -> usize {
         self.puts.len() + self.deletes.len()

@@ -30,7 +30,7 @@ fn leases(view: &View) -> Value {
                     |pod| json!({ "namespace": pod.namespace, "name": pod.name, "uid": pod.uid }),
                 );
                 json!({
-                    "containerID": attachment.key.container_id,
+                    "containerID": &*attachment.key.container_id,
                     "ifname": attachment.key.ifname.as_str(),
                     "network": attachment.network,
                     "netns": attachment.netns,

@@ -129,7 +129,7 @@ impl From<&Entry> for WireEntry {
         match entry {
             Entry::Lease(attachment) => WireEntry::Lease(WireLease::from(&**attachment)),
             Entry::Release { key, at } => WireEntry::Release {
-                id: key.container_id.clone(),
+                id: key.container_id.to_string(),
                 ifname: key.ifname.to_string(),
                 at: *at,
             },
@@ -141,7 +141,7 @@ impl From<&Entry> for WireEntry {
 impl From<&Attachment> for WireLease {
     fn from(attachment: &Attachment) -> Self {
         WireLease {
-            id: attachment.key.container_id.clone(),
+            id: attachment.key.container_id.to_string(),
             ifname: attachment.key.ifname.to_string(),
             network: attachment.network.clone(),
             netns: attachment.netns.to_string_lossy().into_owned(),
@@ -171,7 +171,7 @@ impl WireEntry {
         match self {
             WireEntry::Lease(lease) => lease.read().map(|a| Entry::Lease(Arc::new(a))),
             WireEntry::Release { id, ifname, at } => {
-                Ok(Entry::Release { key: key(id, ifname)?, at })
+                Ok(Entry::Release { key: key(&id, &ifname)?, at })
             }
             WireEntry::Resting { addr, at } => Ok(Entry::Resting { addr, at }),
         }
@@ -189,7 +189,7 @@ impl WireLease {
             })
         });
         Ok(Attachment {
-            key: key(self.id, self.ifname)?,
+            key: key(&self.id, &self.ifname)?,
             network: self.network,
             netns: PathBuf::from(self.netns),
             pod: self.pod.map(|pod| PodRef {
@@ -204,9 +204,9 @@ impl WireLease {
     }
 }
 
-fn key(container_id: String, ifname: String) -> Result<AttachmentKey, String> {
+fn key(container_id: &str, ifname: &str) -> Result<AttachmentKey, String> {
     let ifname = IfName::new(ifname).map_err(|e| e.to_string())?;
-    Ok(AttachmentKey { container_id, ifname })
+    Ok(AttachmentKey { container_id: container_id.into(), ifname })
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::*;
 use crate::scratch::Scratch;
 
 pub(super) fn key(id: &str) -> AttachmentKey {
-    AttachmentKey { container_id: id.to_owned(), ifname: "eth0".parse().unwrap() }
+    AttachmentKey { container_id: id.into(), ifname: "eth0".parse().unwrap() }
 }
 
 pub(super) fn attachment(id: &str, addr: &str) -> Attachment {
@@ -190,7 +190,7 @@ proptest! {
         let expected = &history.iter().rev().find(|(end, _)| *end <= cut as u64).unwrap().1;
         let (journal, _) = open(&scratch);
         let kept: Vec<String> =
-            journal.leases().attachments.keys().map(|key| key.container_id.clone()).collect();
+            journal.leases().attachments.keys().map(|key| key.container_id.to_string()).collect();
         let mut wanted: Vec<String> = expected.keys().map(|id| format!("c{id}")).collect();
         wanted.sort();
         prop_assert_eq!(kept, wanted);

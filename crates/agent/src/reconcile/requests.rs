@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use compile::Compiled;
 use compile::cni::{self, AttachError};
 use compile::ipam::{IpamError, Released};
 use model::{Attachment, AttachmentKey, World};
@@ -15,15 +16,18 @@ use crate::journal::{Entry, Leases};
 #[derive(Debug)]
 pub(super) struct Draft {
     world: World,
+    /// Made from the World before.
+    compiled: Arc<Compiled>,
     released: Released,
     /// Seconds since 1970.
     now: u64,
 }
 
 impl Draft {
-    /// As `world` and `leases` are at `now`.
-    pub(super) fn new(world: &World, leases: &Leases, now: u64) -> Self {
-        Draft { world: world.clone(), released: leases.resting.clone(), now }
+    /// As `world`, with what was `compiled` from it, and `leases` are at `now`.
+    pub(super) fn new(world: &World, compiled: &Arc<Compiled>, leases: &Leases, now: u64) -> Self {
+        let (world, compiled) = (world.clone(), Arc::clone(compiled));
+        Draft { world, compiled, released: leases.resting.clone(), now }
     }
 
     /// The attachment under `key`.
@@ -57,7 +61,7 @@ impl Batch {
             answer(reply, Err(RequestError::Conflict(why)));
             return;
         }
-        match cni::attach(attach, &draft.world, &draft.released, draft.now) {
+        match cni::attach(attach, &draft.world, &draft.compiled, &draft.released, draft.now) {
             Ok(attaching) => {
                 self.cut_short += attaching.early.len();
                 let attachment = self.lease(attaching.attachment, draft);

@@ -134,7 +134,7 @@ impl Drop for Agent {
 }
 
 fn key(id: &str) -> AttachmentKey {
-    AttachmentKey { container_id: id.to_owned(), ifname: "eth0".parse().unwrap() }
+    AttachmentKey { container_id: id.into(), ifname: "eth0".parse().unwrap() }
 }
 
 fn add(id: &str) -> Attach {

@@ -24,7 +24,8 @@ impl Loop {
     /// Decides every request on a copy of the World. Returns whether one of them was to stop.
     pub(super) fn take(&mut self, messages: Vec<Message>, turn: &mut Turn) -> bool {
         let mut stop = false;
-        let mut draft = Draft::new(&self.world, self.journal.leases(), wall_clock());
+        let mut draft =
+            Draft::new(&self.world, &self.compiled, self.journal.leases(), wall_clock());
         let batch = &mut turn.batch;
         for message in messages {
             match message {
@@ -133,7 +134,8 @@ impl Loop {
             return;
         }
         let mut batch = Batch::default();
-        let mut draft = Draft::new(&self.world, self.journal.leases(), wall_clock());
+        let mut draft =
+            Draft::new(&self.world, &self.compiled, self.journal.leases(), wall_clock());
         for (key, _) in &failed {
             batch.release(key, &mut draft);
         }
@@ -172,7 +174,7 @@ impl Loop {
     /// Reads an attachment back from the kernel.
     fn check(&mut self, attachment: &Arc<Attachment>) -> Result<Attached, RequestError> {
         let key = &attachment.key;
-        let Some(want) = compile::cni::rows(&self.world, key) else {
+        let Some(want) = compile::cni::rows(&self.world, &self.compiled, key) else {
             return self.attached(attachment);
         };
         let have = self.steps.read().map_err(RequestError::Kernel)?;

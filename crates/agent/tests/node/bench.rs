@@ -255,7 +255,7 @@ impl Agent<'_> {
         conf.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let environment = Environment {
             command: command.to_owned(),
-            container_id: id.to_owned(),
+            container_id: id.into(),
             netns: netns.display().to_string(),
             ifname: "eth0".to_owned(),
             args: String::new(),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use model::{Attachment, AttachmentKey, Family, Mac, NodeName, PodRef, PortMapping, World};
 
 use super::host_port::{self, Claims, PortError};
+use crate::Compiled;
 use crate::ipam::{self, IpamError, Pool, Released};
 use crate::routes::MtuTooSmall;
 
@@ -98,7 +99,9 @@ const ALIAS_MAX: usize = 255;
 /// address and port mappings as asked for. An attachment that exists is an error, whoever
 /// asks again: the runtime must DEL first, and a failing ADD never takes the earlier one with it.
 ///
-/// `released` and `now` (seconds since 1970) are the journal's: when each address was last released.
+/// `compiled` says which pools the node has: it was made from a world that differs from `world` in
+/// attachments at most, for several ADDs are decided before the next compile. `released` and `now`
+/// (seconds since 1970) are the journal's: when each address was last released.
 /// The link that follows is `plan.pods` of a compile with the attachment in its world.
 ///
 /// # Errors
@@ -108,6 +111,7 @@ const ALIAS_MAX: usize = 255;
 pub fn attach(
     request: &Request,
     world: &World,
+    compiled: &Compiled,
     released: &Released,
     now: u64,
 ) -> Result<Attaching, AttachError> {
@@ -126,8 +130,8 @@ pub fn attach(
         return Err(AttachError::Mac(mac));
     }
     check_ports(request, world)?;
-    let pools = pools(world)?;
-    let (addrs, early) = lease(request, world, &pools, released, now)?;
+    let pools = pools(&world.config.node, compiled)?;
+    let (addrs, early) = lease(request, world, pools, released, now)?;
     let attachment = Attachment {
         key: key.clone(),
         network: request.network.clone(),
@@ -141,6 +145,9 @@ pub fn attach(
 }
 
 fn check_ports(request: &Request, world: &World) -> Result<(), PortError> {
+    if request.port_mappings.is_empty() {
+        return Ok(());
+    }
     let mut claims = Claims::default();
     for there in world.attachments.values() {
         for port in &there.port_mappings {
@@ -155,18 +162,17 @@ fn check_ports(request: &Request, world: &World) -> Result<(), PortError> {
 }
 
 /// The pools of this node, if pods can be served from them.
-fn pools(world: &World) -> Result<Vec<Pool>, AttachError> {
-    let node = &world.config.node;
-    let (pools, peers, rejected) = crate::ground(world);
-    if pools.of(node).is_empty() {
+fn pools<'a>(node: &NodeName, compiled: &'a Compiled) -> Result<&'a [Pool], AttachError> {
+    let pools = compiled.pools.of(node);
+    if pools.is_empty() {
         let object = format!("Node {node}");
-        let mine = rejected.into_iter().filter(|row| row.object == object);
+        let mine = compiled.rejected.iter().filter(|row| row.object == object);
         let why = mine.map(|row| format!("{}: {}", row.field, row.why)).collect();
         return Err(AttachError::NoPool { node: node.clone(), why });
     }
-    match peers.mtu_too_small {
+    match compiled.peers.mtu_too_small {
         Some(cause) => Err(AttachError::Mtu { node: node.clone(), cause }),
-        None => Ok(pools.of(node).to_vec()),
+        None => Ok(pools),
     }
 }
 
@@ -187,10 +193,9 @@ fn lease(
             return refuse("is the second of its family");
         }
     }
-    let mut leased: BTreeMap<IpAddr, String> = BTreeMap::new();
-    for there in world.attachments.values() {
-        leased.extend(there.addrs.iter().map(|addr| (*addr, there.key.to_string())));
-    }
+    let there = world.attachments.values();
+    let leased: BTreeMap<IpAddr, &AttachmentKey> =
+        there.flat_map(|there| there.addrs.iter().map(move |addr| (*addr, &there.key))).collect();
     let (mut addrs, mut early) = (Vec::new(), Vec::new());
     for pool in pools {
         let wanted = request.addrs.iter().copied().find(|a| Family::of(*a) == pool.family());
@@ -220,14 +225,15 @@ mod tests {
         };
         world.nodes.insert(node.name.clone(), Arc::new(node));
         let there = Request { port_mappings: vec![port(8080)], ..request("there") };
-        let there = attach(&there, &world, &Released::new(), 0).unwrap().attachment;
+        let compiled = compiled(&world);
+        let there = attach(&there, &world, &compiled, &Released::new(), 0).unwrap().attachment;
         world.attachments.insert(there.key.clone(), Arc::new(there));
         world
     }
 
     fn request(name: &str) -> Request {
         Request {
-            key: AttachmentKey { container_id: name.to_owned(), ifname: "eth0".parse().unwrap() },
+            key: AttachmentKey { container_id: name.into(), ifname: "eth0".parse().unwrap() },
             network: "seaway".to_owned(),
             netns: format!("/run/netns/{name}").into(),
             pod: None,
@@ -242,7 +248,13 @@ mod tests {
     }
 
     fn refusal(request: &Request) -> String {
-        attach(request, &world(), &Released::new(), 0).unwrap_err().to_string()
+        let world = world();
+        let refused = attach(request, &world, &compiled(&world), &Released::new(), 0);
+        refused.unwrap_err().to_string()
+    }
+
+    fn compiled(world: &World) -> Compiled {
+        crate::compile(world, &crate::Scope::Node(world.config.node.clone()))
     }
 
     #[test]

@@ -30,7 +30,6 @@ pub(super) fn node(me: &NodeName, pools: &[Pool], mtu: u32, plan: &mut Plan) {
     let dev = device::bridge();
     plan.links.insert(dev.clone(), Link { kind: LinkKind::Bridge, mtu, mac: mac(me) });
     plan.addrs.extend(pools.iter().map(|pool| ((dev.clone(), pool.gateway()), ())));
-    plan.sysctls.extend(device::settings(&dev, "1"));
 }
 
 pub(super) fn attachment(joined: &Joined, plan: &mut Plan) {

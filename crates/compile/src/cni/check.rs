@@ -5,18 +5,17 @@ use std::fmt;
 use model::{AttachmentKey, World};
 use plan::{Plan, PodLink, Table, nft};
 
-use super::{lower, resolve};
+use super::lower;
+use crate::Compiled;
 
-/// The rows of one attachment alone; `None` when `world` does not hold it.
+/// The rows of one attachment alone; `None` when `world`, from which `compiled` was made, does not
+/// hold it.
 ///
 /// These are what an ADD waits for, what a CHECK compares, and what a DEL removes.
-pub fn rows(world: &World, key: &AttachmentKey) -> Option<Plan> {
-    let me = &world.config.node;
-    let (pools, peers, mut ignored) = crate::ground(world);
-    let table = resolve::attachments(world, me, &pools, peers.mtu, &mut ignored);
-    let joined = table.rows.get(key)?;
+pub fn rows(world: &World, compiled: &Compiled, key: &AttachmentKey) -> Option<Plan> {
+    let joined = compiled.attachments.rows.get(key)?;
     let mut plan = Plan::default();
-    lower(world, me, key, joined, &mut plan);
+    lower(world, &world.config.node, key, joined, &mut plan);
     // The tables are the node's, with or without this attachment.
     plan.nft = plan.nft.iter().filter_map(element).collect();
     Some(plan)

@@ -64,7 +64,6 @@ fn lower(
 ) {
     let mode = world.config.pod_link;
     plan.pods.insert(key.clone(), joined.link.clone());
-    plan.sysctls.extend(crate::device::settings(&joined.host_link, "1"));
     match mode {
         PodLinkMode::Routed => routed::attachment(world, me, joined, plan),
         PodLinkMode::Bridge => bridge::attachment(joined, plan),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use model::{Attachment, AttachmentKey, Family, Mac, NodeName, PodLinkMode, PortMapping, World};
@@ -64,7 +65,7 @@ fn joined(
     me: &NodeName,
     pools: &Pools,
     mtu: u32,
-    attachment: &Attachment,
+    attachment: &Arc<Attachment>,
     addrs: Vec<IpAddr>,
     ports: Vec<PortMapping>,
 ) -> Joined {
@@ -98,5 +99,5 @@ fn joined(
         gateway_mac: Some(gateway_mac),
         master,
     };
-    Joined { pod: attachment.pod.clone(), host_link: key.host_link(), link, addrs, ports }
+    Joined { attachment: Arc::clone(attachment), host_link: key.host_link(), link, addrs, ports }
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use model::{AttachmentKey, IfName, PodRef, PortMapping};
+use model::{Attachment, AttachmentKey, IfName, PortMapping};
 use plan::PodLink;
 
 /// Container → how it is joined to the network.
@@ -17,8 +18,8 @@ pub struct Attachments {
 /// How one container is joined to the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Joined {
-    /// The pod, when the runtime said which.
-    pub pod: Option<PodRef>,
+    /// What was asked for.
+    pub attachment: Arc<Attachment>,
     /// Name of the host end of its veth pair.
     pub host_link: IfName,
     /// The pair, and everything inside of the container.
@@ -33,7 +34,7 @@ impl fmt::Display for Attachments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (key, joined) in &self.rows {
             write!(f, "{key}")?;
-            if let Some(pod) = &joined.pod {
+            if let Some(pod) = &joined.attachment.pod {
                 write!(f, " pod {pod}")?;
             }
             joined.addrs.iter().try_for_each(|addr| write!(f, " {addr}"))?;

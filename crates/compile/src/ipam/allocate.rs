@@ -74,7 +74,7 @@ pub enum IpamError {
 /// Source: CNI spec 1.1.0 §5; CH-3 (30 s of rest, longest unused first).
 pub fn allocate(
     pool: &Pool,
-    leased: &BTreeMap<IpAddr, String>,
+    leased: &BTreeMap<IpAddr, impl ToString>,
     released: &Released,
     now: u64,
     requested: Option<IpAddr>,
@@ -95,7 +95,7 @@ pub fn allocate(
 
 fn fixed(
     pool: &Pool,
-    leased: &BTreeMap<IpAddr, String>,
+    leased: &BTreeMap<IpAddr, impl ToString>,
     addr: IpAddr,
 ) -> Result<Allocation, IpamError> {
     if !pool.cidr().contains(&addr) {
@@ -105,7 +105,7 @@ fn fixed(
         return Err(IpamError::Reserved { addr, pool: *pool });
     }
     match leased.get(&addr) {
-        Some(owner) => Err(IpamError::InUse { addr, owner: owner.clone() }),
+        Some(owner) => Err(IpamError::InUse { addr, owner: owner.to_string() }),
         None => Ok(Allocation { addr, early: false }),
     }
 }
@@ -123,7 +123,8 @@ mod tests {
             let pair = |item: &str| item.split_once('@').map(|(a, b)| (a.into(), b.into()));
             text.split_whitespace().map(|item| pair(item).unwrap()).collect()
         };
-        let leased = pairs(leased).into_iter().map(|(pod, last)| (addr(&last), pod)).collect();
+        let leased: BTreeMap<_, _> =
+            pairs(leased).into_iter().map(|(pod, last)| (addr(&last), pod)).collect();
         let released =
             pairs(released).into_iter().map(|(last, at)| (addr(&last), at.parse().unwrap()));
         let pool = Pool::new("10.0.0.0/29".parse().unwrap()).unwrap();

@@ -36,7 +36,6 @@ pub(super) fn lower(world: &World, me: &NodeName, pools: &Pools, peers: &Peers, 
     let kind = LinkKind::Vxlan { vni: config.vni, port: config.port, local };
     let mac = Mac::derive(&format!("vtep/{me}"));
     plan.links.insert(device::overlay(), Link { kind, mtu: peers.mtu, mac });
-    plan.sysctls.extend(device::settings(&device::overlay(), "1"));
     guard(world, plan);
     around::lower(pools.of(me), plan);
 }

@@ -126,7 +126,8 @@ fn build(config: &Config, families: &[Family], machines: &[Machine]) -> Cluster 
 
 /// Container `pod` of node `i`, with its first `ports` (0 or 1) hostPorts.
 pub(crate) fn attachment(families: &[Family], i: u8, pod: u8, ports: u16) -> Attachment {
-    let key = AttachmentKey { container_id: format!("pod-{i}-{pod}"), ifname: ifname("eth0") };
+    let key =
+        AttachmentKey { container_id: format!("pod-{i}-{pod}").into(), ifname: ifname("eth0") };
     let mapping = |at| PortMapping {
         host_port: HOST_PORT + at,
         container_port: 80,

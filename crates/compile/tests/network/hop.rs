@@ -261,15 +261,13 @@ impl<'a> Way<'a> {
         routes
     }
 
-    /// Strict on every uplink; Seaway's own links as the plan says.
+    /// Strict on every uplink, as on Seaway's own links.
     fn reverse_path(&self, node: &NodeName, iif: &IfName) -> Result<(), String> {
-        let key = SysctlKey(format!("net/ipv4/conf/{iif}/rp_filter"));
-        let strict = self.plan(node).sysctls.get(&key).is_none_or(|value| value == "1");
         let follows = SysctlKey("net/ipv4/conf/all/src_valid_mark".to_owned());
         let is_valid = self.plan(node).sysctls.get(&follows).is_some_and(|value| value == "1");
         let mark = if is_valid { self.mark } else { 0 };
         let back = self.lookup(node, self.flow.dst, self.flow.src, mark)?;
-        if strict && back.dev.as_ref() != Some(iif) {
+        if back.dev.as_ref() != Some(iif) {
             let back = back.dev.map_or("nowhere".to_owned(), |dev| dev.to_string());
             return Err(format!("reverse path of {} at {node}: {back}", self.flow.src));
         }

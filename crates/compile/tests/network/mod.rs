@@ -75,7 +75,7 @@ impl Network {
     /// The node and the key of the container named `id`.
     pub(crate) fn pod(&self, id: &str) -> Option<(&NodeName, &AttachmentKey)> {
         self.nodes.iter().find_map(|(name, (world, _))| {
-            let key = world.attachments.keys().find(|key| key.container_id == id)?;
+            let key = world.attachments.keys().find(|key| *key.container_id == *id)?;
             Some((name, key))
         })
     }

@@ -61,7 +61,7 @@ pub(super) fn host(body: &str) -> Result<Host, String> {
 /// The key of the container that a scenario calls `name`.
 pub(super) fn key(name: &str) -> AttachmentKey {
     let ifname = IfName::new("eth0").expect("a plain name");
-    AttachmentKey { container_id: name.to_owned(), ifname }
+    AttachmentKey { container_id: name.into(), ifname }
 }
 
 pub(super) fn attachments(body: &str) -> Result<Containers, String> {
@@ -76,7 +76,7 @@ pub(super) fn attachments(body: &str) -> Result<Containers, String> {
                 Err(_) => port_mappings.push(port(word)?),
             }
         }
-        let name = key.container_id.clone();
+        let name = key.container_id.to_string();
         let attachment = Attachment {
             network: "seaway".to_owned(),
             netns: format!("/run/netns/{name}").into(),

@@ -169,6 +169,7 @@ fn fate(fate: &Fate, sent: &Flow) -> String {
 
 /// A journal on paper: leases and releases in order.
 pub(super) fn leases(mut world: World, body: &str) -> Result<String, String> {
+    let compiled = compile(&world, &Scope::Node(world.config.node.clone()));
     let mut released = Released::new();
     answers(body, |question| {
         let words: Vec<&str> = question.split_whitespace().collect();
@@ -190,7 +191,7 @@ pub(super) fn leases(mut world: World, body: &str) -> Result<String, String> {
             mac: None,
             port_mappings: Vec::new(),
         };
-        Ok(match attach(&request, &world, &released, now) {
+        Ok(match attach(&request, &world, &compiled, &released, now) {
             Ok(attaching) => {
                 let attachment = attaching.attachment;
                 let text: Vec<String> = attachment.addrs.iter().map(IpAddr::to_string).collect();

@@ -12,7 +12,7 @@ use netlink_packet_route::link::{
     LinkInfo, LinkMessage,
 };
 
-use super::Request;
+use super::{Ipv4Conf, Request};
 use crate::netns::Netns;
 
 /// How a request names a link.
@@ -102,6 +102,8 @@ pub struct LinkChange<'a> {
     /// Whether it gives itself an IPv6 link-local address. To prevent one, say so before the link
     /// goes up, in a request of its own.
     pub link_local: Option<bool>,
+    /// Its IPv4 settings.
+    pub ipv4: Option<Ipv4Conf>,
     /// Whether it is up.
     pub up: Option<bool>,
 }
@@ -183,11 +185,18 @@ impl Request {
             attributes.push(LinkAttribute::Controller(master));
             words.push(format!("master if{master}"));
         }
+        let mut families = Vec::new();
         if let Some(link_local) = change.link_local {
             let mode = if link_local { In6AddrGenMode::Eui64 } else { In6AddrGenMode::None };
-            let inet6 = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(mode)]);
-            attributes.push(LinkAttribute::AfSpecUnspec(vec![inet6]));
+            families.push(AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(mode)]));
             words.push(format!("addrgenmode {}", if link_local { "eui64" } else { "none" }));
+        }
+        if let Some(conf) = change.ipv4 {
+            families.push(conf.to_part());
+            words.push("with its IPv4 settings".to_owned());
+        }
+        if !families.is_empty() {
+            attributes.push(LinkAttribute::AfSpecUnspec(families));
         }
         if let Some(up) = change.up {
             message.header.change_mask = LinkFlags::Up;

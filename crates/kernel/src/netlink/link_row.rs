@@ -11,7 +11,7 @@ use netlink_packet_route::link::{
 };
 
 use super::link::named;
-use super::{Error, LinkId, Netlink, PortFlags, VxlanParams};
+use super::{Error, Ipv4Conf, Ipv6Conf, LinkId, Netlink, PortFlags, VxlanParams};
 
 /// A link as the kernel lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,10 @@ pub struct LinkRow {
     pub peer_elsewhere: bool,
     /// Whether it gives itself an IPv6 link-local address; `None` without IPv6.
     pub link_local: Option<bool>,
+    /// Its IPv4 settings; `None` without IPv4.
+    pub ipv4: Option<Ipv4Conf>,
+    /// Its IPv6 settings; `None` without IPv6.
+    pub ipv6: Option<Ipv6Conf>,
 }
 
 /// Kinds of links that matter here.
@@ -143,6 +147,8 @@ impl LinkRow {
             peer: None,
             peer_elsewhere: false,
             link_local: None,
+            ipv4: None,
+            ipv6: None,
         };
         for attribute in message.attributes {
             row.take(attribute)?;
@@ -162,19 +168,29 @@ impl LinkRow {
             LinkAttribute::Link(index) => self.peer = Some(index),
             LinkAttribute::LinkNetNsId(_) => self.peer_elsewhere = true,
             LinkAttribute::LinkInfo(parts) => self.take_kind(&parts),
-            LinkAttribute::AfSpecUnspec(families) => {
-                let modes = families.iter().filter_map(|family| match family {
-                    AfSpecUnspec::Inet6(parts) => Some(parts),
-                    _ => None,
-                });
-                self.link_local = modes.flatten().find_map(|part| match part {
-                    AfSpecInet6::AddrGenMode(mode) => Some(*mode != In6AddrGenMode::None),
-                    _ => None,
-                });
-            }
+            LinkAttribute::AfSpecUnspec(families) => self.take_families(&families),
             _ => {}
         }
         Some(())
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the codec knows far more than we read")]
+    fn take_families(&mut self, families: &[AfSpecUnspec]) {
+        for family in families {
+            match family {
+                AfSpecUnspec::Inet(parts) => {
+                    self.ipv4 = parts.iter().find_map(Ipv4Conf::from_part);
+                }
+                AfSpecUnspec::Inet6(parts) => {
+                    self.ipv6 = parts.iter().find_map(Ipv6Conf::from_part);
+                    self.link_local = parts.iter().find_map(|part| match part {
+                        AfSpecInet6::AddrGenMode(mode) => Some(*mode != In6AddrGenMode::None),
+                        _ => None,
+                    });
+                }
+                _ => {}
+            }
+        }
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "the codec knows far more than we read")]

@@ -19,6 +19,7 @@
 //! ```
 
 mod addr;
+mod conf;
 mod link;
 mod link_row;
 mod neigh;
@@ -34,6 +35,7 @@ use netlink_packet_core::{NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 
 pub use addr::AddrRow;
+pub use conf::{Ipv4Conf, Ipv6Conf};
 pub use link::{LinkChange, LinkId, PortFlags, VethEnd, VxlanParams};
 pub use link_row::{LinkKindRow, LinkRow};
 pub use neigh::{FdbRow, NeighborRow};

@@ -57,7 +57,8 @@ impl Mechanism for Addrs {
     }
 
     fn apply(&mut self, changes: &Changes<Key, ()>) -> Vec<Failure<Key>> {
-        let links = match LinkNames::read(&mut self.netlink) {
+        let devs = changes.keys().map(|key| &key.0);
+        let links = match LinkNames::of(&mut self.netlink, devs) {
             Ok(links) => links,
             Err(error) => return all_failed(changes, |key| words("write", key), error),
         };

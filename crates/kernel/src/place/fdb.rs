@@ -34,7 +34,8 @@ impl Mechanism for ForwardingEntries {
     }
 
     fn apply(&mut self, changes: &Changes<FdbKey, Fdb>) -> Vec<Failure<FdbKey>> {
-        let links = match LinkNames::read(&mut self.netlink) {
+        let devs = changes.keys().map(|key| &key.dev);
+        let links = match LinkNames::of(&mut self.netlink, devs) {
             Ok(links) => links,
             Err(error) => return all_failed(changes, |key| format!("write fdb {key}"), error),
         };

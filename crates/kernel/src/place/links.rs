@@ -5,12 +5,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use model::{IfName, Mac};
 use plan::{Changes, Failure, Link, LinkKind, Mechanism, ObserveError, Put, Table};
 
-use super::{Foreign, failure};
+use super::{Foreign, failure, settings};
 use crate::netlink::{Error, LinkChange, LinkKindRow, LinkRow, Netlink, Request, VxlanParams};
+use crate::netns::Netns;
 
 /// Links of the node itself.
 pub struct Links {
     netlink: Netlink,
+    home: Netns,
 }
 
 impl Links {
@@ -19,7 +21,7 @@ impl Links {
     /// # Errors
     /// When no socket can be opened.
     pub fn open() -> Result<Self, Error> {
-        Ok(Links { netlink: Netlink::open()? })
+        Ok(Links { netlink: Netlink::open()?, home: Netns::current()? })
     }
 
     fn put(
@@ -47,18 +49,20 @@ impl Links {
                 }
             },
         }
-        let settings = LinkChange {
+        let change = LinkChange {
             mtu: Some(put.row.mtu),
             mac: Some(put.row.mac),
             alias: Some(Link::ALIAS),
             link_local: crate::sysctl::has_ipv6().then_some(false),
+            ipv4: Some(settings::IPV4),
             ..LinkChange::default()
         };
-        requests.push(Request::set_link(name, &settings));
+        requests.push(Request::set_link(name, &change));
         requests.push(Request::link_up(name));
         for answer in self.netlink.batch(requests) {
             answer?;
         }
+        self.home.run(|| settings::write_ipv6(name))??;
         Ok(())
     }
 }
@@ -122,6 +126,7 @@ fn row(link: &LinkRow) -> Option<Link> {
         }
         LinkKindRow::Veth | LinkKindRow::Other(_) => return None,
     };
+    sound &= settings::are_in_place(link);
     let mtu = if sound { link.mtu } else { 0 };
     Some(Link { kind, mtu, mac: link.mac.unwrap_or(Mac([0; 6])) })
 }

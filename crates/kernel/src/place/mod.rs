@@ -15,6 +15,7 @@ mod neighbors;
 mod pods;
 mod routes;
 mod rules;
+mod settings;
 mod sysctls;
 
 pub use addrs::Addrs;
@@ -26,7 +27,7 @@ pub use routes::Routes;
 pub use rules::Rules;
 pub use sysctls::Sysctls;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::IfName;
@@ -89,18 +90,39 @@ pub(crate) fn is_seaways(link: &LinkRow) -> bool {
     links::is_ours(link) || pods::AliasedKey::parse(link).is_some()
 }
 
-/// The links of the namespace by index and by name, at one moment.
+/// Links of the namespace by index and by name, at one moment.
 struct LinkNames {
     by_index: BTreeMap<u32, LinkRow>,
     by_name: BTreeMap<IfName, u32>,
 }
 
+/// Up to how many links are asked for one by one. Listing costs some microseconds a link, and a
+/// change is mostly about one link of hundreds.
+const FEW: usize = 8;
+
 impl LinkNames {
+    /// All links.
     fn read(netlink: &mut Netlink) -> Result<Self, Error> {
-        let links = netlink.links()?;
+        Ok(Self::new(netlink.links()?))
+    }
+
+    /// Those of `names` that exist, and perhaps others.
+    fn of<'a>(
+        netlink: &mut Netlink,
+        names: impl IntoIterator<Item = &'a IfName>,
+    ) -> Result<Self, Error> {
+        let names: BTreeSet<&IfName> = names.into_iter().collect();
+        if names.len() > FEW {
+            return Self::read(netlink);
+        }
+        let links: Result<Vec<_>, _> = names.into_iter().map(|name| netlink.link(name)).collect();
+        Ok(Self::new(links?.into_iter().flatten().collect()))
+    }
+
+    fn new(links: Vec<LinkRow>) -> Self {
         let by_name = links.iter().map(|link| (link.name.clone(), link.index)).collect();
         let by_index = links.into_iter().map(|link| (link.index, link)).collect();
-        Ok(LinkNames { by_index, by_name })
+        LinkNames { by_index, by_name }
     }
 
     /// The link with `index`.

@@ -39,7 +39,8 @@ impl Mechanism for Neighbors {
     }
 
     fn apply(&mut self, changes: &Changes<NeighborKey, Neighbor>) -> Vec<Failure<NeighborKey>> {
-        let links = match LinkNames::read(&mut self.netlink) {
+        let devs = changes.keys().map(|key| &key.dev);
+        let links = match LinkNames::of(&mut self.netlink, devs) {
             Ok(links) => links,
             Err(error) => return all_failed(changes, |key| format!("write neighbor {key}"), error),
         };

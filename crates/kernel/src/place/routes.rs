@@ -96,7 +96,8 @@ impl Mechanism for Routes {
     }
 
     fn apply(&mut self, changes: &Changes<RouteKey, Route>) -> Vec<Failure<RouteKey>> {
-        let mut failures = match LinkNames::read(&mut self.netlink) {
+        let devs = changes.puts.values().filter_map(|put| put.row.dev.as_ref());
+        let mut failures = match LinkNames::of(&mut self.netlink, devs) {
             Ok(links) => self.put(&links, changes),
             Err(error) => return all_failed(changes, |key| format!("write route {key}"), error),
         };

@@ -60,6 +60,9 @@ fn whatever_breaks_a_pods_link_is_seen_and_repaired() {
         "ip link set HOST address 02:00:00:00:00:99",
         "bridge link set dev HOST hairpin off",
         "bridge link set dev HOST learning on",
+        "sysctl -q net/ipv4/conf/HOST/rp_filter=0",
+        "sysctl -q net/ipv4/conf/HOST/route_localnet=1",
+        "sysctl -q net/ipv6/conf/HOST/accept_ra=2",
         "POD ip link set eth0 down",
         "POD ip link set eth0 mtu 1300",
         "POD ip link set eth0 name eth9",
@@ -144,6 +147,8 @@ fn a_bridge_that_others_changed_is_seen_and_repaired() {
         "ip link set seaway0 type bridge stp_state 1",
         "ip link set seaway0 mtu 1400",
         "ip link set seaway0 address 02:00:00:00:00:99",
+        "sysctl -q net/ipv4/conf/seaway0/forwarding=0",
+        "sysctl -q net/ipv6/conf/seaway0/accept_redirects=1",
         "ip link del seaway0",
     ] {
         settle(&mut place, &want);

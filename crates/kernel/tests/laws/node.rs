@@ -95,8 +95,29 @@ impl Specimen for LinksSpecimen {
         };
         let mac = format!("link/ether {}", row.mac);
         let mtu = format!("mtu {} ", row.mtu);
-        [kind, mac, mtu, "UP".to_owned()].map(|text| (command.clone(), text)).into()
+        let mut lines = settings(key);
+        lines.extend([kind, mac, mtu, "UP".to_owned()].map(|text| (command.clone(), text)));
+        lines
     }
+}
+
+/// What every link of Seaway's is told.
+pub(crate) fn settings(link: &IfName) -> Vec<(String, String)> {
+    [
+        ("ipv4", "forwarding", 1),
+        ("ipv4", "rp_filter", 1),
+        ("ipv4", "accept_local", 0),
+        ("ipv4", "accept_redirects", 0),
+        ("ipv4", "send_redirects", 0),
+        ("ipv4", "route_localnet", 0),
+        ("ipv6", "accept_ra", 0),
+        ("ipv6", "accept_redirects", 0),
+    ]
+    .map(|(family, setting, value)| {
+        let key = format!("net/{family}/conf/{link}/{setting}");
+        (format!("sysctl {key}"), format!("{} = {value}", key.replace('/', ".")))
+    })
+    .into()
 }
 
 pub(crate) struct AddrsSpecimen;
@@ -167,7 +188,7 @@ impl FdbSpecimen {
 }
 
 fn key(pod: &str) -> model::AttachmentKey {
-    model::AttachmentKey { container_id: pod.to_owned(), ifname: name("eth0") }
+    model::AttachmentKey { container_id: pod.into(), ifname: name("eth0") }
 }
 
 impl Specimen for FdbSpecimen {

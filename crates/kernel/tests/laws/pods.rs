@@ -11,7 +11,7 @@ use seaway_kernel::netlink::Netlink;
 use seaway_kernel::netns::Netns;
 use seaway_kernel::place;
 
-use super::node::name;
+use super::node::{name, settings};
 use super::suite::{Rows, Specimen, run};
 
 /// A namespace held by a process of its own, so that it has a path like a pod's.
@@ -55,7 +55,7 @@ impl Drop for PodNetns {
 }
 
 pub(crate) fn key(container_id: &str) -> AttachmentKey {
-    AttachmentKey { container_id: container_id.to_owned(), ifname: name("eth0") }
+    AttachmentKey { container_id: container_id.into(), ifname: name("eth0") }
 }
 
 fn base(netns: PathBuf, container_id: &str, mtu: u32) -> PodLink {
@@ -111,7 +111,7 @@ impl PodsSpecimen {
     }
 
     fn netns(&self, key: &AttachmentKey) -> &PodNetns {
-        &self.pods[["a", "b", "c"].iter().position(|id| *id == key.container_id).unwrap()]
+        &self.pods[["a", "b", "c"].iter().position(|id| *id == &*key.container_id).unwrap()]
     }
 }
 
@@ -186,6 +186,7 @@ impl Specimen for PodsSpecimen {
             }
         }
         let host = key.host_link();
+        lines.extend(settings(&host));
         lines.push((format!("ip -d -o link show dev {host}"), row.host_mac.to_string()));
         if let Some(master) = &row.master {
             let command = format!("bridge -d -o link show dev {host}");

@@ -180,7 +180,7 @@ fn keep(root: &Field<'_>) -> Result<Option<BTreeSet<AttachmentKey>>, Error> {
                 Some(field) => field.text(),
                 None => Err(entry.wrong("an attachment with containerID and ifname")),
             };
-            let (container_id, ifname) = (part("containerID")?.to_owned(), part("ifname")?);
+            let (container_id, ifname) = (part("containerID")?.into(), part("ifname")?);
             keys.extend(
                 IfName::new(ifname).ok().map(|ifname| AttachmentKey { container_id, ifname }),
             );

@@ -116,7 +116,7 @@ impl Environment {
         }
         let ifname =
             IfName::new(&self.ifname).map_err(|error| invalid(format!("CNI_IFNAME: {error}")))?;
-        Ok(AttachmentKey { container_id: self.container_id.clone(), ifname })
+        Ok(AttachmentKey { container_id: self.container_id.as_str().into(), ifname })
     }
 
     /// Attachment and network namespace, for the operations that need both.

@@ -41,7 +41,7 @@ impl AliasedKey {
         }
         let mut words = link.alias.as_deref()?.splitn(4, ' ');
         let is_ours = words.next() == Some("seaway");
-        let container_id = words.next().filter(|id| is_ours && !id.is_empty())?.to_owned();
+        let container_id = words.next().filter(|id| is_ours && !id.is_empty())?.into();
         let ifname = IfName::new(words.next()?).ok()?;
         let key = AttachmentKey { container_id, ifname };
         let netns = PathBuf::from(words.next().filter(|path| !path.is_empty())?);

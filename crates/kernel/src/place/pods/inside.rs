@@ -90,13 +90,13 @@ pub(super) fn observe(ifname: &IfName, ends: Ends) -> Result<Inside, Error> {
     Ok(Inside { up: link.up, mtu: link.mtu, mac, addrs, gateways, gateway_mac })
 }
 
-/// Brings the pod's end to `row`. The end stays up if it is.
+/// Brings the pod's end to `row`. The end stays up if it is. Returns the socket, which is inside.
 pub(super) fn put(
     ifname: &IfName,
     ends: Ends,
     row: &PodLink,
     is_new: bool,
-) -> Result<(), InsideError> {
+) -> Result<Netlink, InsideError> {
     let mut netlink = Netlink::open()?;
     let gone = || InsideError::Gone(ifname.clone());
     let link = peer(&mut netlink, ifname, ends)?.ok_or_else(gone)?;
@@ -136,12 +136,7 @@ pub(super) fn put(
             other => other?,
         }
     }
-    Ok(())
-}
-
-/// Waits until the pod can send: a pod that has been told its address is heard from its first word.
-pub(super) fn wait(ifname: &IfName) -> Result<(), Error> {
-    Netlink::open()?.wait_for_carrier(ifname)
+    Ok(netlink)
 }
 
 /// The interface `ifname`, if it is the other end of the pair.

@@ -4,8 +4,8 @@
 //! pair and its alias, so no kill can come between. Inside the pod, addresses, routes and neighbors
 //! carry Seaway's protocol number, and what the pod's own processes add is left alone.
 //!
-//! Settings of the host end are rows of `Plan.sysctls`; those of the pod's end are written here,
-//! before it goes up: no router advertisements or redirects, no duplicate address detection.
+//! Both ends have their settings before they go up. Those of the pod's end: no router advertisements
+//! or redirects, no duplicate address detection.
 //!
 //! A pod whose namespace is gone, or who broke its own end, is observed as a row that differs, and
 //! stands in nobody's way.
@@ -24,7 +24,7 @@ pub(super) use alias::AliasedKey;
 use inside::{Ends, Inside};
 use removal::Removals;
 
-use super::{Foreign, LinkNames, Write, failure, send};
+use super::{Foreign, LinkNames, Write, failure, send, settings};
 use crate::netlink::{
     Error, LinkChange, LinkKindRow, LinkRow, Netlink, PortFlags, Request, VethEnd,
 };
@@ -137,16 +137,22 @@ impl Pods {
             }
             None => (self.create(key, row, &netns, settings)?, true),
         };
-        let (ifname, master, row) = (key.ifname.clone(), row.master.clone(), row.clone());
-        self.entrant.run(&netns, move || inside::put(&ifname, ends, &row, is_new))??;
+        let (host, ifname) = (key.host_link(), key.ifname.clone());
+        let (master, row, far) = (row.master.clone(), row.clone(), ifname.clone());
+        let set_up = move || -> Result<Netlink, Cause> {
+            settings::write_ipv6(&host)?;
+            netns.enter()?;
+            Ok(inside::put(&far, ends, &row, is_new)?)
+        };
+        let mut inside = self.entrant.run(&self.home, set_up)??;
         let host = key.host_link();
         self.netlink.send(Request::link_up(&host))?;
         self.netlink.wait_for_carrier(&host)?;
         if let Some(master) = &master {
             self.netlink.wait_for_carrier(master)?;
         }
-        let ifname = key.ifname.clone();
-        self.entrant.run(&netns, move || inside::wait(&ifname))??;
+        // A pod that has been told its address is heard from its first word.
+        inside.wait_for_carrier(&ifname)?;
         Ok(())
     }
 
@@ -232,6 +238,7 @@ fn host_requests(key: &AttachmentKey, row: &PodLink, alias: &str, master: u32) -
         alias: Some(alias),
         master: Some(master),
         link_local: sysctl::has_ipv6().then_some(false),
+        ipv4: Some(settings::IPV4),
         ..LinkChange::default()
     };
     let mut requests = vec![Request::set_link(&host, &change)];
@@ -287,6 +294,7 @@ impl HostEnd {
             && inside.up
             && link.link_local != Some(true)
             && link.mtu == inside.mtu
+            && settings::are_in_place(&link)
             && (link.master.is_none() || link.port == Some(PORT));
         PodLink {
             netns: aliased.netns,
