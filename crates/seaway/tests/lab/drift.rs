@@ -58,38 +58,30 @@ fn cleanup() {
     let foreign = "set -e; ip route add 198.18.0.0/15 via 10.80.1.1; nft add table inet other";
     success(&lab.node("node-1", &["sh", "-c", foreign])).expect("make what is foreign");
     let before = state(&lab);
-    let cleanup = [
-        "seaway",
-        "agent",
-        "cleanup",
-        "--run-dir",
-        "/run/seaway",
-        "--state-dir",
-        "/run/seaway/state",
-        "--cni-conf-dir",
-        "/run/cni/net.d",
-        "--cni-bin-dir",
-        "/run/cni/bin",
-    ];
-    eventually("cleanup runs while there is no agent", || {
+    // In one command, and again if the next agent was there before it had looked.
+    let script = format!("seaway agent cleanup {DIRECTORIES} && ({LEFT})");
+    eventually("cleanup leaves nothing of Seaway's", || {
         let agents = processes::in_role(&lab, "agent");
         for agent in agents.iter().filter(|agent| agent.has_word("node-1")) {
             let pid = agent.pid.to_string();
             let kill = std::process::Command::new("kill").args(["-9", &pid]).status();
             kill.map_err(|error| error.to_string())?;
         }
-        success(&lab.node("node-1", &cleanup))?;
-        // Everything is looked at in one command, before the next agent makes it again.
-        Ok::<_, String>(())
+        let left = lab.node("node-1", &["sh", "-c", &script]);
+        success(&left)?;
+        let wanted = "0\n198.18.0.0/15 via 10.80.1.1 dev eth0 \ntable inet other";
+        if text(&left) == wanted { Ok(()) } else { Err(difference(wanted, &text(&left))) }
     });
-    let left = text(&lab.node("node-1", &["sh", "-c", LEFT]));
-    assert_eq!(left, "0\n198.18.0.0/15 via 10.80.1.1 dev eth0 \ntable inet other");
     eventually("the next agent makes it all again", || {
         let now = state(&lab);
         if now == before { Ok(()) } else { Err(difference(&before, &now)) }
     });
     lab.check();
 }
+
+/// Where a lab's agent keeps its things.
+const DIRECTORIES: &str = "--run-dir /run/seaway --state-dir /run/seaway/state \
+    --cni-conf-dir /run/cni/net.d --cni-bin-dir /run/cni/bin";
 
 /// What may be left by name or mark, the setting that was 0 before any agent, and what is foreign.
 const LEFT: &str = "ip -o link | grep -E 'sw|seaway'; ip route show table all proto 83; \
