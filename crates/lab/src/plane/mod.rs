@@ -6,20 +6,25 @@
 //! |---|---|---|
 //! | `node_cidrs` | `Node.spec.podCIDRs` | node-ipam-controller |
 //! | [`scheduler`] | `Pod.spec.nodeName` | kube-scheduler |
-//! | `replica_set`, `deployment` | pods and ReplicaSets of those kinds | the controllers of that name |
+//! | `replica_set`, `deployment`, `stateful_set`, `daemon_set`, `job` | the pods of those kinds | the controllers of that name |
 //! | [`node_health`] | `Ready` of nodes that fell silent, and what becomes of their pods | node-lifecycle, podgc |
 
 mod claim;
+mod daemon_set;
 mod deployment;
+mod history;
+mod job;
 pub mod level;
 mod node_cidrs;
 pub mod node_health;
 mod numbers;
+mod placement;
 mod pods;
 mod replica_set;
 pub(crate) mod runtime;
 pub mod scheduler;
 mod selector;
+mod stateful_set;
 
 use std::sync::Arc;
 
@@ -42,8 +47,13 @@ pub async fn run(client: Client, spec: Arc<Spec>) {
     let events = Events::start(client.clone(), "default-scheduler", None);
     controllers.spawn(scheduler::run(client.clone(), events, nodes.clone(), pods.clone()));
     controllers.spawn(node_health::run(client.clone(), nodes, pods, leases));
-    let seats: Vec<Box<dyn runtime::Controller>> =
-        vec![Box::new(replica_set::ReplicaSets), Box::new(deployment::Deployments)];
+    let seats: Vec<Box<dyn runtime::Controller>> = vec![
+        Box::new(replica_set::ReplicaSets),
+        Box::new(deployment::Deployments),
+        Box::new(stateful_set::StatefulSets),
+        Box::new(daemon_set::DaemonSets),
+        Box::new(job::Jobs),
+    ];
     controllers.spawn(runtime::run(client, seats));
     while controllers.join_next().await.is_some() {}
 }

@@ -7,6 +7,11 @@ pub(crate) fn nonzero(number: i32) -> Option<i32> {
     (number != 0).then_some(number)
 }
 
+/// As many as there are, as far as the API can count.
+pub(crate) fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
 /// Which way a part of a whole is rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Round {

@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStat
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::plane::numbers::nonzero;
+use crate::plane::numbers::{self, nonzero};
 use crate::plane::pods;
 use crate::plane::runtime::{Failure, Tried, Turn};
 
@@ -16,9 +16,8 @@ pub(super) fn of(set: &ReplicaSet, active: &[Arc<Pod>], turn: &Turn<'_>) -> Repl
     let spec = set.spec.as_ref();
     let template = spec.and_then(|spec| spec.template.as_ref()?.metadata.as_ref()?.labels.as_ref());
     let min_ready = spec.and_then(|spec| spec.min_ready_seconds).unwrap_or(0);
-    let count = |is: &dyn Fn(&Pod) -> bool| {
-        i32::try_from(active.iter().filter(|pod| is(pod)).count()).unwrap_or(i32::MAX)
-    };
+    let count =
+        |is: &dyn Fn(&Pod) -> bool| numbers::count(active.iter().filter(|pod| is(pod)).count());
     let has_labels = |pod: &Pod| {
         template.into_iter().flatten().all(|(name, value)| pods::label(pod, name) == Some(value))
     };

@@ -79,7 +79,6 @@ impl<K: Resource + Clone + 'static> Cache<K> {
     }
 
     /// All objects, by key.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the controllers of nodes and services"))]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<K>)> {
         self.objects.iter()
     }

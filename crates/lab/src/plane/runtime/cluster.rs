@@ -2,8 +2,11 @@
 
 use std::fmt::Debug;
 
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::apps::v1::{
+    ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
+};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube_rs::{Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -101,7 +104,12 @@ macro_rules! kinds {
 }
 
 kinds! {
+    nodes: Node,
     pods: Pod,
     replica_sets: ReplicaSet,
     deployments: Deployment,
+    controller_revisions: ControllerRevision,
+    stateful_sets: StatefulSet,
+    daemon_sets: DaemonSet,
+    jobs: Job,
 }

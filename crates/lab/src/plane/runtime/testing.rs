@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::cluster::{Cluster, Kind};
 use super::{Action, Controller, Failure, Plan, Turn, Write};
+use crate::plane::level::key;
 
 /// A cluster that obeys writes as the API server does, as far as controllers can tell.
 pub(crate) struct World {
@@ -31,6 +32,9 @@ impl World {
             if meta[field].is_null() {
                 meta[field] = value;
             }
+        }
+        if meta["namespace"] == "" {
+            meta["namespace"] = Value::Null; // Its kind has no namespaces.
         }
         if meta["creationTimestamp"].is_null() {
             meta["creationTimestamp"] = json!(self.now.to_string());
@@ -85,8 +89,16 @@ impl World {
         write.object.obey(write.action, self);
     }
 
-    pub(super) fn carry_out<K: Kind>(&mut self, action: Action, mut object: K) {
+    pub(super) fn carry_out<K: Kind>(&mut self, action: Action, object: K) {
         let now = self.now;
+        let stored = K::cache(&mut self.cluster).get(&key(&object)).map(|stored| K::clone(stored));
+        let mut object = match &action {
+            Action::Create | Action::Replace | Action::ReplaceStatus => object,
+            Action::Patch(_) | Action::PatchStatus(_) | Action::Delete { .. } | Action::Bind(_) => {
+                let Some(stored) = stored else { return };
+                stored
+            }
+        };
         let meta = object.meta_mut();
         match action {
             Action::Create => {
