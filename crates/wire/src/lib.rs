@@ -1,3 +1,4 @@
 //! Packets and protocols without sockets: bytes in, values out, and back.
 
 pub mod cni;
+pub mod spdy;

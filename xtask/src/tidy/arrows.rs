@@ -8,7 +8,7 @@ const PURE: [(&str, &[&str]); 5] = [
     ("seaway-plan", &["seaway-model", "ipnet"]),
     ("seaway-compile", &["seaway-model", "seaway-plan", "ipnet", "thiserror"]),
     ("seaway-oracle", &["seaway-model", "ipnet"]),
-    ("seaway-wire", &["seaway-model", "ipnet", "serde", "serde_json", "thiserror"]),
+    ("seaway-wire", &["seaway-model", "ipnet", "serde", "serde_json", "thiserror", "zlib-rs"]),
 ];
 
 /// Crates of ours that each of the others may depend on.

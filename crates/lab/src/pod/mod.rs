@@ -139,6 +139,17 @@ pub(crate) struct Seen {
 pub(crate) struct Present {
     /// Its containers, then its init containers.
     pub containers: Vec<Seen>,
+    /// Its network, while it has a sandbox.
+    pub network: Option<Network>,
+}
+
+/// Which network a pod is on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Network {
+    /// Its node's.
+    Node,
+    /// Its own, which can be opened at this path.
+    Own(PathBuf),
 }
 
 /// Why a container was not found.

@@ -19,7 +19,7 @@ use super::sandbox::Sandbox;
 use super::slot::{Part, Slot};
 use super::status::{self, Situation};
 use super::volume::Volumes;
-use super::{Node, Present};
+use super::{Network, Node, Present};
 
 /// How soon what the API server refused or did not hear is said again.
 const SAY_AGAIN: Duration = Duration::from_secs(1);
@@ -230,7 +230,11 @@ impl Worker {
     /// Shows what there is of the pod to those who ask for it on this node.
     fn show(&self) {
         let containers = self.slots().map(Slot::seen).collect();
-        self.told.send_replace(Present { containers });
+        let network = self.sandbox.as_ref().map(|sandbox| match &sandbox.netns {
+            Some(path) => Network::Own(path.clone()),
+            None => Network::Node,
+        });
+        self.told.send_replace(Present { containers, network });
     }
 
     /// Writes the pod's status if it differs; whether the API server has it now. Whoever reads it

@@ -10,6 +10,7 @@ pub(super) enum What {
     Log,
     Exec,
     Attach,
+    PortForward,
 }
 
 /// A request: what, of which container, how.
@@ -34,6 +35,7 @@ impl Asked {
             ["containerLogs", namespace, pod, container] => (What::Log, namespace, pod, *container),
             ["attach", namespace, pod, container] => (What::Attach, namespace, pod, *container),
             ["exec", namespace, pod, container] => (What::Exec, namespace, pod, *container),
+            ["portForward", namespace, pod] => (What::PortForward, namespace, pod, ""),
             _ => return Err(Refusal::not_found("404 page not found")),
         };
         let query = form_urlencoded::parse(uri.query().unwrap_or("").as_bytes());

@@ -72,7 +72,7 @@ pub(super) fn accept<'p>(
     headers: &HeaderMap,
     known: &'p [Protocol],
 ) -> Result<(Response<Body>, &'p Protocol), Refusal> {
-    let offered = text(headers, &PROTOCOL);
+    let offered = offered(headers);
     let names = offered.split(',').map(str::trim);
     let agreed = names.clone().find_map(|name| known.iter().find(|one| one.name == name));
     let agreed = agreed.ok_or_else(|| {
@@ -104,6 +104,16 @@ pub(super) fn switching(
         answer.insert(PROTOCOL, HeaderValue::from_static(protocol));
     }
     Ok(response)
+}
+
+/// What a client offers to speak on the WebSocket, a list with commas.
+pub(super) fn offered(headers: &HeaderMap) -> &str {
+    text(headers, &PROTOCOL)
+}
+
+/// The message that ends a connection on which everything has been said.
+pub(super) fn goodbye() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))
 }
 
 /// The WebSocket on an upgraded connection.
@@ -143,8 +153,7 @@ pub(super) async fn carry(socket: Socket, protocol: Protocol, wire: Wire) {
             sent = sink.send(protocol.write(channel, &bytes)).await;
         }
         if sent.is_ok() {
-            let normal = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-            drop(sink.send(Message::Close(Some(normal))).await);
+            drop(sink.send(goodbye()).await);
         }
     };
     tokio::pin!(reading, writing);

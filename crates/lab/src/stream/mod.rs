@@ -2,7 +2,8 @@
 //!
 //! It speaks HTTP/1.1 on a Unix socket, with the kubelet's paths. Only the lab's API server reaches
 //! it, which has asked who the client is and which container is meant; the protocols beyond HTTP
-//! end here: `channels` for WebSocket.
+//! end here: `channels` for WebSocket, `spdy` with `remote` and `forward` for SPDY, and `tunnel` for SPDY
+//! in WebSocket.
 //!
 //! Source: Kubernetes `pkg/kubelet/server`, `k8s.io/cri-streaming`.
 
@@ -11,9 +12,13 @@ mod attach;
 mod channels;
 mod client;
 mod exec;
+mod forward;
 mod log;
 mod refusal;
+mod remote;
 mod session;
+mod spdy;
+mod tunnel;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -97,6 +102,7 @@ async fn answer(request: Request<Incoming>, pods: Arc<Runner>) -> Answer {
     match asked.what {
         What::Log => Ok((log::answer(&asked, pods).await?, None)),
         What::Exec => exec::answer(&asked, request, pods).await,
+        What::PortForward => forward::answer(&asked, request, pods).await,
         What::Attach => attach::answer(&asked, request, pods).await,
     }
 }

@@ -11,6 +11,7 @@ mod containerd;
 mod cri;
 mod drift;
 mod errors;
+mod forward;
 mod frame;
 mod isolation;
 mod kubectl;
@@ -40,6 +41,7 @@ fn main() {
         containerd::trials(),
         drift::trials(),
         errors::trials(),
+        forward::trials(),
         isolation::trials(),
         kubectl::trials(),
         matrix::trials(),

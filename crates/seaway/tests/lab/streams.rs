@@ -133,6 +133,13 @@ fn commands() {
     assert_eq!(text(&output), "out\n1234\n1235\nred\nagain");
     assert_eq!(said(&output), "err\ncommand terminated with exit code 7");
     assert_eq!(output.status.code(), Some(7));
+    // kubectl speaks SPDY when it is told to, and always did before 1.29.
+    let mut spdy = Command::new("kubectl");
+    spdy.arg("--kubeconfig").arg(lab.dir().join("kubeconfig")).env("HOME", lab.dir());
+    spdy.env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "false").stdin(Stdio::null());
+    let output = spdy.args(["exec", "web", "--", "sh", "-c", all]).output().expect("start kubectl");
+    assert_eq!(text(&output), "out\n1234\n1235\nred\nagain");
+    assert_eq!(said(&output), "err\ncommand terminated with exit code 7");
     // More than any buffer on the way, there and back.
     let big: Vec<u8> = (0..20_000_000_u32).map(|n| u8::try_from(n % 251).unwrap_or(0)).collect();
     let echoed = with_input(&lab, &["exec", "-i", "web", "--", "cat"], &big);
