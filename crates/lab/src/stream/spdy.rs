@@ -204,7 +204,7 @@ impl Reader {
     }
 
     async fn open(&mut self, id: StreamId, fin: bool, headers: Headers) {
-        if id % 2 == 0 || id <= self.last {
+        if id.is_multiple_of(2) || id <= self.last {
             return self.say(Frame::RstStream { id, status: PROTOCOL_ERROR }).await;
         }
         self.last = id;
