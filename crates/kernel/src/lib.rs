@@ -5,6 +5,7 @@
 
 pub mod confine;
 pub mod conntrack;
+pub mod frames;
 pub mod host;
 pub mod monitor;
 pub mod netlink;

@@ -104,6 +104,9 @@ pub struct LinkChange<'a> {
     pub link_local: Option<bool>,
     /// Its IPv4 settings.
     pub ipv4: Option<Ipv4Conf>,
+    /// Most segments of one packet that are left to the hardware; at 1 packets are cut before they
+    /// reach the link.
+    pub gso_max_segs: Option<u32>,
     /// Whether it is up.
     pub up: Option<bool>,
 }
@@ -197,6 +200,10 @@ impl Request {
         }
         if !families.is_empty() {
             attributes.push(LinkAttribute::AfSpecUnspec(families));
+        }
+        if let Some(most) = change.gso_max_segs {
+            attributes.push(LinkAttribute::GsoMaxSegs(most));
+            words.push(format!("gso_max_segs {most}"));
         }
         if let Some(up) = change.up {
             message.header.change_mask = LinkFlags::Up;
