@@ -183,6 +183,19 @@ impl Runtime {
         std::fs::remove_file(&path).map_err(file("remove", &path))
     }
 
+    /// What has joined and not been taken off, each without its namespace, which may be gone. A
+    /// result that does not read has nothing to be taken off by.
+    pub fn joined(&self) -> Vec<Join> {
+        let entries = std::fs::read_dir(&self.cache_dir).into_iter().flatten().flatten();
+        let end = format!("-{INTERFACE}.json");
+        let ids = entries.filter_map(|entry| {
+            let name = entry.file_name();
+            name.to_str()?.strip_suffix(&end).map(str::to_owned)
+        });
+        let kept = ids.filter_map(|id| self.kept(&id).ok().flatten());
+        kept.map(|cached| Join { netns: PathBuf::new(), ..cached.join }).collect()
+    }
+
     fn network(&self) -> Result<Network, Error> {
         let none = || Error::NotReady(self.conf_dir.display().to_string());
         let entries = match std::fs::read_dir(&self.conf_dir) {

@@ -24,6 +24,7 @@ mod hooks;
 pub mod init;
 mod inside;
 pub(crate) mod launch;
+mod leftovers;
 mod log;
 mod message;
 mod prepare;
@@ -197,6 +198,9 @@ impl Runner {
         let objects = volume::objects::Objects::new(client.clone());
         let node = Arc::new(Node { context, settings, client, cni, pause, events, objects });
         let (questions, asked) = mpsc::channel(16);
+        // Read before any pod starts: nothing that is in here runs.
+        let left = node.cni.joined();
+        tokio::spawn(leftovers::take_off(node.clone(), left));
         tokio::spawn(watch::run(node.clone(), asked));
         Ok(Self { questions, node })
     }
