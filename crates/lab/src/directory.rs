@@ -154,18 +154,7 @@ impl Directory {
     /// # Errors
     /// What the file system says.
     pub fn clear(&self) -> io::Result<()> {
-        for entry in std::fs::read_dir(&self.path)? {
-            let entry = entry?;
-            if entry.path() == self.lock_file() {
-                continue;
-            }
-            if entry.file_type()?.is_dir() {
-                std::fs::remove_dir_all(entry.path())?;
-            } else {
-                std::fs::remove_file(entry.path())?;
-            }
-        }
-        Ok(())
+        remove_all_but(&self.path, &["lock"])
     }
 
     /// Removes everything, the lock last, so that whoever holds it stays in charge until the end.
@@ -254,6 +243,28 @@ impl NodeDirectory {
         self.path.join("run")
     }
 
+    /// There as long as the node is paused, and says so to whoever would wait for it.
+    pub fn pause_file(&self) -> PathBuf {
+        self.path.join("paused")
+    }
+
+    /// Whether the node is paused.
+    pub fn is_paused(&self) -> bool {
+        self.pause_file().exists()
+    }
+
+    /// Removes what is in the memory of a machine, and not on its disk: all of `/run` but logs, the
+    /// agent's state and what the runtime keeps of each sandbox.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn forget_memory(&self) -> io::Result<()> {
+        let run = self.run();
+        remove_all_but(&run, &["log", "seaway", "cni"])?;
+        remove_all_but(&run.join("seaway"), &["state"])?;
+        remove_all_but(&run.join("cni"), &["results"])
+    }
+
     /// The node's control socket, seen from the machine.
     pub fn control_socket(&self) -> PathBuf {
         self.run().join("control.sock")
@@ -263,6 +274,27 @@ impl NodeDirectory {
     pub fn pods_socket(&self) -> PathBuf {
         self.run().join("pods.sock")
     }
+}
+
+/// Empties `folder` of everything but what has one of these names. A folder that is not there is
+/// empty.
+fn remove_all_but(folder: &Path, kept: &[&str]) -> io::Result<()> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if kept.iter().any(|name| entry.file_name() == *name) {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            std::fs::remove_dir_all(entry.path())?;
+        } else {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn parent() -> PathBuf {

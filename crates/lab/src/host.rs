@@ -140,6 +140,22 @@ impl Host {
         addrs.iter().try_for_each(|addr| self.send(Request::add_addr(index, *addr)))
     }
 
+    /// Changes link `link`.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn change(&self, link: &str, change: &LinkChange<'_>) -> Result<(), HostError> {
+        self.send(Request::set_link(link, change))
+    }
+
+    /// Takes link `link` out of its bridge; it stays up.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn remove_port(&self, link: &str) -> Result<(), HostError> {
+        self.change(link, &LinkChange { master: Some(0), ..LinkChange::default() })
+    }
+
     /// Adds a route over link `link`.
     ///
     /// # Errors
@@ -161,7 +177,7 @@ impl Host {
         }
     }
 
-    fn index(&self, link: &str) -> Result<u32, HostError> {
+    pub(crate) fn index(&self, link: &str) -> Result<u32, HostError> {
         let index = self.netlink()?.link_index(link);
         index.map_err(|cause| self.failed("find a link", cause))
     }
@@ -175,7 +191,7 @@ impl Host {
         Netlink::open_in(&self.netns).map_err(|cause| self.failed("open netlink", cause))
     }
 
-    fn failed(
+    pub(crate) fn failed(
         &self,
         attempt: &str,
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use crate::control::{AskError, ask};
 use crate::directory::Directory;
 use crate::enter::Namespaces;
+use crate::fault::CableState;
 use crate::node::{self, ContainerOf, Reply};
 use crate::spec::{LabName, Spec};
-use crate::supervisor::{Joined, Outside, Request};
+use crate::supervisor::{Fault, Joined, Outside, Request};
 use crate::topology;
 
 /// A lab that is up.
@@ -61,6 +62,24 @@ pub enum LabError {
     NoPod {
         /// `namespace/name`.
         pod: String,
+        /// The lab.
+        lab: LabName,
+    },
+    /// No node that could be asked runs the pod.
+    #[error("no node of lab {lab} that runs knows pod {pod}; paused: {paused}")]
+    NoPodHeard {
+        /// `namespace/name`.
+        pod: String,
+        /// The lab.
+        lab: LabName,
+        /// Nodes that could not be asked.
+        paused: String,
+    },
+    /// The node is paused.
+    #[error("{name} is paused; `seaway lab resume-node {name} --name {lab}` has it go on")]
+    Paused {
+        /// The node.
+        name: String,
         /// The lab.
         lab: LabName,
     },
@@ -163,6 +182,30 @@ impl Lab {
         Ok(())
     }
 
+    /// Does something to a node or a cable, or mends it.
+    ///
+    /// # Errors
+    /// When there is no such node or cable, or it cannot be done.
+    pub fn inflict(&self, fault: Fault) -> Result<(), LabError> {
+        match &fault {
+            Fault::Kill(node) | Fault::Pause(node) | Fault::Resume(node) => self.known(node)?,
+            Fault::Cut(_) | Fault::Impair(..) | Fault::Heal(_) => {}
+        }
+        ask::<_, Joined>(&self.directory.control_socket(), &Request::Fault(fault))?;
+        Ok(())
+    }
+
+    /// Every cable and what is wrong with it.
+    ///
+    /// # Errors
+    /// When the lab does not answer.
+    pub fn cables(&self) -> Result<Vec<CableState>, LabError> {
+        match ask(&self.directory.control_socket(), &Request::Cables)? {
+            (Joined::Cables(cables), _) => Ok(cables),
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+
     fn enter_outside(&self, outside: Outside) -> Result<Namespaces, LabError> {
         match ask(&self.directory.control_socket(), &Request::Enter(outside))? {
             (Joined::Entrance(entrance), fds) => Ok(Namespaces { entrance, fds }),
@@ -172,6 +215,9 @@ impl Lab {
 
     fn enter_node(&self, name: &str) -> Result<Namespaces, LabError> {
         self.known(name)?;
+        if self.directory.node(name).is_paused() {
+            return Err(LabError::Paused { name: name.to_owned(), lab: self.name.clone() });
+        }
         match ask(&self.directory.node(name).control_socket(), &node::Request::Node)? {
             (Reply::Entrance(entrance), fds) => Ok(Namespaces { entrance, fds }),
             (other, _) => Err(unexpected(&other)),
@@ -191,7 +237,12 @@ impl Lab {
         of: &ContainerOf,
         request: &node::Request,
     ) -> Result<(String, Reply, Vec<OwnedFd>), LabError> {
+        let mut paused = Vec::new();
         for node in self.nodes() {
+            if self.directory.node(&node).is_paused() {
+                paused.push(node);
+                continue;
+            }
             match ask(&self.directory.node(&node).control_socket(), request) {
                 // A dead node runs nothing.
                 Ok((Reply::Elsewhere, _)) | Err(AskError::NotUp { .. }) => {}
@@ -199,8 +250,11 @@ impl Lab {
                 Err(other) => return Err(other.into()),
             }
         }
-        let pod = format!("{}/{}", of.namespace, of.pod);
-        Err(LabError::NoPod { pod, lab: self.name.clone() })
+        let (pod, lab) = (format!("{}/{}", of.namespace, of.pod), self.name.clone());
+        Err(match paused.is_empty() {
+            true => LabError::NoPod { pod, lab },
+            false => LabError::NoPodHeard { pod, lab, paused: paused.join(", ") },
+        })
     }
 
     fn known(&self, name: &str) -> Result<(), LabError> {

@@ -7,6 +7,7 @@ pub mod directory;
 pub mod down;
 pub mod enter;
 mod events;
+pub mod fault;
 pub mod host;
 pub mod images;
 pub mod lab;

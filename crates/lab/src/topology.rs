@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use model::{Family, IfName};
 
-use crate::spec::{Spec, part};
+use crate::spec::{MAX_NODES, Spec, part};
 
 /// Where something of the lab is: one network namespace each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,10 +40,23 @@ pub enum Place {
 /// A veth pair between two places.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cable {
-    /// Both ends.
+    /// Both ends; the second is the one at the switch, or at the router where the switch has none.
     pub ends: [End; 2],
     /// MTU of both ends, in bytes.
     pub mtu: u32,
+}
+
+impl Cable {
+    /// What people call it: the node or host it leads to, or the subnet it joins to the router.
+    pub fn name(&self) -> String {
+        let [near, _] = &self.ends;
+        match near.place {
+            Place::Router => near.link.to_string(),
+            Place::Switch | Place::Control | Place::Client | Place::Internet | Place::Node(_) => {
+                near.place.to_string()
+            }
+        }
+    }
 }
 
 /// One end of a cable.
@@ -105,6 +118,11 @@ pub fn node_number(name: &str) -> Option<u32> {
     (node_name(number) == name).then_some(number)
 }
 
+/// Zone of node `number`, from 1, if the lab has zones: nodes are dealt to them in turn.
+pub fn zone_of(spec: &Spec, number: u32) -> Option<u32> {
+    spec.zones.map(|zones| number.saturating_sub(1) % zones + 1)
+}
+
 /// Addresses of node `number`, one per family, primary first.
 ///
 /// Nodes are dealt to the subnets in turn; a node's address ends in 10 more than its number,
@@ -119,6 +137,16 @@ pub fn node_addrs(spec: &Spec, number: u32) -> Vec<IpNet> {
 pub fn outside_addrs(spec: &Spec, place: Place) -> Vec<IpAddr> {
     let nets = outside_nets(spec, place);
     nets.into_iter().filter_map(|net| host(net, 10)).map(|net| net.addr()).collect()
+}
+
+/// The cable of this name, if a lab like `spec` can have one.
+pub fn cable_named(spec: &Spec, name: &str) -> Option<Cable> {
+    let wiring = match node_number(name) {
+        Some(number) if (1..=MAX_NODES).contains(&number) => node(spec, number),
+        Some(_) => return None,
+        None => fixed(spec),
+    };
+    wiring.cables.into_iter().find(|cable| cable.name() == name)
 }
 
 /// Names of the switch's bridges, one per subnet.

@@ -1,4 +1,7 @@
-//! The underlay of a lab, made: hosts and cables as `topology` lays them out.
+//! The underlay of a lab, made: hosts and cables as `topology` lays them out, and what is wrong with
+//! the cables.
+
+mod faults;
 
 use std::collections::BTreeMap;
 
@@ -10,11 +13,15 @@ use crate::topology::{self, Joins, Place, Wiring};
 #[derive(Debug)]
 pub struct Underlay {
     hosts: BTreeMap<Place, Host>,
+    /// By cable; those that are whole are not in here.
+    damage: BTreeMap<String, faults::Damage>,
 }
 
 /// The router forwards, and believes no packet that comes in where its answer would not go out: an
-/// underlay that lets everything through would hide mistakes.
-const ROUTER: [(&str, &str); 4] = [
+/// underlay that lets everything through would hide mistakes. A cable that is cut costs it no address.
+const ROUTER: [(&str, &str); 6] = [
+    ("net/ipv6/conf/all/keep_addr_on_down", "1"),
+    ("net/ipv6/conf/default/keep_addr_on_down", "1"),
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv6/conf/all/forwarding", "1"),
     ("net/ipv4/conf/all/rp_filter", "1"),
@@ -35,7 +42,7 @@ impl Underlay {
     /// # Errors
     /// Without root, or what the kernel refuses; what was made so far is gone then.
     pub fn make(spec: &Spec) -> Result<Self, HostError> {
-        let mut underlay = Underlay { hosts: BTreeMap::new() };
+        let mut underlay = Underlay { hosts: BTreeMap::new(), damage: BTreeMap::new() };
         let places = [Place::Switch, Place::Router, Place::Control, Place::Client, Place::Internet];
         for place in places {
             let host = Host::make(&place.to_string())?;
@@ -78,6 +85,7 @@ impl Underlay {
         if self.hosts.remove(&Place::Node(number)).is_none() {
             return Ok(());
         }
+        self.forget_damage(&topology::node_name(number))?;
         // A process may hold the namespace for a while; the port must be free at once.
         let cables = topology::node(spec, number).cables;
         let mut ends = cables.iter().flat_map(|cable| &cable.ends);

@@ -1,5 +1,6 @@
 //! What everything on a node works with.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -13,6 +14,8 @@ use crate::children::Children;
 pub struct Context {
     /// Name of the Node object; also the host name.
     pub name: String,
+    /// The labels its Node object starts with.
+    pub labels: BTreeMap<String, String>,
     /// The node's own addresses, primary first: `hostIPs` of its pods.
     pub addrs: Vec<IpAddr>,
     /// How to reach the API server.

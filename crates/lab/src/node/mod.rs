@@ -108,6 +108,7 @@ fn context(settings: &Settings, children: Children) -> Context {
     let run_dir = PathBuf::from("/run");
     Context {
         name: settings.name(),
+        labels: settings.labels(),
         addrs: settings.addrs(),
         kubeconfig: run_dir.join("kubeconfig"),
         cni_conf_dir: run_dir.join("cni/net.d"),

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch::Receiver;
 
 use super::context::Context;
+use super::settings::architecture;
 use crate::plane::is_overtaken;
 use crate::plane::node_health::{GRACE, LEASES, RENEWAL, now};
 
@@ -75,7 +76,7 @@ async fn reconnect(old: Client, context: &Context) -> Client {
 /// Makes the Node object; one that is there, from before a restart of the node, stays.
 async fn register(client: &Client, context: &Context) -> Result<(), kube_rs::Error> {
     let node: Node = serde_json::from_value(json!({
-        "metadata": { "name": context.name, "labels": labels(&context.name) },
+        "metadata": { "name": context.name, "labels": context.labels },
     }))
     .map_err(kube_rs::Error::SerdeError)?;
     let created = Api::<Node>::all(client.clone()).create(&PostParams::default(), &node).await;
@@ -132,14 +133,6 @@ async fn renew(client: &Client, context: &Context) -> Result<(), kube_rs::Error>
         }
         other => other.map(|_| ()),
     }
-}
-
-fn labels(name: &str) -> Value {
-    json!({
-        "kubernetes.io/hostname": name,
-        "kubernetes.io/os": "linux",
-        "kubernetes.io/arch": architecture(),
-    })
 }
 
 fn status(context: &Context, readiness: &Readiness, addrs: &[IpAddr], since: &str) -> Value {
@@ -221,12 +214,4 @@ fn os_image() -> String {
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let name = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
     name.unwrap_or("Linux").trim_matches('"').to_owned()
-}
-
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
 }

@@ -1,5 +1,6 @@
 //! What a node is told when it starts.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -7,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::spec::Spec;
 use crate::topology;
+
+/// The region of every lab that has zones.
+const REGION: &str = "lab";
 
 /// `node.json` in the node's directory, written by the supervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +40,23 @@ impl Settings {
         topology::node_addrs(&self.spec, self.number).iter().map(|net| net.addr()).collect()
     }
 
+    /// The labels of its Node object.
+    ///
+    /// Source: <https://kubernetes.io/docs/reference/labels-annotations-taints/>.
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        let name = self.name();
+        let mut labels = vec![
+            ("kubernetes.io/hostname", name),
+            ("kubernetes.io/os", "linux".to_owned()),
+            ("kubernetes.io/arch", architecture().to_owned()),
+        ];
+        if let Some(zone) = topology::zone_of(&self.spec, self.number) {
+            labels.push(("topology.kubernetes.io/region", REGION.to_owned()));
+            labels.push(("topology.kubernetes.io/zone", format!("{REGION}-zone-{zone}")));
+        }
+        labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+
     /// `/etc/hosts` of the node: itself, its peers at the lab's start, and the hosts outside.
     pub fn hosts(&self) -> String {
         let mut hosts = "127.0.0.1 localhost\n::1 localhost ip6-localhost\n".to_owned();
@@ -51,5 +72,30 @@ impl Settings {
             }
         }
         hosts
+    }
+}
+
+/// The machine's, in Go's words.
+pub(super) fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_are_dealt_to_the_zones_in_turn() {
+        let zone = |zones, number| {
+            let spec = Spec { zones, ..Spec::new("lab".parse().unwrap()) };
+            Settings { spec, number }.labels().remove("topology.kubernetes.io/zone")
+        };
+        assert_eq!(zone(None, 1), None);
+        let dealt: Vec<_> = (1..=5).filter_map(|number| zone(Some(2), number)).collect();
+        assert_eq!(dealt.join(" "), "lab-zone-1 lab-zone-2 lab-zone-1 lab-zone-2 lab-zone-1");
     }
 }

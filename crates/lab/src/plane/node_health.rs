@@ -133,10 +133,7 @@ async fn carry_out(
         Action::Doubt(name) => {
             let api = Api::<Node>::all(client.clone());
             let Some(node) = nodes.get(name) else { return Ok(()) };
-            let unknown = json!({ "status": "Unknown", "reason": "NodeStatusUnknown",
-                "message": "The node stopped posting node status." });
-            let patch = json!({ "status": { "conditions": with_ready(&node.status, &unknown) } });
-            api.patch_status(name, &parameters, &Patch::Merge(patch)).await?;
+            doubt(&api, node).await?;
             let mut taints = other_taints(node);
             for effect in ["NoSchedule", "NoExecute"] {
                 taints.push(json!({ "key": TAINT, "effect": effect }));
@@ -169,6 +166,18 @@ async fn carry_out(
         }
     }
     Ok(())
+}
+
+/// Says that nobody knows how `node` is.
+///
+/// # Errors
+/// The API server's.
+pub async fn doubt(api: &Api<Node>, node: &Node) -> Result<(), kube_rs::Error> {
+    let unknown = json!({ "status": "Unknown", "reason": "NodeStatusUnknown",
+        "message": "The node stopped posting node status." });
+    let patch = json!({ "status": { "conditions": with_ready(&node.status, &unknown) } });
+    let name = node.metadata.name.as_deref().unwrap_or_default();
+    api.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
 }
 
 fn pod_api<'a>(client: &Client, key: &'a str) -> (Api<Pod>, &'a str) {

@@ -28,6 +28,8 @@ pub struct Spec {
     pub nodes: u32,
     /// Subnets of the underlay; nodes are dealt to them in turn.
     pub subnets: u32,
+    /// Zones that nodes are dealt to in turn; nodes are in none when `None`.
+    pub zones: Option<u32>,
     /// How pods are joined to their node.
     #[serde(with = "text")]
     pub pod_link: PodLinkMode,
@@ -137,6 +139,7 @@ impl Spec {
             name,
             nodes: 3,
             subnets: 1,
+            zones: None,
             pod_link: PodLinkMode::Routed,
             routing: Routing::Auto,
             ip_family: IpFamily::Dual,
@@ -180,6 +183,9 @@ impl Spec {
     pub fn check(&self) -> Result<(), SpecError> {
         in_range("--nodes", self.nodes, 1, MAX_NODES)?;
         in_range("--subnets", self.subnets, 1, self.nodes.min(64))?;
+        if let Some(zones) = self.zones {
+            in_range("--zones", zones, 1, self.nodes)?;
+        }
         in_range("--underlay-mtu", self.underlay_mtu, 1280, 65535)?;
         if let Some(mtu) = self.mtu {
             in_range("--mtu", mtu, 1280, self.underlay_mtu)?;
@@ -308,7 +314,9 @@ mod tests {
     fn what_could_not_work_is_refused_by_name() {
         type Change = fn(&mut Spec);
         let net = |text: &str| text.parse::<IpNet>().unwrap();
-        let cases: [(Change, &str); 13] = [
+        let cases: [(Change, &str); 15] = [
+            (|s| s.zones = Some(0), "--zones 0: must be from 1 to 3"),
+            (|s| s.zones = Some(4), "--zones 4: must be from 1 to 3"),
             (|s| s.nodes = 0, "--nodes 0: must be from 1 to 240"),
             (|s| s.nodes = 241, "--nodes 241"),
             (|s| s.subnets = 4, "--subnets 4: must be from 1 to 3"),

@@ -2,6 +2,8 @@
 //! underlay open, serves the API, runs the control plane and starts the nodes. When it ends, however
 //! it ends, the kernel ends every process of the lab, and with them every namespace and mount.
 
+mod faults;
+mod freezer;
 mod nodes;
 pub mod report;
 mod requests;
@@ -21,7 +23,7 @@ use nix::mount::{MsFlags, mount};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use requests::{Joined, Outside, Request};
+pub use requests::{Fault, Joined, Outside, Request};
 pub use start::{StartError, start};
 
 use crate::children::Children;

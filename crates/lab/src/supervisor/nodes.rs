@@ -21,6 +21,7 @@ use crate::children::{Child, Children};
 use crate::directory::{Directory, NodeDirectory};
 use crate::node::{self, Settings};
 use crate::plane::is_overtaken;
+use crate::plane::node_health::doubt;
 use crate::spec::{MAX_NODES, Spec};
 use crate::topology::{self, Place};
 use crate::underlay::Underlay;
@@ -30,18 +31,18 @@ const DRAIN: Duration = Duration::from_secs(35);
 
 /// The nodes, and what it takes to make one.
 pub(super) struct Nodes {
-    directory: Directory,
-    spec: Arc<Spec>,
+    pub(super) directory: Directory,
+    pub(super) spec: Arc<Spec>,
     server: Arc<Server>,
     children: Children,
     client: Client,
     /// Held by whoever starts or removes a node, one at a time.
-    inner: Mutex<Inner>,
+    pub(super) inner: Mutex<Inner>,
 }
 
-struct Inner {
-    underlay: Underlay,
-    running: BTreeMap<u32, Child>,
+pub(super) struct Inner {
+    pub(super) underlay: Underlay,
+    pub(super) running: BTreeMap<u32, Child>,
 }
 
 impl Nodes {
@@ -70,6 +71,7 @@ impl Nodes {
         let name = topology::node_name(number);
         let directory = self.directory.node(&name);
         self.prepare(&directory, number)?;
+        self.unmark_paused(&name).map_err(SupervisorError::of(format!("start {name}")))?;
         let mut inner = self.inner.lock().await;
         let attempt = || format!("start {name}");
         let host = inner.underlay.add_node(&self.spec, number);
@@ -111,7 +113,17 @@ impl Nodes {
         if self.is_running(number).await {
             return Err(format!("{} is running", topology::node_name(number)));
         }
+        self.forget(number).await.map_err(|error| format!("look for its Node object: {error}"))?;
         self.start(number).await.map_err(|error| model::chain(&error))
+    }
+
+    /// What the Node object of a node that is about to start says is from before.
+    async fn forget(&self, number: u32) -> Result<(), kube_rs::Error> {
+        let nodes = Api::<Node>::all(self.client.clone());
+        match nodes.get_opt(&topology::node_name(number)).await? {
+            Some(node) => doubt(&nodes, &node).await,
+            None => Ok(()),
+        }
     }
 
     /// Takes a node out: no new pods, its pods end, then its process, its host and its Node object.
@@ -123,6 +135,9 @@ impl Nodes {
         let directory = self.directory.node(name);
         if !directory.path().exists() {
             return Err(format!("{name} is not a node of this lab"));
+        }
+        if directory.is_paused() {
+            return Err(format!("{name} is paused; resume it, or kill it"));
         }
         if self.is_running(number).await {
             self.drain(name).await.map_err(|error| format!("drain {name}: {error}"))?;
@@ -145,7 +160,7 @@ impl Nodes {
     }
 
     /// Whether the process of this node lives.
-    async fn is_running(&self, number: u32) -> bool {
+    pub(super) async fn is_running(&self, number: u32) -> bool {
         match self.inner.lock().await.running.get_mut(&number) {
             Some(child) => !child.has_ended(),
             None => false,
@@ -199,7 +214,7 @@ impl Nodes {
     }
 }
 
-fn number_of(name: &str) -> Result<u32, String> {
+pub(super) fn number_of(name: &str) -> Result<u32, String> {
     let number = topology::node_number(name).filter(|number| (1..=MAX_NODES).contains(number));
     number
         .ok_or_else(|| format!("{name:?} is not a node name: node-1 to {}", Place::Node(MAX_NODES)))

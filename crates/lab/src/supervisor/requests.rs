@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::nodes::Nodes;
 use crate::control::Answer;
 use crate::enter::Entrance;
+use crate::fault::{CableState, Impairment};
 use crate::topology::Place;
 
 /// A request to the supervisor.
@@ -20,6 +21,27 @@ pub enum Request {
     Join(Option<String>),
     /// Take this node out.
     Leave(String),
+    /// Do something to a node or a cable that nobody wants to happen, or mend it.
+    Fault(Fault),
+    /// Every cable and what is wrong with it.
+    Cables,
+}
+
+/// What can be done to a node or a cable, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fault {
+    /// Cut the power of this node.
+    Kill(String),
+    /// Freeze this node.
+    Pause(String),
+    /// Have this node go on.
+    Resume(String),
+    /// Pull this cable out.
+    Cut(String),
+    /// Have this cable lose and delay.
+    Impair(String, Impairment),
+    /// Make this cable whole; all of them when `None`.
+    Heal(Option<String>),
 }
 
 /// A host of the lab that is not a node.
@@ -42,6 +64,8 @@ pub enum Joined {
     Entrance(Entrance),
     /// The name of the node that was started.
     Node(String),
+    /// Every cable.
+    Cables(Vec<CableState>),
     /// Done.
     Done,
 }
@@ -58,6 +82,11 @@ pub(super) async fn answer(request: Request, nodes: Arc<Nodes>) -> Result<Answer
             nodes.leave(&name).await?;
             Ok(Answer::plain(Joined::Done))
         }
+        Request::Fault(fault) => {
+            nodes.inflict(fault).await?;
+            Ok(Answer::plain(Joined::Done))
+        }
+        Request::Cables => Ok(Answer::plain(Joined::Cables(nodes.cables().await))),
     }
 }
 

@@ -61,6 +61,7 @@ impl Lab {
 
         let children = Children::adopt().unwrap();
         let context = Context {
+            labels: std::collections::BTreeMap::new(),
             name: "node-1".to_owned(),
             addrs: vec!["10.80.1.11".parse().unwrap()],
             kubeconfig: "/run/kubeconfig".into(),

@@ -13,19 +13,21 @@ pub(crate) struct Capture(Child);
 pub(crate) enum Where<'a> {
     Node(&'a str),
     Pod(&'a str),
+    Router,
 }
 
 impl Capture {
     /// Starts tcpdump on `link` and returns when it listens; it ends after `count` packets or five
     /// seconds.
     pub(crate) fn start(lab: &Lab, place: Where<'_>, link: &str, count: u32, filter: &str) -> Self {
-        let (word, name) = match place {
-            Where::Node(name) => ("node", name),
-            Where::Pod(name) => ("exec", name),
+        let words = match place {
+            Where::Node(name) => vec!["lab", "node", name],
+            Where::Pod(name) => vec!["lab", "exec", name],
+            Where::Router => vec!["lab", "router"],
         };
-        let mut command = lab.seaway(&["lab", word]);
+        let mut command = lab.seaway(&words);
         let count = count.to_string();
-        command.args([name, "--", "timeout", "5", "tcpdump", "-Z", "root", "-n", "-l"]);
+        command.args(["--", "timeout", "5", "tcpdump", "-Z", "root", "-n", "-l"]);
         command.args(["-i", link, "-c", &count]);
         command.args(["-T", "vxlan"].iter().filter(|_| filter == "udp port 8472"));
         let mut child = command
@@ -48,6 +50,7 @@ impl Capture {
     /// What it has seen, a line for each packet.
     pub(crate) fn lines(self) -> Vec<String> {
         let output = self.0.wait_with_output().expect("wait for tcpdump");
-        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+        let lines = String::from_utf8_lossy(&output.stdout);
+        lines.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
     }
 }

@@ -11,6 +11,7 @@ mod containerd;
 mod cri;
 mod drift;
 mod errors;
+mod faults;
 mod forward;
 mod frame;
 mod isolation;
@@ -42,6 +43,7 @@ fn main() {
         drift::trials(),
         errors::trials(),
         forward::trials(),
+        faults::trials(),
         isolation::trials(),
         kubectl::trials(),
         matrix::trials(),

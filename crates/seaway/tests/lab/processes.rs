@@ -29,10 +29,20 @@ impl Process {
 /// Every process of `lab`.
 pub(crate) fn of(lab: &Lab) -> BTreeSet<Process> {
     let supervisor = format!("seaway-lab-supervisor {}", lab.dir().display());
+    from(|process| process.words == supervisor)
+}
+
+/// The process of this number and every one below it.
+pub(crate) fn below(pid: u32) -> BTreeSet<Process> {
+    from(|process| process.pid == pid)
+}
+
+/// The processes that `is_first` picks and every one below them.
+fn from(is_first: impl Fn(&Process) -> bool) -> BTreeSet<Process> {
     let mut parents = BTreeMap::new();
     let mut found = BTreeSet::new();
     for (parent, process) in all() {
-        if process.words == supervisor {
+        if is_first(&process) {
             found.insert(process);
         } else {
             parents.insert(process, parent);

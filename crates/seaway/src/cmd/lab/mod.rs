@@ -1,5 +1,6 @@
 //! `seaway lab`: make, use and remove clusters on this machine.
 
+mod faults;
 mod logs;
 mod objects;
 mod run;
@@ -60,6 +61,20 @@ enum Command {
     Join(JoinArgs),
     /// Take a node out: its pods end, then the node.
     Leave(LeaveArgs),
+    /// Cut a node's power: it is gone without a word; `join` starts it again.
+    KillNode(faults::Node),
+    /// Freeze a node: its processes stop, and it answers no packet.
+    PauseNode(faults::Node),
+    /// Have a paused node go on.
+    ResumeNode(faults::Node),
+    /// List the cables and what is wrong with them.
+    Cables,
+    /// Pull a cable out.
+    Cut(faults::Cable),
+    /// Have a cable lose and delay frames, in each direction.
+    Impair(faults::Impair),
+    /// Make a cable whole again, or all of them.
+    Heal(faults::Heal),
 }
 
 #[derive(clap::Args)]
@@ -106,6 +121,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Command::Kubectl(args) => run::kubectl(&open(&name)?, &args),
         Command::Join(args) => join(&open(&name)?, &args),
+        Command::KillNode(args) => faults::kill(&open(&name)?, args),
+        Command::PauseNode(args) => faults::pause(&open(&name)?, args),
+        Command::ResumeNode(args) => faults::resume(&open(&name)?, args),
+        Command::Cables => faults::cables(&open(&name)?),
+        Command::Cut(args) => faults::cut(&open(&name)?, args),
+        Command::Impair(args) => faults::impair(&open(&name)?, args),
+        Command::Heal(args) => faults::heal(&open(&name)?, args),
         Command::Leave(args) => {
             open(&name)?.leave(&args.node)?;
             talk(&format!("{} has left lab {name}", args.node));

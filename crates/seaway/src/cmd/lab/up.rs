@@ -31,6 +31,9 @@ pub(super) struct Args {
     /// Subnets of the underlay, with a router between them; nodes are dealt to them in turn.
     #[arg(long, default_value_t = 1)]
     subnets: u32,
+    /// Zones that nodes are spread over (`topology.kubernetes.io/zone`); none when left out.
+    #[arg(long)]
+    zones: Option<u32>,
     /// How pods are joined to their node: routed or bridge.
     #[arg(long, default_value_t = PodLinkMode::Routed)]
     pod_link: PodLinkMode,
@@ -138,6 +141,7 @@ fn spec(name: LabName, args: Args) -> anyhow::Result<Spec> {
         name,
         nodes: args.nodes,
         subnets: args.subnets,
+        zones: args.zones,
         pod_link: args.pod_link,
         routing: args.routing,
         ip_family: args.ip_family,
