@@ -70,6 +70,8 @@ fn annotations(annotations: &Value) -> Vec<Cause> {
 const NAMES: &[(Rules, name::Form)] = &[
     (Rules::Namespace, name::label),
     (Rules::Service, name::label_1035),
+    // The kind's own rules say more.
+    (Rules::IpAddress, path_segment),
     // Any kind in a path: only what would break the path is wrong.
     (Rules::Event, path_segment),
     (Rules::Review, path_segment),

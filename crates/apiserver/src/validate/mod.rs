@@ -1,9 +1,16 @@
 //! Whether an object may be stored: what is wrong, field by field, in Kubernetes' words.
+mod cluster;
+mod container;
 mod meta;
 pub(crate) mod name;
+mod network;
 mod objects;
+mod placement;
 mod pod;
+mod service;
 mod update;
+mod value;
+mod workloads;
 
 use serde_json::Value;
 
@@ -18,6 +25,9 @@ pub(crate) fn create(resource: &Resource, value: &Value) -> Vec<Cause> {
     let mut causes = meta::causes(resource, value);
     causes.extend(schema::causes(resource, value, None));
     causes.extend(of_kind(resource, value));
+    if resource.rules == Rules::Pod {
+        causes.extend(pod::create_causes(value));
+    }
     causes
 }
 
@@ -50,14 +60,37 @@ type Check = fn(&Value) -> Vec<Cause>;
 
 const CHECKS: &[(Rules, Check)] = &[
     (Rules::ConfigMap, objects::keys),
+    (Rules::CronJob, workloads::cron_job),
+    (Rules::DaemonSet, workloads::daemon_set),
     (Rules::Definition, crd::definition::causes),
-    (Rules::EndpointSlice, objects::endpoint_slice),
-    (Rules::Pod, |pod| pod::causes(&pod["spec"])),
+    (Rules::Deployment, workloads::deployment),
+    (Rules::EndpointSlice, network::endpoint_slice),
+    (Rules::Endpoints, network::endpoints),
+    (Rules::HorizontalPodAutoscaler, workloads::autoscaler),
+    (Rules::Ingress, network::ingress),
+    (Rules::IngressClass, network::ingress_class),
+    (Rules::IpAddress, cluster::ip_address),
+    (Rules::Job, workloads::job),
+    (Rules::Lease, cluster::lease),
+    (Rules::NetworkPolicy, network::policy),
+    (Rules::Pod, |pod| pod::causes(&pod["spec"], "spec")),
+    (Rules::PodDisruptionBudget, workloads::disruption_budget),
+    (Rules::PodTemplate, |object| pod::template(&object["template"], "template")),
+    (Rules::PriorityClass, cluster::priority_class),
+    (Rules::ReplicaSet, workloads::replica_set),
+    (Rules::ReplicationController, workloads::replication_controller),
+    (Rules::Role, cluster::role),
+    (Rules::RoleBinding, cluster::role_binding),
     (Rules::Secret, objects::keys),
-    (Rules::Service, objects::service),
+    (Rules::Service, service::causes),
+    (Rules::ServiceCidr, network::service_cidr),
+    (Rules::StatefulSet, workloads::stateful_set),
 ];
 
 fn of_kind(resource: &Resource, value: &Value) -> Vec<Cause> {
     let check = CHECKS.iter().find(|(rules, _)| *rules == resource.rules);
     check.map_or_else(Vec::new, |(_, check)| check(value))
 }
+
+#[cfg(test)]
+mod tests;

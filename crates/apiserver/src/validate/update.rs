@@ -16,18 +16,145 @@ type Check = fn(&Value, &Value) -> Vec<Cause>;
 
 const CHECKS: &[(Rules, Check)] = &[
     (Rules::ConfigMap, immutable_content),
+    (Rules::ControllerRevision, |new, old| unchanged("data", new, old)),
+    (Rules::DaemonSet, |new, old| unchanged("spec.selector", new, old)),
     (Rules::Definition, crd::definition::update_causes),
+    (Rules::Deployment, |new, old| unchanged("spec.selector", new, old)),
     (Rules::EndpointSlice, |new, old| unchanged("addressType", new, old)),
+    (Rules::IngressClass, |new, old| unchanged("spec.controller", new, old)),
+    (Rules::IpAddress, |new, old| unchanged("spec.parentRef", new, old)),
+    (Rules::Job, job),
     (Rules::Node, |new, old| node(&new["spec"], &old["spec"])),
+    (Rules::PersistentVolumeClaim, claim),
     (Rules::Pod, |new, old| pod(&new["spec"], &old["spec"])),
+    (Rules::PriorityClass, priority_class),
+    (Rules::ReplicaSet, |new, old| unchanged("spec.selector", new, old)),
+    (Rules::RoleBinding, role_binding),
+    (Rules::RuntimeClass, |new, old| unchanged("handler", new, old)),
     (Rules::Secret, |new, old| [immutable_content(new, old), unchanged("type", new, old)].concat()),
+    (Rules::Service, super::service::update_causes),
+    (Rules::ServiceCidr, service_cidr),
+    (Rules::StatefulSet, stateful_set),
+    (Rules::StorageClass, storage_class),
 ];
 
-fn unchanged(field: &str, new: &Value, old: &Value) -> Vec<Cause> {
-    if new[field] == old[field] {
+/// The field at a path with dots stays as it is.
+fn unchanged(path: &str, new: &Value, old: &Value) -> Vec<Cause> {
+    let now = path.split('.').fold(new, |value, part| &value[part]);
+    let before = path.split('.').fold(old, |value, part| &value[part]);
+    if now == before {
         return Vec::new();
     }
-    vec![Cause::invalid(field, &new[field], "field is immutable")]
+    vec![Cause::invalid(path, now, "field is immutable")]
+}
+
+/// What a job runs and how it counts is given once; where its pods may go, until it starts.
+///
+/// Source: pkg/apis/batch/validation, `ValidateJobSpecUpdate`.
+fn job(new: &Value, old: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let fields = [
+        "selector",
+        "completionMode",
+        "podFailurePolicy",
+        "backoffLimitPerIndex",
+        "managedBy",
+        "successPolicy",
+    ];
+    for field in fields {
+        causes.extend(unchanged(&format!("spec.{field}"), new, old));
+    }
+    let elastic = new["spec"]["completionMode"] == "Indexed"
+        && new["spec"]["completions"] == new["spec"]["parallelism"];
+    if !elastic {
+        causes.extend(unchanged("spec.completions", new, old));
+    }
+    let (mut now, mut before) = (new["spec"]["template"].clone(), old["spec"]["template"].clone());
+    if old["spec"]["suspend"] == true && old["status"]["startTime"].is_null() {
+        for template in [&mut now, &mut before] {
+            let place = ["nodeSelector", "affinity", "tolerations", "schedulingGates"];
+            for (part, fields) in [("spec", &place[..]), ("metadata", &["labels", "annotations"])] {
+                let Some(part) = template[part].as_object_mut() else { continue };
+                part.retain(|field, _| !fields.contains(&field.as_str()));
+            }
+        }
+    }
+    if now != before {
+        let template = &new["spec"]["template"];
+        causes.push(Cause::invalid("spec.template", template, "field is immutable"));
+    }
+    causes
+}
+
+/// Source: pkg/apis/apps/validation, `ValidateStatefulSetUpdate`.
+fn stateful_set(new: &Value, old: &Value) -> Vec<Cause> {
+    let fixed = ["selector", "serviceName", "volumeClaimTemplates", "podManagementPolicy"];
+    if fixed.iter().all(|field| new["spec"][*field] == old["spec"][*field]) {
+        return Vec::new();
+    }
+    let detail = "updates to statefulset spec for fields other than 'replicas', 'ordinals', \
+                  'template', 'updateStrategy', 'revisionHistoryLimit', \
+                  'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
+    vec![Cause::forbidden("spec", detail)]
+}
+
+fn role_binding(new: &Value, old: &Value) -> Vec<Cause> {
+    if new["roleRef"] == old["roleRef"] {
+        return Vec::new();
+    }
+    vec![Cause::invalid("roleRef", &new["roleRef"], "cannot change roleRef")]
+}
+
+fn priority_class(new: &Value, old: &Value) -> Vec<Cause> {
+    let mut causes = unchanged("preemptionPolicy", new, old);
+    if new["value"] != old["value"] {
+        causes.push(Cause::forbidden("value", "may not be changed in an update."));
+    }
+    causes
+}
+
+fn storage_class(new: &Value, old: &Value) -> Vec<Cause> {
+    let mut causes = unchanged("volumeBindingMode", new, old);
+    for field in ["parameters", "provisioner", "reclaimPolicy"] {
+        if new[field] != old[field] {
+            let detail = format!("updates to {field} are forbidden.");
+            causes.push(Cause::forbidden(field, &detail));
+        }
+    }
+    causes
+}
+
+/// Of a claim, the size it asks for may change.
+fn claim(new: &Value, old: &Value) -> Vec<Cause> {
+    let mut comparable = new["spec"].clone();
+    for field in ["resources", "volumeAttributesClassName"] {
+        comparable[field] = old["spec"][field].clone();
+    }
+    if let Some(fields) = comparable.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+    if comparable == old["spec"] {
+        return Vec::new();
+    }
+    let detail = "spec is immutable after creation except resources.requests and \
+                  volumeAttributesClassName for bound claims";
+    vec![Cause::forbidden("spec", detail)]
+}
+
+/// A range of the other family may be added.
+///
+/// Source: pkg/apis/networking/validation, `ValidateServiceCIDRUpdate`.
+fn service_cidr(new: &Value, old: &Value) -> Vec<Cause> {
+    let list = |value: &Value| value["spec"]["cidrs"].as_array().cloned().unwrap_or_default();
+    let (now, before) = (list(new), list(old));
+    if now.len() == before.len() || (before.len() == 1 && now.len() == 2) {
+        let changed = before.iter().enumerate().filter(|(n, one)| now[*n] != **one);
+        let field = |n: usize| format!("spec.cidrs[{n}]");
+        return changed
+            .map(|(n, _)| Cause::invalid(field(n), &now[n], "field is immutable"))
+            .collect();
+    }
+    vec![Cause::invalid("spec.cidrs", &new["spec"]["cidrs"], "field is immutable")]
 }
 
 /// A pod's specification is what it runs as. Images, a nearer deadline, more tolerations and fewer
