@@ -36,6 +36,23 @@ impl Cause {
         Self::new(field, "FieldValueInvalid", with(&format!("Invalid value: {value}"), detail))
     }
 
+    /// A field whose value, a list or object, is not shown.
+    pub(crate) fn invalid_whole(field: impl Into<String>, detail: &str) -> Self {
+        Self::new(field, "FieldValueInvalid", with("Invalid value", detail))
+    }
+
+    /// Whether rules can't be held against an object that has this wrong with it.
+    pub(crate) fn blocks_rules(&self) -> bool {
+        matches!(
+            self.reason,
+            "FieldValueNotSupported"
+                | "FieldValueRequired"
+                | "FieldValueTooLong"
+                | "FieldValueTooMany"
+                | "FieldValueTypeInvalid"
+        )
+    }
+
     /// The same value twice where it must be unique.
     pub(crate) fn duplicate(field: impl Into<String>, value: &Value) -> Self {
         Self::new(field, "FieldValueDuplicate", format!("Duplicate value: {value}"))

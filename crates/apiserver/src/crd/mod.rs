@@ -3,6 +3,11 @@
 //! `definition/` says what is wrong with a definition, [`settle`] decides which of them are
 //! served, and [`resources`] turns one into kinds of the registry. An object of such a kind is
 //! pruned, completed and validated by its [`Structural`] schema.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "most operations are for a type or two, and every other is no operand"
+)]
+mod cel;
 mod columns;
 mod correlate;
 pub(crate) mod definition;
@@ -12,6 +17,7 @@ mod lists;
 mod path;
 mod pattern;
 mod prune;
+mod rule;
 mod settle;
 mod structural;
 mod validate;
@@ -79,7 +85,7 @@ fn resource(definition: &Value, version: &Value) -> Resource {
         renamed: &[],
         shelf: format!("{plural}.{group}").into(),
         custom: Some(Arc::new(Custom {
-            schema: Structural::read(&published),
+            schema: Structural::read_whole(&published),
             published,
             list_kind: text(&names["listKind"]),
             columns: Columns::read(&version["additionalPrinterColumns"]),
@@ -124,6 +130,13 @@ pub(crate) fn causes(custom: &Custom, value: &Value, old: Option<&Value>) -> Vec
     let doubled_before = old.is_some_and(|old| !lists::causes(&custom.schema, old).is_empty());
     if !doubled_before {
         causes.extend(lists::causes(&custom.schema, value));
+    }
+    if causes.iter().any(Cause::blocks_rules) {
+        let detail = "some validation rules were not checked because the object was invalid; \
+                      correct the existing errors to complete validation";
+        causes.push(Cause::invalid("<nil>", &Value::Null, detail));
+    } else {
+        causes.extend(rule::causes(&custom.schema, value, old));
     }
     causes
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::rule::{self, Rule};
 use crate::schema::Merge;
 
 /// The type of a value.
@@ -107,17 +108,29 @@ pub(crate) struct Structural {
     pub(crate) any_of: Vec<Structural>,
     pub(crate) one_of: Vec<Structural>,
     pub(crate) not: Option<Box<Structural>>,
+    pub(crate) rules: Vec<Rule>,
+    /// Whether this schema or one inside has rules.
+    pub(crate) has_rules: bool,
 }
 
 impl Structural {
-    /// Reads an `openAPIV3Schema`. What the rules for definitions forbid is not there any more;
+    /// Reads an `openAPIV3Schema`, the schema of whole objects.
+    pub(crate) fn read_whole(schema: &Value) -> Self {
+        Self::read_as(schema, true)
+    }
+
+    /// Reads a schema. What the rules for definitions forbid is not there any more;
     /// what is of a wrong type all the same counts as missing.
     pub(crate) fn read(schema: &Value) -> Self {
+        Self::read_as(schema, false)
+    }
+
+    fn read_as(schema: &Value, whole: bool) -> Self {
         let flag = |name: &str| schema[name] == true;
         let nested = |name: &str| -> Vec<Self> {
             schema[name].as_array().into_iter().flatten().map(Self::read).collect()
         };
-        Self {
+        let mut read = Self {
             kind: schema["type"].as_str().and_then(Kind::named),
             nullable: flag("nullable"),
             default: schema.get("default").cloned(),
@@ -136,7 +149,14 @@ impl Structural {
             any_of: nested("anyOf"),
             one_of: nested("oneOf"),
             not: schema["not"].is_object().then(|| Box::new(Self::read(&schema["not"]))),
-        }
+            rules: Vec::new(),
+            has_rules: false,
+        };
+        read.rules = rule::read(schema, &read, whole || read.embedded);
+        let inside = read.properties.values().chain(read.items.as_deref());
+        read.has_rules = !read.rules.is_empty()
+            || inside.chain(rule::additional(&read)).any(|inner| inner.has_rules);
+        read
     }
 
     /// The schema of the entry `name` of an object, if one stands for it.

@@ -4,6 +4,7 @@
 pub(super) mod approval;
 pub(super) mod names;
 mod nodes;
+mod rules;
 mod structure;
 mod version;
 

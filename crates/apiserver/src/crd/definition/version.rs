@@ -1,7 +1,7 @@
 //! The versions of a definition: their names, schemas, columns and subresources.
 use serde_json::{Value, json};
 
-use super::{nodes, structure, versions};
+use super::{nodes, rules, structure, versions};
 use crate::refusal::Cause;
 use crate::validate::name;
 
@@ -94,6 +94,9 @@ fn schema(version: &Value, path: &str) -> Vec<Cause> {
     let sound = broken.is_empty();
     causes.extend(broken);
     causes.extend(nodes::causes(schema, &path, sound));
+    if causes.is_empty() {
+        causes.extend(rules::causes(schema, &path));
+    }
     causes
 }
 
