@@ -23,6 +23,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("ping", "iputils-ping"),
     ("nc", "netcat-openbsd"),
     ("kubectl", "kubernetes-client"),
+    ("go", "golang-go"),
     ("containerd", "containerd"),
     ("ctr", "containerd"),
     ("runc", "runc"),

@@ -68,7 +68,7 @@ pub(super) fn is_date(text: &str) -> bool {
 }
 
 /// What is wrong with a number that its format has no room for.
-pub(super) fn out_of_range(format: &str, value: &Value) -> Option<String> {
+pub(super) fn out_of_range(format: &str, value: &Value, path: &str) -> Option<String> {
     let good = match format {
         "int32" => value.as_f64().is_none_or(|n| (-2_147_483_648.0..=2_147_483_647.0).contains(&n)),
         "int64" => !value.is_u64() || value.is_i64(),
@@ -76,7 +76,7 @@ pub(super) fn out_of_range(format: &str, value: &Value) -> Option<String> {
         _ => true,
     };
     let kind = if format == "float" { "number" } else { "integer" };
-    (!good).then(|| format!("Checked value must be of type {kind} with format {format}"))
+    (!good).then(|| format!("Checked value must be of type {kind} with format {format} in {path}"))
 }
 
 /// The nanoseconds that Go's notation of a duration (`1h2m3.5s`) says.

@@ -11,6 +11,7 @@ mod cel;
 mod columns;
 mod correlate;
 pub(crate) mod definition;
+mod embedded;
 mod fill;
 mod format;
 mod lists;
@@ -46,6 +47,8 @@ pub(crate) struct Custom {
     pub(crate) published: Value,
     pub(crate) list_kind: String,
     pub(crate) columns: Columns,
+    /// The fields that objects can be selected by, with dots.
+    pub(crate) selectable: Vec<String>,
     /// What the objects' `apiVersion` is in the store.
     pub(crate) stored_as: String,
     /// Whether clients may use this version; the stored one may be kept from them.
@@ -89,6 +92,7 @@ fn resource(definition: &Value, version: &Value) -> Resource {
             published,
             list_kind: text(&names["listKind"]),
             columns: Columns::read(&version["additionalPrinterColumns"]),
+            selectable: selectable(&version["selectableFields"]),
             stored_as: format!("{group}/{stored}"),
             served: version["served"] == true,
             warning: warning(definition, version),
@@ -110,6 +114,12 @@ fn scale(scale: &Value) -> Option<ScalePaths> {
     })
 }
 
+/// The fields that objects of a version can be selected by.
+fn selectable(fields: &Value) -> Vec<String> {
+    let paths = fields.as_array().into_iter().flatten().filter_map(|f| f["jsonPath"].as_str());
+    paths.map(|path| path.trim_start_matches('.').to_owned()).collect()
+}
+
 /// What clients of a deprecated version are told.
 fn warning(definition: &Value, version: &Value) -> Option<String> {
     if version["deprecated"] != true {
@@ -127,6 +137,7 @@ fn warning(definition: &Value, version: &Value) -> Option<String> {
 /// What is wrong with an object of a custom kind; `old` is what it replaces.
 pub(crate) fn causes(custom: &Custom, value: &Value, old: Option<&Value>) -> Vec<Cause> {
     let mut causes = validate::causes(&custom.schema, value, old);
+    causes.extend(embedded::causes(&custom.schema, value));
     let doubled_before = old.is_some_and(|old| !lists::causes(&custom.schema, old).is_empty());
     if !doubled_before {
         causes.extend(lists::causes(&custom.schema, value));
@@ -140,3 +151,6 @@ pub(crate) fn causes(custom: &Custom, value: &Value, old: Option<&Value>) -> Vec
     }
     causes
 }
+
+#[cfg(test)]
+mod tests;

@@ -147,7 +147,7 @@ fn numbers(schema: &Structural, value: &Value, path: &str, out: &mut Outcome) {
     let limits = &schema.limits;
     let number = value.as_f64().unwrap_or_default();
     let invalid = |detail: String| Cause::invalid(name(path), value, &detail);
-    if let Some(problem) = format::out_of_range(&limits.format, value) {
+    if let Some(problem) = format::out_of_range(&limits.format, value, path) {
         out.add(Some(invalid(problem)));
     }
     if let Some(of) = limits.multiple_of {

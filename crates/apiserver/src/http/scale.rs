@@ -105,6 +105,11 @@ fn apply(paths: &ScalePaths, object: &Value, scale: &Value) -> Result<Value, Ref
     let mut new = object.clone();
     let mut place = &mut new;
     for part in paths.wanted.split('.') {
+        // A custom kind may hold anything where its scale should be.
+        if !place.is_object() && !place.is_null() {
+            let why = format!("the object has no place for {}", paths.wanted);
+            return Err(Refusal::unfit(why));
+        }
         place = &mut place[part];
     }
     *place = json!(wanted);

@@ -113,7 +113,11 @@ fn is_selectable(path: &str, resource: &Resource) -> bool {
     let of_kind = SELECTABLE.iter().find(|(rules, _)| *rules == resource.rules);
     let of_all =
         path == "metadata.name" || (path == "metadata.namespace" && resource.is_namespaced());
-    of_all || of_kind.is_some_and(|(_, paths)| paths.contains(&path))
+    let of_custom = resource
+        .custom
+        .as_ref()
+        .is_some_and(|custom| custom.selectable.iter().any(|selectable| selectable == path));
+    of_all || of_custom || of_kind.is_some_and(|(_, paths)| paths.contains(&path))
 }
 
 /// The field at `path` as a string; what is missing is empty, a missing truth value false.
@@ -128,7 +132,11 @@ fn field(object: &Value, path: &str) -> String {
         }
         _ => {}
     }
-    text(&at(path), &Value::Null)
+    // Of custom kinds, numbers and truth values can be selected by too.
+    match at(path) {
+        scalar @ (Value::Bool(_) | Value::Number(_)) => scalar.to_string(),
+        other => text(&other, &Value::Null),
+    }
 }
 
 fn text(value: &Value, otherwise: &Value) -> String {

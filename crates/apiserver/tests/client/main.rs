@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "what surprises a test ends it")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "any other variant is a failure")]
 
+mod custom;
 mod http;
 mod versions;
 mod writes;

@@ -14,6 +14,7 @@ mod kinds;
 mod objects;
 mod owners;
 mod pods;
+mod released;
 mod subresources;
 
 /// A server with a kubeconfig on disk, stopped and removed when dropped.

@@ -71,7 +71,7 @@ const TRUE: &str = r#"
     self.list.exists(i, i / (i - 1) == 2)
     size(self.list) == 3 && self.list.size() == 3 && size('äö') == 2 && self.map.size() == 2
     self.list[0] == 3 && self.keyed[1].name == 'y'
-    self.keyed == [{'name': 'y', 'port': 2}, {'name': 'x', 'port': 1}]
+    self.keyed == dyn([{'name': 'y', 'port': 2}, {'name': 'x', 'port': 1}])
     self.words == ['b', 'a'] && !(self.list == [1, 2, 3])
     self.words + ['b', 'c'] == ['a', 'b', 'c']
     self.s.startsWith('He') && self.s.endsWith('lo') && self.s.contains('ell')
