@@ -192,63 +192,65 @@ impl Dice {
     }
 }
 
+/// Words of schemas and their values.
+const WORDS: &[&str] = &[
+    "type",
+    "object",
+    "array",
+    "string",
+    "integer",
+    "properties",
+    "items",
+    "default",
+    "a",
+    "b",
+    "additionalProperties",
+    "required",
+    "allOf",
+    "anyOf",
+    "not",
+    "pattern",
+    "^a+$",
+    "(",
+    "enum",
+    "x-kubernetes-validations",
+    "rule",
+    "self.a == 1",
+    "self",
+    "messageExpression",
+    "format",
+    "x-kubernetes-list-type",
+    "map",
+    "x-kubernetes-list-map-keys",
+    "nullable",
+    "minimum",
+    "x-kubernetes-preserve-unknown-fields",
+    "x-kubernetes-embedded-resource",
+    "multipleOf",
+    "x-kubernetes-int-or-string",
+    "metadata",
+    "fieldPath",
+    ".a['b']",
+    "date-time",
+    "jsonPath",
+];
+
 #[test]
 fn no_schema_and_no_object_break_the_server() {
-    let words = [
-        "type",
-        "object",
-        "array",
-        "string",
-        "integer",
-        "properties",
-        "items",
-        "default",
-        "a",
-        "b",
-        "additionalProperties",
-        "required",
-        "allOf",
-        "anyOf",
-        "not",
-        "pattern",
-        "^a+$",
-        "(",
-        "enum",
-        "x-kubernetes-validations",
-        "rule",
-        "self.a == 1",
-        "self",
-        "messageExpression",
-        "format",
-        "x-kubernetes-list-type",
-        "map",
-        "x-kubernetes-list-map-keys",
-        "nullable",
-        "minimum",
-        "x-kubernetes-preserve-unknown-fields",
-        "x-kubernetes-embedded-resource",
-        "multipleOf",
-        "x-kubernetes-int-or-string",
-        "metadata",
-        "fieldPath",
-        ".a['b']",
-        "date-time",
-        "jsonPath",
-    ];
     let mut dice = Dice(11);
     for _ in 0..3000 {
-        let schema = dice.json(&words, 6);
+        let schema = dice.json(WORDS, 6);
         let definition = json!({
-            "metadata": {"name": "as.example.com", "annotations": dice.json(&words, 1)},
-            "spec": {"group": "example.com", "names": dice.json(&words, 2), "versions": [
+            "metadata": {"name": "as.example.com", "annotations": dice.json(WORDS, 1)},
+            "spec": {"group": "example.com", "names": dice.json(WORDS, 2), "versions": [
                 {"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
-                 "subresources": dice.json(&words, 2), "selectableFields": dice.json(&words, 2),
-                 "additionalPrinterColumns": dice.json(&words, 2)}]},
+                 "subresources": dice.json(WORDS, 2), "selectableFields": dice.json(WORDS, 2),
+                 "additionalPrinterColumns": dice.json(WORDS, 2)}]},
         });
         drop(definition::causes(&definition));
         for kind in resources(&definition) {
             let custom = kind.custom.unwrap();
-            let (mut value, old) = (dice.json(&words, 5), dice.json(&words, 5));
+            let (mut value, old) = (dice.json(WORDS, 5), dice.json(WORDS, 5));
             prune(&custom.schema, &mut value);
             fill(&custom.schema, &mut value);
             drop(causes(&custom, &value, Some(&old)));

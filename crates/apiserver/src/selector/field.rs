@@ -133,9 +133,11 @@ fn field(object: &Value, path: &str) -> String {
         _ => {}
     }
     // Of custom kinds, numbers and truth values can be selected by too.
-    match at(path) {
-        scalar @ (Value::Bool(_) | Value::Number(_)) => scalar.to_string(),
-        other => text(&other, &Value::Null),
+    let value = at(path);
+    if value.is_boolean() || value.is_number() {
+        value.to_string()
+    } else {
+        text(&value, &Value::Null)
     }
 }
 

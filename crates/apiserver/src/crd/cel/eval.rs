@@ -4,8 +4,8 @@
 //! Source: github.com/google/cel-spec `doc/langdef.md`, "Logical Operators" and "Macros".
 use std::rc::Rc;
 
+use super::ast::{Each, Expr, Node};
 use super::functions;
-use super::parse::{Each, Expr, Node};
 use super::value::{List, Map, Val};
 
 /// Why there is no value.

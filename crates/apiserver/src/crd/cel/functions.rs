@@ -13,7 +13,7 @@ use base64::Engine;
 
 use super::eval::{Failure, Outcome, Scope, error};
 use super::net::{Cidr, Url, ip};
-use super::value::{Val, nanoseconds};
+use super::value::Val;
 use crate::crd::format;
 use crate::time;
 
@@ -251,4 +251,13 @@ fn base64_text(bytes: &[u8]) -> String {
 /// A text that is made.
 fn made<'v>(text: impl Into<String>) -> Outcome<'v> {
     Ok(Val::String(Cow::Owned(text.into())))
+}
+
+/// The nanoseconds since 1970 of an RFC 3339 time.
+pub(super) fn nanoseconds(text: &str) -> Option<i128> {
+    let seconds = i128::from(time::parse_rfc3339(text)?);
+    let digits = text.split_once('.').map_or("", |(_, rest)| rest);
+    let digits: String = digits.chars().take_while(char::is_ascii_digit).take(9).collect();
+    let fraction: i128 = format!("{digits:0<9}").parse().unwrap_or(0);
+    Some(seconds * 1_000_000_000 + fraction)
 }

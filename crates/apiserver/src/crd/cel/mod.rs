@@ -3,19 +3,21 @@
 //! An expression is read, checked against the types of the schema it stands in, and evaluated
 //! within a budget. Why this is our own: `docs/decisions`, "Rules are evaluated by our own
 //! evaluator".
+mod ast;
 mod eval;
 mod functions;
 mod lex;
 mod net;
 mod parse;
+mod signature;
 mod types;
 mod value;
 
 use serde_json::Value;
 
 use super::structural::Structural;
+use ast::Expr;
 use eval::{Failure, Scope};
-use parse::Expr;
 use types::{Checker, Type};
 use value::Val;
 

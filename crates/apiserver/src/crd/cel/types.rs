@@ -3,10 +3,10 @@
 //! Source: github.com/google/cel-spec `doc/langdef.md`, "Gradual Type Checking"; Kubernetes
 //! "Type system integration" of validation rules.
 use std::fmt;
-use std::sync::LazyLock;
 
+use super::ast::{Each, Expr, Node};
 use super::lex::Problem;
-use super::parse::{Each, Expr, Node};
+use super::signature::SIGNATURES;
 use super::value::unescape;
 use crate::crd::structural::{Additional, Kind, Structural};
 
@@ -156,45 +156,6 @@ impl fmt::Display for Type<'_> {
     }
 }
 
-/// A line of the table.
-struct Signature {
-    name: &'static str,
-    /// What a method is called on, then the arguments.
-    takes: Vec<&'static str>,
-    method: bool,
-    gives: &'static str,
-}
-
-static SIGNATURES: LazyLock<Vec<Signature>> = LazyLock::new(|| {
-    let lines = include_str!("signatures.txt").lines().filter(|line| !line.starts_with('#'));
-    lines.filter_map(signature).collect()
-});
-
-/// Names before the dot that belong to the function's name, unless the type has such a method.
-const FUNCTIONS: [&str; 6] = [
-    "optional.none",
-    "optional.of",
-    "optional.ofNonZeroValue",
-    "strings.quote",
-    "sets",
-    "ip.isCanonical",
-];
-
-fn signature(line: &'static str) -> Option<Signature> {
-    let (head, gives) = line.split_once(") ")?;
-    let (name, args) = head.split_once('(')?;
-    let args = args.split(',').filter(|arg| !arg.is_empty());
-    let is_function = FUNCTIONS.iter().any(|of| name == *of || name.starts_with(&format!("{of}.")))
-        || (name.starts_with("format.") && name != "format.validate");
-    match name.split_once('.').filter(|_| !is_function) {
-        Some((of, name)) => {
-            let takes = std::iter::once(of).chain(args).collect();
-            Some(Signature { name, takes, method: true, gives })
-        }
-        None => Some(Signature { name, takes: args.collect(), method: false, gives }),
-    }
-}
-
 /// Variables with their types, the innermost last.
 pub(super) struct Checker<'s> {
     pub(super) variables: Vec<(String, Type<'s>)>,
@@ -290,12 +251,7 @@ impl<'s> Checker<'s> {
             Type::Any => Type::Any,
             Type::List(item) if key.is(&["int", "uint"]) => item.as_ref().clone(),
             Type::Map(value) if key.is_string() => value.as_ref().clone(),
-            Type::Simple(_)
-            | Type::List(_)
-            | Type::Map(_)
-            | Type::Optional(_)
-            | Type::Struct(..)
-            | Type::Metadata => return Err(no_overload(at, "_[_]", &[of, key], false)),
+            _ => return Err(no_overload(at, "_[_]", &[of, key], false)),
         };
         Ok(if optional || wrapped { Type::Optional(Box::new(found)) } else { found })
     }
@@ -375,12 +331,7 @@ impl<'s> Checker<'s> {
             Type::Optional(inner) if optional => inner.as_ref().clone(),
             Type::List(item) if !optional => item.as_ref().clone(),
             Type::Map(_) if !optional => STRING,
-            Type::Simple(_)
-            | Type::List(_)
-            | Type::Map(_)
-            | Type::Optional(_)
-            | Type::Struct(..)
-            | Type::Metadata => {
+            _ => {
                 let problem = format!(
                     "expression of type '{of}' cannot be range of a comprehension \
                     (must be list, map, or dynamic)"

@@ -10,11 +10,11 @@ use std::rc::Rc;
 use base64::Engine;
 use serde_json::Value;
 
+use super::functions::nanoseconds;
 use super::net::Cidr;
 use crate::crd::structural::{Kind, Structural};
 use crate::crd::{format, validate};
 use crate::schema::Merge;
-use crate::time;
 
 /// A value.
 #[derive(Debug, Clone)]
@@ -391,13 +391,4 @@ pub(super) fn unescape(name: &str) -> Cow<'_, str> {
     }
     out.push_str(rest);
     Cow::Owned(out)
-}
-
-/// The nanoseconds since 1970 of an RFC 3339 time.
-pub(super) fn nanoseconds(text: &str) -> Option<i128> {
-    let seconds = i128::from(time::parse_rfc3339(text)?);
-    let digits = text.split_once('.').map_or("", |(_, rest)| rest);
-    let digits: String = digits.chars().take_while(char::is_ascii_digit).take(9).collect();
-    let fraction: i128 = format!("{digits:0<9}").parse().unwrap_or(0);
-    Some(seconds * 1_000_000_000 + fraction)
 }
