@@ -334,7 +334,7 @@ fn call(at: usize, name: String, target: Option<Expr>, mut args: Vec<Expr>) -> R
         return Parser::node(at, Node::Call { name, target: None, args });
     };
     if let Node::Name(space) = &target.node
-        && NAMESPACES.contains(&space.as_str())
+        && (NAMESPACES.contains(&space.as_str()) || (space == "ip" && name == "isCanonical"))
     {
         let name = format!("{space}.{name}");
         return Parser::node(at, Node::Call { name, target: None, args });
