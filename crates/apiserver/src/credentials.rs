@@ -6,8 +6,12 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
-use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::access::User;
 
 /// Why the server has no certificate to show.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +22,9 @@ pub enum Error {
     /// TLS can't be served with the certificate.
     #[error("set up TLS for the API server")]
     Tls(#[from] rustls::Error),
+    /// Certificates of clients can't be checked against the authority.
+    #[error("set up the check of clients' certificates")]
+    Clients(#[from] VerifierBuilderError),
 }
 
 /// What clients trust and what the server shows them.
@@ -26,6 +33,7 @@ pub(crate) struct Credentials {
     /// The authority's certificate, PEM.
     pub(crate) ca_pem: String,
     pub(crate) tls: Arc<ServerConfig>,
+    issuer: Issuer<'static, KeyPair>,
 }
 
 impl Credentials {
@@ -53,13 +61,47 @@ impl Credentials {
 
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(ca_certificate.der().clone())?;
+        let clients =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+                .allow_unauthenticated()
+                .build()?;
         let mut tls = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_single_cert(vec![certificate.der().clone()], key)?;
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { ca_pem: ca_certificate.pem(), tls: Arc::new(tls) })
+        Ok(Self { ca_pem: ca_certificate.pem(), tls: Arc::new(tls), issuer })
     }
+
+    /// A certificate and its key, both PEM, for a client: `user` in `group`, or in none.
+    ///
+    /// # Errors
+    /// [`Error::Certificate`].
+    pub(crate) fn client(&self, user: &str, group: &str) -> Result<(String, String), Error> {
+        let mut client = CertificateParams::default();
+        client.distinguished_name.push(DnType::CommonName, user);
+        if !group.is_empty() {
+            client.distinguished_name.push(DnType::OrganizationName, group);
+        }
+        client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        client.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        let key = KeyPair::generate()?;
+        let certificate = client.signed_by(&key, &self.issuer)?;
+        Ok((certificate.pem(), key.serialize_pem()))
+    }
+}
+
+/// Whom the certificate is for that a client has shown: its common name, in its organizations.
+pub(crate) fn peer(connection: &rustls::ServerConnection) -> Option<User> {
+    let shown = connection.peer_certificates()?.first()?;
+    let (_, certificate) = X509Certificate::from_der(shown).ok()?;
+    let subject = certificate.subject();
+    let name = subject.iter_common_name().next()?.as_str().ok()?;
+    let groups: Vec<&str> =
+        subject.iter_organization().filter_map(|group| group.as_str().ok()).collect();
+    Some(User::new(name, &groups))
 }
 
 /// The names every certificate of an API server carries, besides `sans` and the loopback addresses.

@@ -1,6 +1,7 @@
 //! What the server says about itself: its groups, versions and kinds, and its own version.
 use serde_json::{Value, json};
 
+use crate::access::accounts::ISSUER;
 use crate::resource::{Registry, Resource, Scope};
 
 /// The Kubernetes version whose API this is.
@@ -17,6 +18,15 @@ impl Document {
     fn plain(value: Value) -> Self {
         Self { content_type: "application/json", value }
     }
+}
+
+/// What `/.well-known/openid-configuration` says of who signs the tokens of service accounts.
+pub(crate) fn issuer() -> Value {
+    json!({
+        "issuer": ISSUER, "jwks_uri": format!("{ISSUER}/openid/v1/jwks"),
+        "response_types_supported": ["id_token"], "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+    })
 }
 
 /// What `/version` says.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::access::{bootstrap, rbac};
 use crate::http::Api;
 use crate::http::admit::PRIORITIES;
 use crate::refusal::Refusal;
@@ -21,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// The namespaces every cluster has.
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
-/// Makes the namespaces and priority classes every cluster has.
+/// Makes the namespaces, priority classes and roles every cluster has.
 pub(crate) fn populate(api: &Api) {
     let namespaces = api.builtin("", "namespaces");
     for name in NAMESPACES {
@@ -31,6 +32,14 @@ pub(crate) fn populate(api: &Api) {
     for (name, value) in PRIORITIES {
         create(api, &classes, "", json!({"metadata": {"name": name}, "value": value}));
     }
+    let (roles, bindings) = bootstrap::objects();
+    for (plural, objects) in [("clusterroles", roles), ("clusterrolebindings", bindings)] {
+        let resource = api.builtin(rbac::GROUP, plural);
+        for object in objects {
+            create(api, &resource, "", object);
+        }
+    }
+    rbac::gather(api);
     furnish(api);
 }
 

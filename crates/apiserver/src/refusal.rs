@@ -1,6 +1,7 @@
 //! Why a request was not done, as the `Status` object that clients read.
 use serde_json::{Value, json};
 
+use crate::access::{Ask, Question};
 use crate::ownership::Conflict;
 use crate::resource::Resource;
 
@@ -314,6 +315,35 @@ impl Refusal {
     /// After how many seconds the client may try again.
     pub(crate) fn retry_after(&self) -> Option<u64> {
         self.details.as_ref()?["retryAfterSeconds"].as_u64()
+    }
+
+    /// `user` may not do what is asked.
+    pub(crate) fn not_permitted(user: &str, question: &Question) -> Self {
+        let why = format!("User {user:?} cannot {question}");
+        let (what, details) = match &question.ask {
+            Ask::Path(_) => (String::new(), json!({})),
+            Ask::Resource { group, resource, name, .. } => {
+                let dot = if group.is_empty() { "" } else { "." };
+                let named = if name.is_empty() { String::new() } else { format!("{name:?} ") };
+                let mut details = json!({"group": group, "kind": resource});
+                if group.is_empty() {
+                    details = json!({"kind": resource});
+                }
+                if !name.is_empty() {
+                    details["name"] = json!(name);
+                }
+                (format!("{resource}{dot}{group} {named}is "), details)
+            }
+        };
+        let mut refusal = Self::new(403, "Forbidden", format!("{what}forbidden: {why}"));
+        refusal.details = Some(details);
+        refusal
+    }
+
+    /// A review that is not stored breaks the rules of its kind; `what` is kind and group.
+    pub(crate) fn invalid_review(what: &str, causes: &[Cause]) -> Self {
+        let (kind, group) = what.split_once('.').unwrap_or((what, ""));
+        Self::invalid_as(what, "", group, kind, causes)
     }
 
     /// No credentials, or unknown ones.

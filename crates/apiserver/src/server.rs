@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
-use crate::access::Tokens;
+use crate::access::{Tokens, User, rbac};
 use crate::admission::{Admission, Hooks};
 use crate::crd;
 use crate::credentials::{self, Credentials};
@@ -68,7 +68,7 @@ impl Server {
     pub fn new(options: Options) -> Result<Self, Error> {
         let credentials = Credentials::new(&credentials::all_names(&options.sans))?;
         let api = Arc::new(Api::new(
-            Tokens::new(),
+            Tokens::new()?,
             credentials.ca_pem.clone(),
             Hooks::new(options.admission),
             options.nodes,
@@ -96,6 +96,15 @@ impl Server {
     pub fn node_kubeconfig(&self, node: &str, server_url: &str) -> String {
         let token = self.api.tokens.issue_node(node);
         self.kubeconfig_for(&format!("system:node:{node}"), &token, server_url)
+    }
+
+    /// A certificate for `user` in `group` (empty: in none), by the authority, and its key: both
+    /// PEM, as a kubeconfig's `client-certificate-data` and `client-key-data` encode them.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn client_certificate(&self, user: &str, group: &str) -> Result<(String, String), Error> {
+        Ok(self.credentials.client(user, group)?)
     }
 
     fn kubeconfig_for(&self, user: &str, token: &str, server_url: &str) -> String {
@@ -135,6 +144,7 @@ impl Server {
         }
         tasks.spawn(lifecycle::run(self.api.clone(), stopped.clone()));
         tasks.spawn(crd::run(self.api.clone(), stopped.clone()));
+        tasks.spawn(rbac::run(self.api.clone(), stopped.clone()));
         shutdown.await;
         self.api.stop();
         stop.send_replace(true);
@@ -201,9 +211,13 @@ async fn serve(
         debug!(%peer, "no TLS handshake");
         return;
     };
+    let user: Arc<Option<User>> = Arc::new(credentials::peer(stream.get_ref().1));
     let service = hyper::service::service_fn(move |request| {
-        let api = api.clone();
-        async move { Ok::<_, std::convert::Infallible>(api.serve(request).await) }
+        let (api, user) = (api.clone(), user.clone());
+        async move {
+            let answer = api.serve(request, Option::as_ref(&user)).await;
+            Ok::<_, std::convert::Infallible>(answer)
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(HEAD);

@@ -6,6 +6,7 @@ use super::body::Document;
 use super::request::{Call, FieldValidation};
 use super::write::{answer, written_answer};
 use super::{Answer, Api, respond};
+use crate::access::Question;
 use crate::ownership::{self, Author, Refused};
 use crate::refusal::Refusal;
 use crate::resource::Resource;
@@ -49,6 +50,10 @@ impl Api {
             if part != Part::Main {
                 return Err(Refusal::not_found(resource, name));
             }
+            let kind = (resource.plural.as_str(), "");
+            let create =
+                Question::resource("create", &resource.group, kind, &key.namespace, &key.name);
+            self.permit(&call.user, &create)?;
             let value = application.apply(&key, None)?;
             let mut round = self.admission.open(resource);
             let value = self.new_object(resource, &key.namespace, value, None, &mut round)?;

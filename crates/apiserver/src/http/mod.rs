@@ -4,10 +4,12 @@ mod apply;
 mod body;
 mod delete;
 mod evict;
+mod gate;
 mod page;
 mod read;
 mod request;
 pub(crate) mod respond;
+mod review;
 mod scale;
 mod stream;
 mod subresource;
@@ -85,22 +87,33 @@ impl Api {
     }
 
     /// Answers one request; what goes wrong is a `Status` object.
-    pub(crate) async fn serve(self: &Arc<Self>, request: Request<Incoming>) -> Response<Body> {
-        let answer = self.answer(request).await;
+    /// `peer` is whom the connection's certificate is for.
+    pub(crate) async fn serve(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        peer: Option<&User>,
+    ) -> Response<Body> {
+        let answer = self.answer(request, peer).await;
         answer.unwrap_or_else(|refusal| respond::refusal(&refusal))
     }
 
-    async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
+    async fn answer(self: &Arc<Self>, request: Request<Incoming>, peer: Option<&User>) -> Answer {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path();
-        if matches!(path, "/healthz" | "/livez" | "/readyz") {
+        if gate::is_open(&parts.method, path) {
             return Ok(respond::text("ok"));
         }
-        let user = self.user(&parts.headers);
-        if path == "/version" || path == "/version/" {
-            return Ok(respond::json(StatusCode::OK, &discovery::version()));
+        let user = self.admit(&parts, peer)?;
+        match path.trim_end_matches('/') {
+            "/version" => return Ok(respond::json(StatusCode::OK, &discovery::version())),
+            "/openid/v1/jwks" => {
+                return Ok(respond::json(StatusCode::OK, &self.tokens.key_set()));
+            }
+            "/.well-known/openid-configuration" => {
+                return Ok(respond::json(StatusCode::OK, &discovery::issuer()));
+            }
+            _ => {}
         }
-        let user = user.ok_or_else(Refusal::unauthorized)?;
         let registry = self.registry();
         if parts.method == Method::GET || parts.method == Method::HEAD {
             let accept = request::header(&parts.headers, http::header::ACCEPT);
@@ -121,12 +134,6 @@ impl Api {
         let answer = self.dispatch(call)?;
         let warning = resource.custom.as_ref().and_then(|custom| custom.warning.clone());
         Ok(respond::warn(answer, warning.as_slice()))
-    }
-
-    fn user(&self, headers: &http::HeaderMap) -> Option<User> {
-        let header = request::header(headers, http::header::AUTHORIZATION);
-        let (scheme, token) = header.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| self.tokens.user(token.trim()))?
     }
 
     /// Hands the call to what its method means on its target.

@@ -1,4 +1,4 @@
-//! Subresources other than `status`, and reviews: requests that are answered and not stored.
+//! Subresources other than `status`: requests that are answered and not stored as they are.
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -62,47 +62,11 @@ impl Api {
         Ok(success(StatusCode::CREATED))
     }
 
-    /// A token for a service account. It stays valid as long as the server runs.
+    /// A token for a service account.
     fn issue_token(&self, call: &Call, name: &str) -> Answer {
-        self.existing(call, name)?;
-        let mut request = call.object()?;
-        let seconds = request["spec"]["expirationSeconds"].as_u64().unwrap_or(3600);
-        request["kind"] = json!("TokenRequest");
-        request["apiVersion"] = json!("authentication.k8s.io/v1");
-        request["spec"]["expirationSeconds"] = json!(seconds);
-        request["status"] = json!({
-            "token": self.tokens.issue_service_account(&call.target.namespace, name),
-            "expirationTimestamp": time::rfc3339(time::now().saturating_add(seconds)),
-        });
+        let account = self.existing(call, name)?;
+        let request = self.request_token(&account, call.object()?)?;
         Ok(respond::json(StatusCode::CREATED, &request))
-    }
-
-    /// Answers a review: who the caller or a token is, and that known users may do everything.
-    pub(super) fn review(&self, call: &Call) -> Answer {
-        if call.method != http::Method::POST || call.target.name.is_some() {
-            return Err(Refusal::method_not_allowed());
-        }
-        let resource = &call.target.resource;
-        let mut review = call.object()?;
-        review["kind"] = json!(resource.kind);
-        review["apiVersion"] = json!(resource.api_version());
-        review["status"] = match resource.kind.as_str() {
-            "TokenReview" => {
-                let token = review["spec"]["token"].as_str().unwrap_or("");
-                match self.tokens.user(token) {
-                    Some(user) => json!({"authenticated": true, "user": user.describe()}),
-                    None => json!({"authenticated": false, "error": "unknown token"}),
-                }
-            }
-            "SelfSubjectReview" => json!({"userInfo": call.user.describe()}),
-            "SelfSubjectRulesReview" => json!({
-                "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
-                "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
-                "incomplete": false,
-            }),
-            _ => json!({"allowed": true, "reason": "every known user may do everything"}),
-        };
-        Ok(respond::json(StatusCode::CREATED, &review))
     }
 }
 

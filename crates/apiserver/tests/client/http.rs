@@ -90,7 +90,7 @@ async fn only_those_who_are_known_see_objects() {
     config.auth_info = kube_rs::config::AuthInfo::default();
     let client = Client::try_from(config).unwrap();
     for (path, code) in
-        [("/healthz", 200), ("/version", 200), ("/api", 401), ("/api/v1/pods", 401), ("/nope", 401)]
+        [("/healthz", 200), ("/version", 200), ("/api", 403), ("/api/v1/pods", 403), ("/nope", 403)]
     {
         assert_eq!(send(&client, &format!("GET {path}"), &[], vec![]).await.0, code, "{path}");
     }

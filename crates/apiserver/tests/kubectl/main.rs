@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 use seaway_apiserver::{Admission, Options, Server};
 use tokio::sync::oneshot;
 
+mod access;
 mod admission;
 mod custom;
 mod kinds;
@@ -40,6 +41,9 @@ impl Cluster {
             std::env::temp_dir().join(format!("seaway-apiserver-{}-{unique}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         std::fs::write(directory.join("kubeconfig"), server.kubeconfig(&url)).unwrap();
+        let (certificate, key) = server.client_certificate("jane", "dev").unwrap();
+        std::fs::write(directory.join("jane.crt"), certificate).unwrap();
+        std::fs::write(directory.join("jane.key"), key).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
