@@ -1,7 +1,7 @@
 //! Rows for nodes, namespaces and the other built-in kinds.
 use serde_json::{Value, json};
 
-use super::{AGE, Column, NAME, age, items, listed, name, pairs, since, text_or};
+use super::{AGE, Column, NAME, age, items, listed, name, pairs, selector, since, text_or};
 
 const TEXT: &str = "string";
 
@@ -234,7 +234,7 @@ pub(super) fn lease(object: &Value) -> Vec<Value> {
 pub(super) const NETWORK_POLICY: &[Column] = &[NAME, ("Pod-Selector", TEXT, false), AGE];
 
 pub(super) fn network_policy(object: &Value) -> Vec<Value> {
-    vec![name(object), json!(pairs(&object["spec"]["podSelector"]["matchLabels"])), age(object)]
+    vec![name(object), json!(selector(&object["spec"]["podSelector"])), age(object)]
 }
 
 pub(super) const INGRESS: &[Column] = &[

@@ -1,12 +1,15 @@
 //! Objects as rows: what `kubectl get` prints.
 //!
 //! Source: Kubernetes pkg/printers/internalversion.
+mod classes;
 mod cluster;
 mod pod;
+mod workloads;
 
 use serde_json::{Value, json};
 
 use crate::resource::{Resource, Rules};
+use crate::selector::LabelSelector;
 use crate::time;
 
 /// A column: its heading, type and whether only `-o wide` shows it.
@@ -48,6 +51,31 @@ fn layout(resource: &Resource) -> Layout {
 }
 
 const LAYOUTS: &[(Rules, Layout)] = &[
+    (Rules::AdmissionPolicy, (classes::ADMISSION_POLICY, classes::admission_policy)),
+    (Rules::AdmissionPolicyBinding, (classes::ADMISSION_BINDING, classes::admission_binding)),
+    (Rules::ControllerRevision, (workloads::CONTROLLER_REVISION, workloads::controller_revision)),
+    (Rules::CronJob, (workloads::CRON_JOB, workloads::cron_job)),
+    (Rules::DaemonSet, (workloads::DAEMON_SET, workloads::daemon_set)),
+    (Rules::Deployment, (workloads::DEPLOYMENT, workloads::deployment)),
+    (Rules::HorizontalPodAutoscaler, (workloads::AUTOSCALER, workloads::autoscaler)),
+    (Rules::IpAddress, (classes::IP_ADDRESS, classes::ip_address)),
+    (Rules::Job, (workloads::JOB, workloads::job)),
+    (Rules::LimitRange, (classes::ROLE, classes::role)),
+    (Rules::PersistentVolume, (classes::VOLUME, classes::volume)),
+    (Rules::PersistentVolumeClaim, (classes::CLAIM, classes::claim)),
+    (Rules::PodDisruptionBudget, (workloads::DISRUPTION_BUDGET, workloads::disruption_budget)),
+    (Rules::PodTemplate, (workloads::POD_TEMPLATE, workloads::pod_template)),
+    (Rules::PriorityClass, (classes::PRIORITY_CLASS, classes::priority_class)),
+    (Rules::ReplicaSet, (workloads::REPLICA_SET, workloads::replica_set)),
+    (Rules::ReplicationController, (workloads::REPLICA_SET, workloads::replica_set)),
+    (Rules::ResourceQuota, (classes::QUOTA, classes::quota)),
+    (Rules::Role, (classes::ROLE, classes::role)),
+    (Rules::RoleBinding, (classes::ROLE_BINDING, classes::role_binding)),
+    (Rules::RuntimeClass, (classes::RUNTIME_CLASS, classes::runtime_class)),
+    (Rules::ServiceCidr, (classes::SERVICE_CIDR, classes::service_cidr)),
+    (Rules::StatefulSet, (workloads::STATEFUL_SET, workloads::stateful_set)),
+    (Rules::StorageClass, (classes::STORAGE_CLASS, classes::storage_class)),
+    (Rules::WebhookConfiguration, (classes::WEBHOOKS, classes::webhooks)),
     (Rules::ConfigMap, (cluster::CONFIG_MAP, cluster::config_map)),
     (Rules::Definition, (cluster::DEFINITION, cluster::definition)),
     (Rules::EndpointSlice, (cluster::ENDPOINT_SLICE, cluster::endpoint_slice)),
@@ -108,4 +136,10 @@ fn pairs(map: &Value) -> String {
     let words: Vec<String> =
         entries.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or(""))).collect();
     listed(&words)
+}
+
+/// A `LabelSelector` in its string form, or `<none>`.
+fn selector(selector: &Value) -> String {
+    let text = LabelSelector::of(selector).to_string();
+    if text.is_empty() { "<none>".to_owned() } else { text }
 }

@@ -6,7 +6,7 @@ use crate::resource::Registry;
 use crate::strategy;
 
 /// A kind; a good object of it; then changes to it with what is said about each. A change is a
-/// JSON pointer and a value, null to remove; nothing said is nothing wrong.
+/// JSON pointer and a value, null to remove; `fine` is nothing wrong.
 const NEW: &str = r#"
 apps deployments {"spec": {"selector": {"matchLabels": {"app": "a"}}, "template": {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "a", "image": "b"}]}}}}
   /spec/replicas -1 -> spec.replicas: Invalid value: -1: must be greater than or equal to 0
@@ -30,7 +30,7 @@ apps daemonsets {"spec": {"selector": {"matchLabels": {"app": "a"}}, "template":
 batch jobs {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "b"}]}}}}
   /spec/backoffLimit -1 -> spec.backoffLimit: Invalid value: -1: must be greater than or equal to 0
   /spec/template/spec/restartPolicy null -> spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never"
-  /spec/completionMode "Indexed" -> 
+  /spec/completionMode "Indexed" -> fine
   /spec/backoffLimitPerIndex 1 -> spec.backoffLimitPerIndex: Invalid value: 1: requires indexed completion mode
 batch cronjobs {"spec": {"schedule": "@daily", "jobTemplate": {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "b"}]}}}}}}
   /spec/schedule "* * *" -> spec.schedule: Invalid value: "* * *": expected exactly 5 fields, found 3: [* * *]
@@ -48,7 +48,7 @@ policy poddisruptionbudgets {"spec": {"minAvailable": 1, "selector": {}}}
   /spec/type "External" -> spec.type: Unsupported value: "External": supported values: "ClusterIP", "ExternalName", "LoadBalancer", "NodePort"
   /spec/type "ExternalName" -> spec.externalName: Required value
   /spec/clusterIP "10.0.0" -> spec.clusterIPs[0]: Invalid value: "10.0.0": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)
-  /spec/clusterIP "None" -> 
+  /spec/clusterIP "None" -> fine
   /spec/clusterIPs ["10.96.0.1"] -> spec.clusterIPs: Invalid value: ["10.96.0.1"]: must be empty when `clusterIP` is not specified
   /spec/ipFamilies ["IPv5"] -> spec.ipFamilies[0]: Unsupported value: "IPv5": supported values: "IPv4", "IPv6"
   /spec/externalTrafficPolicy "Local" -> spec.externalTrafficPolicy: Invalid value: "Local": may only be set for externally-accessible services
@@ -78,7 +78,7 @@ networking.k8s.io networkpolicies {"spec": {"podSelector": {}, "ingress": [{"fro
 networking.k8s.io ingresses {"spec": {"rules": [{"host": "a.example.com", "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "a", "port": {"number": 80}}}}]}}]}}
   /spec/rules null -> spec: Invalid value: []: either `defaultBackend` or `rules` must be specified
   /spec/rules/0/host "10.0.0.1" -> spec.rules[0].host: Invalid value: "10.0.0.1": must be a DNS name, not an IP address
-  /spec/rules/0/host "*.example.com" -> 
+  /spec/rules/0/host "*.example.com" -> fine
   /spec/rules/0/host "a.*.com" -> spec.rules[0].host: Invalid value: "a.*.com": a wildcard DNS-1123 subdomain must start with '*.'
   /spec/rules/0/http/paths/0/pathType null -> spec.rules[0].http.paths[0].pathType: Required value
   /spec/rules/0/http/paths/0/path "a" -> spec.rules[0].http.paths[0].path: Invalid value: "a": must be an absolute path
@@ -116,21 +116,21 @@ rbac.authorization.k8s.io rolebindings {"metadata": {"name": "x", "namespace": "
 /// As [`NEW`], but each change is an update of the good object.
 const CHANGED: &str = r#"
 apps deployments {"spec": {"selector": {"matchLabels": {"app": "a"}}, "template": {"metadata": {"labels": {"app": "a", "b": "c"}}, "spec": {"containers": [{"name": "a", "image": "b"}]}}}}
-  /spec/replicas 3 -> 
+  /spec/replicas 3 -> fine
   /spec/selector/matchLabels {"b":"c"} -> spec.selector: Invalid value: {"matchLabels":{"b":"c"}}: field is immutable
 apps statefulsets {"spec": {"selector": {"matchLabels": {"app": "a"}}, "template": {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "a", "image": "b"}]}}}}
-  /spec/replicas 3 -> 
+  /spec/replicas 3 -> fine
   /spec/serviceName "a" -> spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals'
 batch jobs {"spec": {"completions": 1, "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "b"}]}}}}
-  /spec/parallelism 3 -> 
+  /spec/parallelism 3 -> fine
   /spec/completions 3 -> spec.completions: Invalid value: 3: field is immutable
   /spec/template/spec/containers/0/image "c" -> spec.template: Invalid value:
  services {"spec": {"clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9", "fd00::9"], "ports": [{"port": 80}], "ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "RequireDualStack"}}
-  /spec/ports/0/port 81 -> 
+  /spec/ports/0/port 81 -> fine
   /spec/clusterIP "10.96.0.8" -> spec.clusterIPs[0]: Invalid value: ["10.96.0.8"]: may not change once set
   /spec/clusterIPs ["10.96.0.9"] -> spec.ipFamilyPolicy: Invalid value: "RequireDualStack": must be set to 'SingleStack' when releasing the secondary clusterIP
 networking.k8s.io servicecidrs {"spec": {"cidrs": ["10.0.0.0/24"]}}
-  /spec/cidrs ["10.0.0.0/24","fd00::/112"] -> 
+  /spec/cidrs ["10.0.0.0/24","fd00::/112"] -> fine
   /spec/cidrs ["10.0.1.0/24"] -> spec.cidrs[0]: Invalid value: "10.0.1.0/24": field is immutable
 rbac.authorization.k8s.io rolebindings {"metadata": {"name": "x", "namespace": "default"}, "roleRef": {"kind": "Role", "name": "a"}}
   /roleRef/name "b" -> roleRef: Invalid value: {"apiGroup":"rbac.authorization.k8s.io","kind":"Role","name":"b"}: cannot change roleRef
@@ -166,7 +166,7 @@ fn go_through(table: &str, judge: impl Fn(&Resource, &Value, &Value) -> Vec<Caus
             Err(_) => place[name] = value,
         }
         let found: Vec<String> = judge(resource, &wrong, &good).iter().map(Cause::line).collect();
-        let as_said = if said.is_empty() {
+        let as_said = if said == "fine" {
             found.is_empty()
         } else {
             found.iter().any(|line| line.starts_with(said))
