@@ -28,6 +28,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("ctr", "containerd"),
     ("runc", "runc"),
     ("/usr/lib/cni/bridge", "containernetworking-plugins"),
+    ("busybox", "busybox-static"),
 ];
 
 /// The packages that are missing.

@@ -7,6 +7,7 @@
 //!     kubeconfig                  for people and kubectl
 //!     control.sock                the supervisor's control socket
 //!     supervisor.log
+//!     images/                     what archives were unpacked to; the nodes' /run/images
 //!     nodes/<node>/node.log, agent.log
 //!     nodes/<node>/run/           the node's /run
 //! ```
@@ -191,6 +192,11 @@ impl Directory {
         self.path.join("spec.json")
     }
 
+    /// The images that were loaded.
+    pub fn images(&self) -> PathBuf {
+        self.path.join("images")
+    }
+
     /// How people and kubectl reach the lab.
     pub fn kubeconfig(&self) -> PathBuf {
         self.path.join("kubeconfig")
@@ -221,6 +227,11 @@ impl NodeDirectory {
     /// The directory itself.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The lab's images, which the node sees in its own `/run`.
+    pub fn images(&self) -> PathBuf {
+        self.path.join("../../images")
     }
 
     /// What the node should be.

@@ -6,6 +6,7 @@ use std::io;
 
 use kernel::netlink::{Netlink, Request, VethEnd, VxlanParams};
 use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
 /// Something this machine does not give.
@@ -65,12 +66,33 @@ fn try_all() -> Vec<Missing> {
             missing.push(Missing { what, hint, said: error.to_string() });
         }
     }
+    if !missing.iter().any(|missing| missing.what == NAMESPACES[1].1)
+        && let Err(error) = try_overlay()
+    {
+        let hint = "modprobe overlay (CONFIG_OVERLAY_FS), CONFIG_TMPFS_XATTR";
+        missing.push(Missing { what: "overlay mounts", hint, said: error.to_string() });
+    }
     // Without a network of its own, trying links would be done to the machine.
     if missing.iter().any(|missing| missing.what == NAMESPACES[0].1) {
         return missing;
     }
     missing.extend(try_links());
     missing
+}
+
+/// Puts memory over the machine's root, as a container's root is made; in a mount namespace that is
+/// gone right after.
+fn try_overlay() -> io::Result<()> {
+    let nothing = None::<&str>;
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
+    let place = std::env::temp_dir();
+    mount(Some("tmpfs"), &place, Some("tmpfs"), MsFlags::empty(), nothing)?;
+    let [upper, work, root] = ["upper", "work", "root"].map(|name| place.join(name));
+    for folder in [&upper, &work, &root] {
+        std::fs::create_dir(folder)?;
+    }
+    let options = format!("lowerdir=/,upperdir={},workdir={}", upper.display(), work.display());
+    Ok(mount(Some("overlay"), &root, Some("overlay"), MsFlags::empty(), Some(options.as_str()))?)
 }
 
 fn try_links() -> Vec<Missing> {

@@ -4,6 +4,7 @@ use std::io;
 use std::process::Child;
 
 use crate::directory::{ClaimError, Directory};
+use crate::images::{BadMapping, Images, LoadError, Store};
 use crate::lab::{Lab, LabError};
 use crate::probe::{ProbeError, probe};
 use crate::spec::{Spec, SpecError};
@@ -31,6 +32,12 @@ pub enum UpError {
         #[source]
         cause: io::Error,
     },
+    /// What an image is mapped to can't be.
+    #[error(transparent)]
+    Mapping(#[from] BadMapping),
+    /// An image's archive can't be loaded.
+    #[error(transparent)]
+    Image(#[from] LoadError),
     /// The supervisor did not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -79,8 +86,22 @@ pub fn begin(spec: &Spec) -> Result<Starting, UpError> {
         let path = directory.path().display().to_string();
         UpError::Remains { path, cause }
     })?;
+    load(spec, &directory)?;
     let supervisor = start(&directory, claim, spec)?;
     Ok(Starting { directory, spec: spec.clone(), supervisor, found_remains })
+}
+
+/// Loads the archives that images are mapped to.
+fn load(spec: &Spec, directory: &Directory) -> Result<(), UpError> {
+    let mut images = Images::default();
+    for entry in &spec.images {
+        images.map(entry)?;
+    }
+    let store = Store::at(directory.images());
+    for (name, path) in images.archives() {
+        store.load(path, Some(name))?;
+    }
+    Ok(())
 }
 
 impl Starting {

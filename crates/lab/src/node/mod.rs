@@ -25,7 +25,7 @@ pub use settings::Settings;
 use crate::children::Children;
 use crate::control;
 use crate::directory::NodeDirectory;
-use crate::images::Images;
+use crate::images::{Images, Store};
 use crate::pod::{self, Runner};
 use crate::stream;
 
@@ -85,7 +85,8 @@ async fn live(settings: Settings, log: File) -> Result<(), NodeError> {
     for entry in &settings.spec.images {
         images.map(entry).map_err(NodeError::of("read the image map"))?;
     }
-    let pods = pod::Settings { images, ..pod::Settings::default() };
+    let images = images.with_store(Store::at(context.run_dir.join("images")));
+    let pods = pod::Settings { images: images.clone(), ..pod::Settings::default() };
     let pods = Runner::start(context.clone(), client.clone(), pods);
     let pods = Arc::new(pods.map_err(NodeError::of("start the pod runner"))?);
     let (shown, ready) = watch::channel(Err("the node has just started".to_owned()));
@@ -97,7 +98,7 @@ async fn live(settings: Settings, log: File) -> Result<(), NodeError> {
         () = stream::serve(streams, pods.clone()) => {}
         () = agent::keep(&context, &settings, log) => {}
         () = readiness::watch(&context, &pods, shown) => {}
-        () = registration::keep(client, &context, ready) => {}
+        () = registration::keep(client, &context, &images, ready) => {}
         _ = end.recv() => {}
     }
     tracing::info!("node {} ends", context.name);

@@ -36,7 +36,17 @@ pub(super) fn prepare(directory: &NodeDirectory, settings: &Settings) -> Result<
     for (name, _) in &names {
         cover(&etc.join(name), &Path::new("/etc").join(name), &directory.run())?;
     }
-    attach("bind the node's", Some(&directory.run()), Path::new("/run"), None, MsFlags::MS_BIND)?;
+    let images = directory.run().join("images");
+    for folder in [&images, &directory.images()] {
+        std::fs::create_dir_all(folder).map_err(|cause| MountError {
+            attempt: "make",
+            path: folder.clone(),
+            cause,
+        })?;
+    }
+    attach("bind the lab's images", Some(&directory.images()), &images, None, MsFlags::MS_BIND)?;
+    let below = MsFlags::MS_BIND | MsFlags::MS_REC;
+    attach("bind the node's", Some(&directory.run()), Path::new("/run"), None, below)?;
     // Debian mounts the machine's /run, where labs are, noexec; plugins run from the node's.
     let programs = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     attach("allow programs in", None, Path::new("/run"), None, programs)?;

@@ -16,6 +16,7 @@ use tokio::sync::watch::Receiver;
 
 use super::context::Context;
 use super::settings::architecture;
+use crate::images::Images;
 use crate::plane::is_overtaken;
 use crate::plane::node_health::{GRACE, LEASES, RENEWAL, now};
 
@@ -28,25 +29,35 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Whether pods can run here; the reason when they cannot.
 pub(super) type Readiness = Result<(), String>;
 
+/// Images by their names, with their sizes in bytes.
+type Told = Vec<(Vec<String>, u64)>;
+
 /// Registers the node and keeps its object true until the future is dropped. As with the kubelet, a
 /// Node object that somebody deletes stays deleted until the node starts again.
-pub(super) async fn keep(mut client: Client, context: &Context, mut ready: Receiver<Readiness>) {
+pub(super) async fn keep(
+    mut client: Client,
+    context: &Context,
+    images: &Images,
+    mut ready: Receiver<Readiness>,
+) {
     let mut heartbeat = tokio::time::interval(RENEWAL);
     while let Err(error) = register(&client, context).await {
         tracing::warn!("register node {}: {error}", context.name);
         heartbeat.tick().await;
     }
-    let mut shown = None;
+    let mut shown: Option<(Readiness, Vec<IpAddr>, Told)> = None;
     let mut since = now();
     loop {
-        let wanted = (ready.borrow_and_update().clone(), own_addrs(context));
-        if shown.as_ref().is_none_or(|(readiness, _)| *readiness != wanted.0) {
+        let wanted = (ready.borrow_and_update().clone(), own_addrs(context), images.told());
+        if shown.as_ref().is_none_or(|(readiness, ..)| *readiness != wanted.0) {
             since = now();
         }
         let is_shown = shown.as_ref() == Some(&wanted);
         let beat = async {
             if !is_shown || is_doubted(&client, context, &wanted.0).await? {
-                show(&client, context, &wanted.0, &wanted.1, &since).await?;
+                let mut status = status(context, &wanted.0, &wanted.1, &since);
+                status["images"] = told(&wanted.2);
+                show(&client, context, status).await?;
             }
             renew(&client, context).await
         };
@@ -86,17 +97,21 @@ async fn register(client: &Client, context: &Context) -> Result<(), kube_rs::Err
     }
 }
 
-async fn show(
-    client: &Client,
-    context: &Context,
-    readiness: &Readiness,
-    addrs: &[IpAddr],
-    since: &str,
-) -> Result<(), kube_rs::Error> {
+async fn show(client: &Client, context: &Context, status: Value) -> Result<(), kube_rs::Error> {
     let api = Api::<Node>::all(client.clone());
-    let patch = json!({ "status": status(context, readiness, addrs, since) });
-    api.patch_status(&context.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+    let patch = Patch::Merge(json!({ "status": status }));
+    api.patch_status(&context.name, &PatchParams::default(), &patch).await?;
     Ok(())
+}
+
+/// Images with their sizes, the largest first.
+///
+/// Source: kubelet `nodestatus.Images`: the 50 largest.
+fn told(images: &[(Vec<String>, u64)]) -> Value {
+    let mut images: Vec<_> = images.iter().collect();
+    images.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+    let images = images.into_iter().take(50);
+    images.map(|(names, bytes)| json!({ "names": names, "sizeBytes": bytes })).collect()
 }
 
 /// Whether the object says something else, as when the control plane missed this node for a while.

@@ -13,6 +13,7 @@ use super::launch::{self, Base, Bind, Launch, ReadOnly, Root};
 use super::start::title;
 use super::worker::Worker;
 use super::{files, init, services, stop};
+use crate::images::Image;
 
 /// Where a container leaves its last words when its manifest does not say.
 const MESSAGE_PATH: &str = "/dev/termination-log";
@@ -48,13 +49,16 @@ impl Worker {
         let sources = self.sources(pod, manifest).await.map_err(Unprepared::Config)?;
         let env = env::environment(pod, manifest, &self.facts(), &sources)
             .map_err(|missing| Unprepared::Config(missing.to_string()))?;
+        let has_command = manifest.command.as_ref().is_some_and(|words| !words.is_empty());
+        let found = self.node.settings.images.find(image, has_command);
+        let found = found.map_err(Unprepared::Image)?;
         let (words, args) = (manifest.command.as_deref(), manifest.args.as_deref());
         let command = env::expand_all(words.unwrap_or_default(), &env);
         let args = env::expand_all(args.unwrap_or_default(), &env);
-        let images = &self.node.settings.images;
-        let program = images.program(image, &command, &args).map_err(Unprepared::Image)?;
+        let program = found.program(&command, &args).map_err(Unprepared::Config)?;
         let spec = pod.spec.clone().unwrap_or_default();
-        if let Some(why) = launch::breaks_non_root(&spec, manifest, "") {
+        let own_user = found.config.user.as_deref().unwrap_or_default();
+        if let Some(why) = launch::breaks_non_root(&spec, manifest, own_user) {
             let (of, name) = (title(pod), &manifest.name);
             return Err(Unprepared::Config(format!("{why} (pod: {of:?}, container: {name})")));
         }
@@ -67,27 +71,36 @@ impl Worker {
         let is = |field: Option<bool>| field == Some(true);
         let privileged = is(context.and_then(|context| context.privileged));
         let proc_mount = context.and_then(|context| context.proc_mount.as_deref());
-        let cwd = manifest.working_dir.as_deref().filter(|dir| !dir.is_empty()).unwrap_or("/");
+        let dirs = [manifest.working_dir.as_deref(), found.config.working_dir.as_deref()];
+        let cwd = dirs.into_iter().flatten().find(|dir| !dir.is_empty()).unwrap_or("/");
+        // The machine's root names no user of the image's.
+        let image_user = (found.base != Base::Machine).then_some(own_user);
         let launch = Launch {
             program,
-            env: with_defaults(pod, manifest, &self.node.settings.dns.domain, env),
+            env: with_defaults(
+                pod,
+                manifest,
+                &self.node.settings.dns.domain,
+                of_image(&found, env),
+            ),
             cwd: PathBuf::from(cwd),
             root: Some(Root {
                 at: self.folder(pod).join("root"),
-                base: Base::Machine,
+                base: found.base,
                 binds,
                 privileged,
                 unmasked: privileged || proc_mount == Some("Unmasked"),
                 read_only: is(context.and_then(|context| context.read_only_root_filesystem)),
             }),
             terminal: manifest.tty == Some(true),
-            identity: launch::identity(&spec, manifest, None),
+            identity: launch::identity(&spec, manifest, image_user),
         };
         let signal = manifest.lifecycle.as_ref().and_then(|hooks| hooks.stop_signal.as_deref());
+        let signal = signal.or(found.config.stop_signal.as_deref());
         let or_log = manifest.termination_message_policy.as_deref();
         Ok(Prepared {
             launch,
-            image: (image.to_owned(), String::new()),
+            image: (image.to_owned(), found.id),
             signal: stop::signal(signal.unwrap_or_default()),
             message: (message, or_log == Some("FallbackToLogsOnError")),
         })
@@ -221,6 +234,15 @@ fn plain_bind(source: PathBuf, target: &Path) -> Bind {
 fn message_path(manifest: &Container) -> &str {
     let named = manifest.termination_message_path.as_deref();
     named.filter(|path| !path.is_empty()).unwrap_or(MESSAGE_PATH)
+}
+
+/// The environment `env`, and before it what the image sets.
+fn of_image(image: &Image, env: Vec<(String, String)>) -> Vec<(String, String)> {
+    let own = image.config.env.iter().flatten().filter_map(|line| line.split_once('='));
+    let own = own.filter(|(name, _)| !env.iter().any(|(set, _)| set == name));
+    let mut all: Vec<_> = own.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    all.extend(env);
+    all
 }
 
 /// What a runtime gives every container, unless the manifest sets it.

@@ -31,6 +31,8 @@ use crate::events::Kind as Matters;
 const CONFIG_SOON: Duration = Duration::from_secs(2);
 /// How long the output of a container that has ended may take to be read.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How soon it is looked whether an unknown image has been loaded.
+const IMAGE_SOON: Duration = Duration::from_secs(2);
 /// How long an unknown image is an error before it is a back-off.
 const PULL_AGAIN: Duration = Duration::from_secs(10);
 
@@ -41,17 +43,29 @@ impl Worker {
         match self.prepare(pod, manifest).await {
             Ok(prepared) => self.start_container(pod, manifest, prepared).await,
             Err(Unprepared::Image(unknown)) => {
-                let message = unknown.to_string();
+                let image = manifest.image.as_deref().unwrap_or_default();
+                let is_never = manifest.image_pull_policy.as_deref() == Some("Never");
                 let now = Instant::now();
                 let slot = self.slot(&manifest.name)?;
                 let is_new = slot.unknown_since.is_none();
                 let until = *slot.unknown_since.get_or_insert(now) + PULL_AGAIN;
-                let reason = if now < until { "ErrImagePull" } else { "ImagePullBackOff" };
+                let (reason, message) = if is_never {
+                    let said = format!(
+                        "Container image {image:?} is not present with pull policy of Never"
+                    );
+                    ("ErrImageNeverPull", format!("{said}: {unknown}"))
+                } else if now < until {
+                    ("ErrImagePull", unknown.to_string())
+                } else {
+                    let said = format!("Back-off pulling image {image:?}: ErrImagePull");
+                    ("ImagePullBackOff", format!("{said}: {unknown}"))
+                };
                 slot.wait(reason, Some(message.clone()));
                 if is_new {
                     self.node.events.tell(pod, name, Matters::Warning, "Failed", message);
                 }
-                Some(until).filter(|until| now < *until)
+                // Somebody may load it.
+                Some(if now < until { until.min(now + IMAGE_SOON) } else { now + IMAGE_SOON })
             }
             Err(Unprepared::Config(message)) => {
                 let slot = self.slot(&manifest.name)?;

@@ -9,6 +9,7 @@ use kube_rs::api::{Api, DeleteParams, ListParams, PostParams};
 use kube_rs::core::NamespaceResourceScope;
 use kube_rs::{Client, Resource};
 use seaway_lab::children::Children;
+use seaway_lab::images::{Images, Store};
 use seaway_lab::node::Context;
 use seaway_lab::pod::{Runner, Settings};
 use serde_json::{Value, json};
@@ -70,7 +71,10 @@ impl Lab {
             cni_bin_dir: "/run/cni/bin".into(),
             children: children.clone(),
         };
-        let runner = Runner::start(Arc::new(context), client.clone(), Settings::default()).unwrap();
+        let mut images = Images::default().with_store(Store::at("/run/images"));
+        images.map("bare=rootfs:/run/test-root").unwrap();
+        let settings = Settings { images, ..Settings::default() };
+        let runner = Runner::start(Arc::new(context), client.clone(), settings).unwrap();
         Self { children, client, runner }
     }
 

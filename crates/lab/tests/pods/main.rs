@@ -7,6 +7,7 @@
 
 mod bench;
 mod ending;
+mod images;
 mod life;
 mod probes;
 mod sandbox;
@@ -24,6 +25,7 @@ use seaway_lab::pod::init;
 
 use crate::bench::Lab;
 use crate::ending::*;
+use crate::images::*;
 use crate::life::*;
 use crate::probes::*;
 use crate::sandbox::*;
@@ -84,6 +86,10 @@ fn main() -> ExitCode {
         no_subpath_leads_out_of_its_volume,
         tokens_are_projected,
         the_environment_tells_of_resources,
+        an_image_runs_without_a_registry,
+        an_image_that_is_loaded_later_lets_its_pod_start,
+        a_directory_is_a_root_file_system,
+        a_damaged_archive_is_refused_and_leaves_nothing,
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -14,6 +14,7 @@ mod errors;
 mod faults;
 mod forward;
 mod frame;
+mod images;
 mod isolation;
 mod kubectl;
 mod lab;
@@ -44,6 +45,7 @@ fn main() {
         errors::trials(),
         forward::trials(),
         faults::trials(),
+        images::trials(),
         isolation::trials(),
         kubectl::trials(),
         matrix::trials(),

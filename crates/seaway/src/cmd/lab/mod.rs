@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use lab::directory::Directory;
 use lab::down::{Found, down};
+use lab::images::Store;
 use lab::lab::Lab;
 use lab::spec::LabName;
 
@@ -57,6 +58,8 @@ enum Command {
     Kubeconfig,
     /// Run kubectl against the lab.
     Kubectl(run::Kubectl),
+    /// Load the images of an archive (OCI image layout or `docker save`), for pods of all nodes.
+    Load(LoadArgs),
     /// Start one more node, or one that died or left.
     Join(JoinArgs),
     /// Take a node out: its pods end, then the node.
@@ -82,6 +85,15 @@ struct DownArgs {
     /// Every lab of this machine.
     #[arg(long)]
     all: bool,
+}
+
+#[derive(clap::Args)]
+struct LoadArgs {
+    /// The archive: a tar file, which may be compressed by gzip.
+    archive: std::path::PathBuf,
+    /// Name of the image, instead of the one in the archive.
+    #[arg(long = "as", value_name = "NAME")]
+    named: Option<String>,
 }
 
 #[derive(clap::Args)]
@@ -120,6 +132,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Kubectl(args) => run::kubectl(&open(&name)?, &args),
+        Command::Load(args) => load(&open(&name)?, &args),
         Command::Join(args) => join(&open(&name)?, &args),
         Command::KillNode(args) => faults::kill(&open(&name)?, args),
         Command::PauseNode(args) => faults::pause(&open(&name)?, args),
@@ -158,6 +171,14 @@ fn list() -> anyhow::Result<ExitCode> {
     for name in Directory::all()? {
         let state = if Directory::of(&name).is_up() { "up" } else { "dead" };
         print(&format!("{name}\t{state}\n"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn load(lab: &Lab, args: &LoadArgs) -> anyhow::Result<ExitCode> {
+    let store = Store::at(Directory::of(lab.name()).images());
+    for name in store.load(&args.archive, args.named.as_deref())? {
+        talk(&format!("image {name} is in lab {}", lab.name()));
     }
     Ok(ExitCode::SUCCESS)
 }
