@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use flate2::read::MultiGzDecoder;
@@ -387,9 +387,9 @@ fn plain(path: &Path) -> String {
     let mut plain = PathBuf::new();
     for part in path.components() {
         match part {
-            std::path::Component::Normal(name) => plain.push(name),
-            std::path::Component::ParentDir => drop(plain.pop()),
-            _ => {}
+            Component::Normal(name) => plain.push(name),
+            Component::ParentDir => drop(plain.pop()),
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
         }
     }
     plain.to_string_lossy().into_owned()

@@ -77,6 +77,7 @@ impl Layer {
         Ok(())
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the crate may come to know more kinds")]
     fn make(
         &mut self,
         entry: &mut Entry<'_, impl Read>,

@@ -361,7 +361,8 @@ mod tests {
     #[test]
     fn the_manifest_overrides_what_the_image_says_as_kubernetes_has_it() {
         let own = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        let cases: [(&[&str], &[&str], &[&str], &[&str], &str); 7] = [
+        type Words = &'static [&'static str];
+        let cases: [(Words, Words, Words, Words, &str); 7] = [
             (&["ep"], &["cmd"], &[], &[], "ep cmd"),
             (&["ep"], &["cmd"], &[], &["a"], "ep a"),
             (&["ep"], &["cmd"], &["c"], &[], "c"),
