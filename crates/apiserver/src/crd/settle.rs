@@ -17,24 +17,24 @@ use crate::store::{Key, Object};
 use crate::strategy::Part;
 use crate::time;
 
-/// Makes a pass whenever a definition, or an object of one that goes, has changed.
+/// Makes a pass whenever a definition, or an object of one that goes, may have changed.
 pub(crate) async fn run(api: Arc<Api>, mut stopped: tokio::sync::watch::Receiver<bool>) {
     let shelf = definitions(&api).shelf.clone();
     let mut chores = api.store.chores();
     loop {
         let mut cursor = api.store.cursor(&shelf, api.store.version());
         chores.mark_unchanged();
-        settle(&api);
+        let emptying = settle(&api);
         tokio::select! {
             () = signalled(&mut stopped) => return,
             () = cursor.moved() => {}
-            changed = chores.changed() => if changed.is_err() { return },
+            changed = chores.changed(), if emptying => if changed.is_err() { return },
         }
     }
 }
 
-/// One pass.
-fn settle(api: &Api) {
+/// One pass; whether a definition waits for its objects to go.
+fn settle(api: &Api) -> bool {
     for (key, _) in all(api) {
         // Each sees what the ones before were given.
         let others = all(api);
@@ -47,11 +47,14 @@ fn settle(api: &Api) {
         }
     }
     publish(api);
+    let mut emptying = false;
     for (key, definition) in all(api) {
         if definition.metadata("deletionTimestamp").is_string() {
+            emptying = true;
             remove_objects(api, &key, &definition.value);
         }
     }
+    emptying
 }
 
 /// The parts of a definition that decide what becomes of it.
@@ -153,21 +156,22 @@ pub(super) fn condition(
 /// Serves the kinds of all established definitions, and no others.
 fn publish(api: &Api) {
     let now = api.registry();
+    let mut served = all(api);
+    served.retain(|(_, definition)| has_condition(&definition.value, "Established"));
+    let served: Vec<(Origin, Arc<Object>)> =
+        served.into_iter().map(|(_, object)| (Origin::of(&object.value), object)).collect();
+    if now.defines(served.iter().map(|(origin, _)| origin)) {
+        return;
+    }
     let mut next = Registry::builtin();
-    for (_, definition) in all(api) {
-        if !has_condition(&definition.value, "Established") {
-            continue;
-        }
-        let origin = Origin::of(&definition.value);
+    for (origin, definition) in served {
         // What did not change stays the same kind, and its watches go on.
         let known = now.defined_by(&origin).cloned();
         let kinds = known
             .unwrap_or_else(|| resources(&definition.value).into_iter().map(Arc::new).collect());
         next.define(origin, kinds);
     }
-    if !now.is_same(&next) {
-        api.serve_kinds(next);
-    }
+    api.serve_kinds(next);
 }
 
 /// Which state of a definition kinds were made from.

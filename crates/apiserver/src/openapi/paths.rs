@@ -7,7 +7,8 @@ use crate::resource::{Resource, Rules, Subresource};
 use crate::schema;
 
 /// The media types of patches; the last only where lists have merge keys, in built-in kinds.
-const PATCHES: [&str; 3] = [
+const PATCHES: [&str; 4] = [
+    "application/apply-patch+yaml",
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",

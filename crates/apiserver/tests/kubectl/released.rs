@@ -13,20 +13,19 @@ const NETWORK_POLICY: &str = "sigs.k8s.io/network-policy-api@v0.2.0";
 fn files(module: &str, folder: &str) -> Vec<PathBuf> {
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go");
     let folder = home.join("pkg/mod").join(module).join(folder);
-    if !folder.exists() {
-        std::fs::create_dir_all(&home).unwrap();
-        // A module may ask for a newer Go than there is; its files come all the same.
-        let output = Command::new("go")
-            .args(["mod", "download", "-json", module])
-            .current_dir(&home)
-            .env("GOPATH", &home)
-            .env("GOTOOLCHAIN", "local")
-            .env("GOFLAGS", "-mod=mod -modcacherw")
-            .output()
-            .expect("go is not installed: run `cargo xtask install`");
-        let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
-        assert!(folder.exists(), "go mod download {module}: {said}");
-    }
+    std::fs::create_dir_all(&home).unwrap();
+    // Go keeps what it has, and keeps tests that run beside each other apart. A module may ask for
+    // a newer Go than there is; its files come all the same.
+    let output = Command::new("go")
+        .args(["mod", "download", "-json", module])
+        .current_dir(&home)
+        .env("GOPATH", &home)
+        .env("GOTOOLCHAIN", "local")
+        .env("GOFLAGS", "-mod=mod -modcacherw")
+        .output()
+        .expect("go is not installed: run `cargo xtask install`");
+    let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(folder.exists(), "go mod download {module}: {said}");
     let entries = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let wanted = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().contains(".io_");
     let mut files: Vec<PathBuf> = entries.filter(wanted).collect();
