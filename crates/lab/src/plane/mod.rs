@@ -5,11 +5,15 @@
 //! | controller | decides | like |
 //! |---|---|---|
 //! | `node_cidrs` | `Node.spec.podCIDRs` | node-ipam-controller |
-//! | [`scheduler`] | `Pod.spec.nodeName` | kube-scheduler |
-//! | `replica_set`, `deployment`, `stateful_set`, `daemon_set`, `job` | the pods of those kinds | the controllers of that name |
-//! | [`node_health`] | `Ready` of nodes that fell silent, and what becomes of their pods | node-lifecycle, podgc |
+//! | `scheduler` | `Pod.spec.nodeName` | kube-scheduler |
+//! | `replica_set`, `deployment`, `stateful_set`, `daemon_set`, `job`, `cron_job` | the pods of those kinds | the controllers of that name |
+//! | `budget` | how many pods of a PodDisruptionBudget may be evicted | disruption |
+//! | [`node_health`] | `Ready` of nodes that fell silent, taints of nodes, the end of pods without a node | node-lifecycle, podgc |
+//! | `taint_eviction` | the end of pods that do not tolerate a node's taints | taint-eviction |
 
+mod budget;
 mod claim;
+mod cron_job;
 mod daemon_set;
 mod deployment;
 mod history;
@@ -22,9 +26,10 @@ mod placement;
 mod pods;
 mod replica_set;
 pub(crate) mod runtime;
-pub mod scheduler;
+mod scheduler;
 mod selector;
 mod stateful_set;
+mod taint_eviction;
 
 use std::sync::Arc;
 
@@ -33,7 +38,6 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube_rs::{Api, Client};
 use tokio::task::JoinSet;
 
-use crate::events::Events;
 use crate::spec::Spec;
 
 /// Runs all controllers until the future is dropped.
@@ -44,15 +48,17 @@ pub async fn run(client: Client, spec: Arc<Spec>) {
     let leases = Api::<Lease>::namespaced(client.clone(), node_health::LEASES);
     let leases = level::watch(leases, &mut controllers);
     controllers.spawn(node_cidrs::run(client.clone(), nodes.clone(), spec));
-    let events = Events::start(client.clone(), "default-scheduler", None);
-    controllers.spawn(scheduler::run(client.clone(), events, nodes.clone(), pods.clone()));
     controllers.spawn(node_health::run(client.clone(), nodes, pods, leases));
     let seats: Vec<Box<dyn runtime::Controller>> = vec![
+        Box::<scheduler::Scheduler>::default(),
         Box::new(replica_set::ReplicaSets),
         Box::new(deployment::Deployments),
         Box::new(stateful_set::StatefulSets),
         Box::new(daemon_set::DaemonSets),
         Box::new(job::Jobs),
+        Box::new(cron_job::CronJobs),
+        Box::new(budget::Budgets),
+        Box::<taint_eviction::TaintEviction>::default(),
     ];
     controllers.spawn(runtime::run(client, seats));
     while controllers.join_next().await.is_some() {}

@@ -1,16 +1,17 @@
 //! Notices nodes that fell silent, and what becomes of the pods of nodes that are silent or gone.
 //!
-//! A node renews its Lease every [`RENEWAL`]. After [`GRACE`] without, its `Ready` becomes Unknown, it
-//! is tainted and its pods are not ready; after five minutes more its pods are deleted, which a dead
-//! node cannot confirm, so they stay Terminating until it is back or its Node object is deleted.
-//! Pods of a node that has no Node object are removed at once.
+//! A node renews its Lease every [`RENEWAL`]. After [`GRACE`] without, its `Ready` becomes Unknown and its
+//! pods are not ready. Nodes that are silent, not ready or cordoned are tainted; what the taints do to pods
+//! is up to the scheduler and to `taint_eviction`. Pods of a node that has no Node object are removed at
+//! once.
 //!
-//! Source: Kubernetes, node-lifecycle, taint-eviction and podgc controllers, with shorter times.
+//! Source: Kubernetes, node-lifecycle and podgc controllers, with shorter times.
 
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, Taint};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube_rs::api::{DeleteParams, Patch, PatchParams};
 use kube_rs::{Api, Client};
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::is_overtaken;
 use super::level::{Level, Objects};
+use super::placement::{NOT_READY, UNREACHABLE, UNSCHEDULABLE, taint};
 
 /// Namespace of the nodes' leases.
 pub const LEASES: &str = "kube-node-lease";
@@ -28,22 +30,15 @@ pub const RENEWAL: Duration = Duration::from_secs(2);
 /// How long a node may be silent (Kubernetes: 50 s).
 pub const GRACE: SignedDuration = SignedDuration::from_secs(10);
 
-/// How long pods stay on a silent node (Kubernetes: the default toleration of its taints).
-const TOLERATION: SignedDuration = SignedDuration::from_secs(300);
-
-const TAINT: &str = "node.kubernetes.io/unreachable";
-
 /// Something to do about silence.
 #[derive(Debug, PartialEq, Eq)]
 enum Action {
     /// The node's `Ready` becomes Unknown.
     Doubt(String),
-    /// The taint goes: the node is heard again.
-    Trust(String),
+    /// The node's taints become those of its state.
+    Taint(String),
     /// The pod is no longer ready.
     Unready(String),
-    /// The pod is to end.
-    Evict(String),
     /// The pod is removed at once.
     Remove(String),
 }
@@ -96,8 +91,8 @@ fn judge(
         if silent && ready(node) != "Unknown" {
             actions.push(Action::Doubt(name.clone()));
         }
-        if !silent && ready(node) != "Unknown" && is_tainted(node) {
-            actions.push(Action::Trust(name.clone()));
+        if !same_taints(&own_taints(node), &wanted_taints(node, now)) {
+            actions.push(Action::Taint(name.clone()));
         }
     }
     for (key, pod) in pods.iter() {
@@ -113,10 +108,6 @@ fn judge(
         }
         if pod_ready(pod) == Some("True") {
             actions.push(Action::Unready(key.clone()));
-        }
-        let since = changed(node).unwrap_or(now);
-        if pod.metadata.deletion_timestamp.is_none() && now.duration_since(since) > TOLERATION {
-            actions.push(Action::Evict(key.clone()));
         }
     }
     actions
@@ -134,20 +125,17 @@ async fn carry_out(
             let api = Api::<Node>::all(client.clone());
             let Some(node) = nodes.get(name) else { return Ok(()) };
             doubt(&api, node).await?;
-            let mut taints = other_taints(node);
-            for effect in ["NoSchedule", "NoExecute"] {
-                taints.push(json!({ "key": TAINT, "effect": effect }));
-            }
-            let patch = json!({ "spec": { "taints": taints } });
-            api.patch(name, &parameters, &Patch::Merge(patch)).await?;
             tracing::warn!("node {name} fell silent");
         }
-        Action::Trust(name) => {
+        Action::Taint(name) => {
             let api = Api::<Node>::all(client.clone());
-            let others: Vec<_> = nodes.get(name).map(|node| other_taints(node)).unwrap_or_default();
-            let patch = json!({ "spec": { "taints": others } });
+            let Some(node) = nodes.get(name) else { return Ok(()) };
+            let mut taints = other_taints(node);
+            taints.extend(wanted_taints(node, Timestamp::now()));
+            let version = &node.metadata.resource_version;
+            let patch =
+                json!({ "metadata": { "resourceVersion": version }, "spec": { "taints": taints } });
             api.patch(name, &parameters, &Patch::Merge(patch)).await?;
-            tracing::info!("node {name} is heard again");
         }
         Action::Unready(key) => {
             let Some(pod) = pods.get(key) else { return Ok(()) };
@@ -155,10 +143,6 @@ async fn carry_out(
             let patch = json!({ "status": { "conditions": with_ready(&pod.status, &unready) } });
             let (api, name) = pod_api(client, key);
             api.patch_status(name, &parameters, &Patch::Merge(patch)).await?;
-        }
-        Action::Evict(key) => {
-            let (api, name) = pod_api(client, key);
-            api.delete(name, &DeleteParams::default()).await?;
         }
         Action::Remove(key) => {
             let (api, name) = pod_api(client, key);
@@ -213,12 +197,6 @@ fn ready(node: &Node) -> &str {
     conditions.find(|condition| condition.type_ == "Ready").map_or("", |ready| &ready.status)
 }
 
-fn changed(node: &Node) -> Option<Timestamp> {
-    let conditions = node.status.as_ref()?.conditions.as_ref()?;
-    let ready = conditions.iter().find(|condition| condition.type_ == "Ready")?;
-    Some(ready.last_transition_time.as_ref()?.0)
-}
-
 fn pod_ready(pod: &Pod) -> Option<&str> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
     conditions
@@ -234,17 +212,47 @@ fn is_silent(node: &Node, lease: Option<&std::sync::Arc<Lease>>, now: Timestamp)
     renewed.or(made).is_some_and(|heard| now.duration_since(heard) > GRACE)
 }
 
-fn is_tainted(node: &Node) -> bool {
-    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
-    taints.into_iter().flatten().any(|taint| taint.key == TAINT)
+/// The taints of a node's state, those it has with the time it got them.
+fn wanted_taints(node: &Node, now: Timestamp) -> Vec<Taint> {
+    let mut wanted = match ready(node) {
+        "True" => Vec::new(),
+        "Unknown" => vec![taint(UNREACHABLE, "NoSchedule"), taint(UNREACHABLE, "NoExecute")],
+        _ => vec![taint(NOT_READY, "NoSchedule"), taint(NOT_READY, "NoExecute")],
+    };
+    if node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true) {
+        wanted.push(taint(UNSCHEDULABLE, "NoSchedule"));
+    }
+    let own = own_taints(node);
+    for taint in &mut wanted {
+        let old = own.iter().find(|own| (&own.key, &own.effect) == (&taint.key, &taint.effect));
+        let since = old.and_then(|old| old.time_added.clone());
+        taint.time_added = Some(since.unwrap_or(Time(now)));
+    }
+    wanted
 }
 
-fn other_taints(node: &Node) -> Vec<Value> {
-    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref()).into_iter().flatten();
-    taints
-        .filter(|taint| taint.key != TAINT)
-        .filter_map(|taint| serde_json::to_value(taint).ok())
-        .collect()
+/// The taints of a node's state that it has.
+fn own_taints(node: &Node) -> Vec<Taint> {
+    all_taints(node).filter(|taint| is_of_state(taint)).cloned().collect()
+}
+
+fn other_taints(node: &Node) -> Vec<Taint> {
+    all_taints(node).filter(|taint| !is_of_state(taint)).cloned().collect()
+}
+
+fn all_taints(node: &Node) -> impl Iterator<Item = &Taint> {
+    node.spec.as_ref().and_then(|spec| spec.taints.as_ref()).into_iter().flatten()
+}
+
+fn is_of_state(taint: &Taint) -> bool {
+    [NOT_READY, UNREACHABLE, UNSCHEDULABLE].contains(&taint.key.as_str())
+}
+
+fn same_taints(a: &[Taint], b: &[Taint]) -> bool {
+    let has = |all: &[Taint], taint: &Taint| {
+        all.iter().any(|other| (&other.key, &other.effect) == (&taint.key, &taint.effect))
+    };
+    a.iter().all(|taint| has(b, taint)) && b.iter().all(|taint| has(a, taint))
 }
 
 #[cfg(test)]
@@ -258,14 +266,15 @@ mod tests {
         Arc::new(list.iter().map(|(key, json)| ((*key).to_owned(), read(json))).collect())
     }
 
-    fn node(ready: &str, since: &str, tainted: bool) -> Value {
-        let taints =
-            if tainted { json!([{ "key": TAINT, "effect": "NoExecute" }]) } else { json!([]) };
+    fn node(ready: &str, taints: &[&str]) -> Value {
+        let taint = |text: &&str| {
+            let (key, effect) = text.split_once(':').unwrap();
+            json!({ "key": format!("node.kubernetes.io/{key}"), "effect": effect })
+        };
         json!({
             "metadata": { "name": "n", "creationTimestamp": "2026-01-01T00:00:00Z" },
-            "spec": { "taints": taints },
-            "status": { "conditions":
-                [{ "type": "Ready", "status": ready, "lastTransitionTime": since }] },
+            "spec": { "taints": taints.iter().map(taint).collect::<Vec<_>>(), "unschedulable": false },
+            "status": { "conditions": [{ "type": "Ready", "status": ready }] },
         })
     }
 
@@ -287,19 +296,43 @@ mod tests {
 
     #[test]
     fn silence_and_its_end_are_noticed() {
-        let (heard, soon) = ("2026-01-01T00:10:00.000000Z", "2026-01-01T00:10:09Z");
-        let (late, much_later) = ("2026-01-01T00:10:11Z", "2026-01-01T00:20:00Z");
+        let heard = "2026-01-01T00:10:00.000000Z";
+        let (soon, late) = ("2026-01-01T00:10:09Z", "2026-01-01T00:10:11Z");
+        let silent = ["unreachable:NoSchedule", "unreachable:NoExecute"];
+        let unready = ["not-ready:NoSchedule", "not-ready:NoExecute"];
         let cases = [
-            (node("True", heard, false), "True", soon, "[]"),
-            (node("True", heard, false), "True", late, r#"[Doubt("n")]"#),
-            (node("Unknown", heard, true), "True", late, r#"[Unready("ns/p")]"#),
-            (node("Unknown", heard, true), "False", late, "[]"),
-            (node("Unknown", heard, true), "False", much_later, r#"[Evict("ns/p")]"#),
-            (node("True", heard, true), "True", soon, r#"[Trust("n")]"#),
+            (node("True", &[]), "True", soon, "[]"),
+            (node("True", &[]), "True", late, r#"[Doubt("n")]"#),
+            (node("Unknown", &[]), "False", late, r#"[Taint("n")]"#),
+            (node("Unknown", &silent), "True", late, r#"[Unready("ns/p")]"#),
+            (node("Unknown", &silent), "False", late, "[]"),
+            (node("True", &silent), "True", soon, r#"[Taint("n")]"#),
+            (node("False", &unready), "True", soon, "[]"),
+            (node("False", &silent), "True", soon, r#"[Taint("n")]"#),
         ];
         for (node, pod_ready, now, expect) in cases {
             assert_eq!(judged(&node, pod_ready, heard, now), expect);
         }
+    }
+
+    #[test]
+    fn a_node_has_the_taints_of_its_state_and_keeps_those_of_others() {
+        let mut tainted = node("False", &["unreachable:NoExecute"]);
+        tainted["spec"]["unschedulable"] = json!(true);
+        let other = json!({ "key": "mine", "effect": "NoSchedule" });
+        tainted["spec"]["taints"].as_array_mut().unwrap().push(other);
+        let tainted: Node = serde_json::from_value(tainted).unwrap();
+        let now = Timestamp::now();
+        let names = |taints: Vec<Taint>| {
+            let name = |taint: &Taint| format!("{}:{}", taint.key, taint.effect);
+            taints.iter().map(name).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            names(wanted_taints(&tainted, now)),
+            "node.kubernetes.io/not-ready:NoSchedule node.kubernetes.io/not-ready:NoExecute \
+             node.kubernetes.io/unschedulable:NoSchedule"
+        );
+        assert_eq!(names(other_taints(&tainted)), "mine:NoSchedule");
     }
 
     #[test]

@@ -177,7 +177,7 @@ impl Nodes {
         }
         let pods = Api::<Pod>::all(self.client.clone());
         let here = ListParams::default().fields(&format!("spec.nodeName={name}"));
-        for pod in pods.list(&here).await? {
+        for pod in pods.list(&here).await?.items.into_iter().filter(|pod| !goes_with_node(pod)) {
             let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
             let api = Api::<Pod>::namespaced(self.client.clone(), namespace);
             let pod = pod.metadata.name.unwrap_or_default();
@@ -187,7 +187,7 @@ impl Nodes {
             }
         }
         let empty = async {
-            while !pods.list(&here).await?.items.is_empty() {
+            while !pods.list(&here).await?.items.iter().all(goes_with_node) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             Ok(())
@@ -212,6 +212,12 @@ impl Nodes {
         let kubeconfig = self.server.node_kubeconfig(&settings.name(), &url);
         write_secret(&directory.run().join("kubeconfig"), &kubeconfig)
     }
+}
+
+/// Whether a pod is one of those that every node has: it would be made anew while the node is there.
+fn goes_with_node(pod: &Pod) -> bool {
+    let mut owners = pod.metadata.owner_references.iter().flatten();
+    owners.any(|owner| owner.controller == Some(true) && owner.kind == "DaemonSet")
 }
 
 pub(super) fn number_of(name: &str) -> Result<u32, String> {

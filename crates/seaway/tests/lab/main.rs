@@ -30,6 +30,7 @@ mod sharing;
 mod streams;
 mod telling;
 mod translation;
+mod workloads;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -58,6 +59,7 @@ fn main() {
         streams::trials(),
         telling::trials(),
         translation::trials(),
+        workloads::trials(),
     ]
     .into_iter()
     .flatten()

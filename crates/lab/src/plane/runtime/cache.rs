@@ -84,7 +84,7 @@ impl<K: Resource + Clone + 'static> Cache<K> {
     }
 
     /// How many objects there are.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the controllers of nodes and services"))]
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.objects.len()
     }
@@ -110,7 +110,6 @@ impl<K: Resource + Clone + 'static> Cache<K> {
     }
 
     /// Objects of a namespace that have all of `labels`, by name.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the controllers of nodes and services"))]
     pub(crate) fn labeled<'a>(
         &'a self,
         namespace: &str,
@@ -131,7 +130,6 @@ impl<K: Resource + Clone + 'static> Cache<K> {
     }
 
     /// Objects bound to a node, by key.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the controllers of nodes and services"))]
     pub(crate) fn on_node(&self, node: &str) -> impl Iterator<Item = &Arc<K>> {
         self.filed(&Index::Node(node.to_owned()))
     }

@@ -5,8 +5,9 @@ use std::fmt::Debug;
 use k8s_openapi::api::apps::v1::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
 };
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube_rs::{Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -38,6 +39,7 @@ macro_rules! kinds {
 
         /// A change of one object.
         #[derive(Debug)]
+        #[expect(dead_code, reason = "of some kinds it matters only that they changed")]
         pub(crate) enum Change { $($kind(Changed<$kind>),)* }
 
         /// An object of any of the kinds.
@@ -104,6 +106,7 @@ macro_rules! kinds {
 }
 
 kinds! {
+    namespaces: Namespace,
     nodes: Node,
     pods: Pod,
     replica_sets: ReplicaSet,
@@ -112,4 +115,6 @@ kinds! {
     stateful_sets: StatefulSet,
     daemon_sets: DaemonSet,
     jobs: Job,
+    cron_jobs: CronJob,
+    budgets: PodDisruptionBudget,
 }

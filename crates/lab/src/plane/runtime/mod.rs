@@ -61,13 +61,25 @@ pub(crate) trait Controller: Send {
 }
 
 /// Keys that a change concerns.
-#[derive(Default)]
-pub(crate) struct Keys(Vec<(Arc<str>, i64, SignedDuration)>);
+pub(crate) struct Keys {
+    /// The time it is.
+    pub now: Timestamp,
+    all: Vec<(Arc<str>, i64, SignedDuration)>,
+}
 
 impl Keys {
+    pub(crate) fn new(now: Timestamp) -> Self {
+        Self { now, all: Vec::new() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.all.iter().map(|(key, ..)| key.to_string()).collect()
+    }
+
     /// `key` is to be looked at.
     pub(crate) fn add(&mut self, key: impl Into<Arc<str>>) {
-        self.0.push((key.into(), 0, SignedDuration::ZERO));
+        self.all.push((key.into(), 0, SignedDuration::ZERO));
     }
 
     /// Each of `keys` is to be looked at.
@@ -78,14 +90,13 @@ impl Keys {
     }
 
     /// `key` is to be looked at before those of lower rank.
-    #[expect(dead_code, reason = "for the controllers of nodes and services")]
     pub(crate) fn add_ranked(&mut self, key: impl Into<Arc<str>>, rank: i64) {
-        self.0.push((key.into(), rank, SignedDuration::ZERO));
+        self.all.push((key.into(), rank, SignedDuration::ZERO));
     }
 
     /// `key` is to be looked at, but not before `pause` is over.
     pub(crate) fn add_after(&mut self, key: impl Into<Arc<str>>, rank: i64, pause: SignedDuration) {
-        self.0.push((key.into(), rank, pause));
+        self.all.push((key.into(), rank, pause));
     }
 
     /// What is controlled by an owner of `kind` changed: the owner is to be looked at. If it went away,

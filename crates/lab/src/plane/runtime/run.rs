@@ -97,11 +97,11 @@ impl Table {
     }
 
     fn tell(&mut self, change: &Change) {
-        let mut keys = Keys::default();
         let now = Timestamp::now();
+        let mut keys = Keys::new(now);
         for seat in &mut self.seats {
             seat.controller.concerns(&self.cluster, change, &mut keys);
-            for (key, rank, pause) in keys.0.drain(..) {
+            for (key, rank, pause) in keys.all.drain(..) {
                 match pause.is_zero() {
                     true => seat.queue.add(key, rank),
                     false => seat.queue.add_at(key, rank, now + pause),

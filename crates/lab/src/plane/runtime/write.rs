@@ -26,7 +26,6 @@ pub(crate) enum Action {
     /// This merge patch is laid over it.
     Patch(Value),
     /// This strategic merge patch is laid over its status.
-    #[expect(dead_code, reason = "for the controllers of nodes")]
     PatchStatus(Value),
     /// It is removed, if it is still the one that was read.
     Delete {
@@ -34,7 +33,6 @@ pub(crate) enum Action {
         grace: Option<u32>,
     },
     /// A pod is given to this node.
-    #[expect(dead_code, reason = "for the scheduler")]
     Bind(String),
 }
 
