@@ -31,8 +31,8 @@ pub(crate) enum NotStarted {
 /// Where a process is started.
 #[derive(Clone, Copy)]
 pub(crate) enum Place<'a> {
-    /// As a container of its own.
-    Sandbox(&'a Sandbox),
+    /// As a container of its own, which may see the processes of that one.
+    Sandbox(&'a Sandbox, Option<&'a Arc<OwnedFd>>),
     /// Beside the process that this descriptor names, in all its namespaces.
     Beside(&'a Arc<OwnedFd>),
 }
@@ -59,7 +59,7 @@ pub(crate) async fn start(
         children.spawn(&mut command)
     };
     let mut child = match place {
-        Place::Sandbox(sandbox) => sandbox.enter(spawn).await?,
+        Place::Sandbox(sandbox, target) => sandbox.enter_at(target.cloned(), spawn).await?,
         Place::Beside(process) => beside(process.clone(), spawn).await?,
     };
     let (pipes, theirs) = if launch.terminal {

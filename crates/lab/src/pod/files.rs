@@ -9,6 +9,8 @@ use k8s_openapi::api::core::v1::Pod;
 
 /// Longest host name a pod gets: a DNS label.
 const LONGEST_HOST_NAME: usize = 63;
+/// Longest name that Linux keeps for a machine.
+const LONGEST_KERNEL_NAME: usize = 64;
 
 /// How names are resolved in this cluster.
 #[derive(Clone, Debug)]
@@ -30,6 +32,27 @@ pub(crate) fn host_name(pod: &Pod, domain: &str) -> (String, Option<String>) {
     let subdomain = spec.and_then(|spec| spec.subdomain.as_deref()).filter(|sub| !sub.is_empty());
     let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
     (host, subdomain.map(|sub| format!("{sub}.{namespace}.svc.{domain}")))
+}
+
+/// The name the pod's kernel gives: its host name, or with its domain if it asks for that.
+///
+/// Source: Pod API `setHostnameAsFQDN`; kubelet `GeneratePodHostNameAndDomain`.
+pub(crate) fn kernel_name(pod: &Pod, domain: &str) -> Result<String, String> {
+    let as_fqdn = pod.spec.as_ref().and_then(|spec| spec.set_hostname_as_fqdn) == Some(true);
+    match host_name(pod, domain) {
+        (host, Some(domain)) if as_fqdn => {
+            let name = format!("{host}.{domain}");
+            if name.len() > LONGEST_KERNEL_NAME {
+                return Err(format!(
+                    "Failed to construct FQDN from Pod hostname and cluster domain, FQDN {name} is \
+                     too long ({LONGEST_KERNEL_NAME} characters is the max, {} characters requested)",
+                    name.len()
+                ));
+            }
+            Ok(name)
+        }
+        (host, _) => Ok(host),
+    }
 }
 
 /// `/etc/hosts` of a pod with its own network.
@@ -197,6 +220,24 @@ mod tests {
         for (spec, (host, domain)) in cases {
             let expected = (host.to_owned(), domain.map(str::to_owned));
             assert_eq!(host_name(&pod(&spec), "cluster.local"), expected, "{spec}");
+        }
+    }
+
+    #[test]
+    fn a_pod_that_asks_for_it_has_its_whole_name() {
+        let subdomain = "s".repeat(40);
+        let cases = [
+            (json!({"subdomain": "peers"}), Ok("web-0")),
+            (json!({"setHostnameAsFQDN": true}), Ok("web-0")),
+            (
+                json!({"subdomain": "peers", "setHostnameAsFQDN": true}),
+                Ok("web-0.peers.shop.svc.cluster.local"),
+            ),
+            (json!({"subdomain": subdomain, "setHostnameAsFQDN": true}), Err(())),
+        ];
+        for (spec, expected) in cases {
+            let found = kernel_name(&pod(&spec), "cluster.local").map_err(drop);
+            assert_eq!(found, expected.map(str::to_owned), "{spec}");
         }
     }
 

@@ -1,6 +1,8 @@
 //! What a container and a sandbox are started with, worked out from the pod's manifest.
 
+use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret, Service, VolumeMount};
 use kube_rs::api::{Api, ListParams};
@@ -28,6 +30,8 @@ pub(super) struct Prepared {
     pub signal: Signal,
     /// Where it leaves its last words, as the node sees it, and whether its log will do.
     pub message: (PathBuf, bool),
+    /// The container whose processes it sees as well.
+    pub target: Option<Arc<OwnedFd>>,
 }
 
 /// Why a container can't be started yet.
@@ -50,21 +54,20 @@ impl Worker {
         let env = env::environment(pod, manifest, &self.facts(), &sources)
             .map_err(|missing| Unprepared::Config(missing.to_string()))?;
         let has_command = manifest.command.as_ref().is_some_and(|words| !words.is_empty());
-        let found = self.node.settings.images.find(image, has_command);
-        let found = found.map_err(Unprepared::Image)?;
-        let (words, args) = (manifest.command.as_deref(), manifest.args.as_deref());
-        let command = env::expand_all(words.unwrap_or_default(), &env);
-        let args = env::expand_all(args.unwrap_or_default(), &env);
+        let images = &self.node.settings.images;
+        let found = images.find(image, has_command).map_err(Unprepared::Image)?;
+        let expand = |it: &Option<Vec<_>>| env::expand_all(it.as_deref().unwrap_or_default(), &env);
+        let (command, args) = (expand(&manifest.command), expand(&manifest.args));
         let program = found.program(&command, &args).map_err(Unprepared::Config)?;
         let spec = pod.spec.clone().unwrap_or_default();
         let own_user = found.config.user.as_deref().unwrap_or_default();
         if let Some(why) = launch::breaks_non_root(&spec, manifest, own_user) {
-            let (of, name) = (title(pod), &manifest.name);
-            return Err(Unprepared::Config(format!("{why} (pod: {of:?}, container: {name})")));
+            let of = format!("pod: {:?}, container: {}", title(pod), manifest.name);
+            return Err(Unprepared::Config(format!("{why} ({of})")));
         }
-        let message = self.message_file(pod, manifest).map_err(|error| {
-            Unprepared::Config(format!("make the file for termination messages: {error}"))
-        })?;
+        let no_file =
+            |error: std::io::Error| Unprepared::Config(format!("make the message file: {error}"));
+        let message = self.message_file(pod, manifest).map_err(no_file)?;
         let mut binds = self.binds(pod, manifest, &env).map_err(Unprepared::Config)?;
         binds.push(plain_bind(message.clone(), Path::new(message_path(manifest))));
         let context = manifest.security_context.as_ref();
@@ -99,11 +102,26 @@ impl Worker {
         let signal = signal.or(found.config.stop_signal.as_deref());
         let or_log = manifest.termination_message_policy.as_deref();
         Ok(Prepared {
+            target: self.target(pod, &manifest.name).map_err(Unprepared::Config)?,
             launch,
             image: (image.to_owned(), found.id),
             signal: stop::signal(signal.unwrap_or_default()),
             message: (message, or_log == Some("FallbackToLogsOnError")),
         })
+    }
+
+    /// The process of the container that the one called `name` was added to look at.
+    ///
+    /// Source: EphemeralContainer API `targetContainerName`; kubelet `startSpec.getTargetID`.
+    fn target(&self, pod: &Pod, name: &str) -> Result<Option<Arc<OwnedFd>>, String> {
+        let added = pod.spec.iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten());
+        let mut wanted = added.filter(|one| one.name == name);
+        let wanted = wanted.next().and_then(|one| one.target_container_name.as_deref());
+        let Some(wanted) = wanted.filter(|name| !name.is_empty()) else { return Ok(None) };
+        let slot = self.slots().find(|slot| slot.name == wanted);
+        let process = slot.and_then(|slot| slot.found.process.as_ref());
+        let process = process.map(|(_, process)| process.clone());
+        process.map(Some).ok_or_else(|| format!("unable to find target container {wanted:?}"))
     }
 
     /// What the container is shown of the node: the files every pod has, and its volumes, those

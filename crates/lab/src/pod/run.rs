@@ -13,7 +13,6 @@ use super::container::{self, NotStarted, Place};
 use super::ending::own_grace;
 use super::hooks;
 use super::inside::Inside;
-use super::launch::Launch;
 use super::log::Log;
 use super::prepare::{Prepared, Unprepared};
 use super::probe::{Kind, Probing, Target, ports};
@@ -113,7 +112,7 @@ impl Worker {
         let pulled = format!("Container image {image:?} already present on machine");
         self.node.events.tell(pod, Some(name), Matters::Normal, "Pulled", pulled);
         let sandbox = self.sandbox.as_ref()?;
-        let started = self.run_in(sandbox, manifest, &prepared.launch, &log).await;
+        let started = self.run_in(sandbox, manifest, &prepared, &log).await;
         match started {
             Ok(started) => {
                 let created = format!("Created container: {name}");
@@ -213,13 +212,13 @@ impl Worker {
         &self,
         sandbox: &Sandbox,
         manifest: &Container,
-        launch: &Launch,
+        Prepared { launch, target, .. }: &Prepared,
         log: &Path,
     ) -> Result<(Child, Console, JoinHandle<()>), NotStarted> {
         let log = Log::create(log)?;
         let with = (&self.node.context.children, self.node.settings.program.as_path());
         let has_stdin = manifest.stdin == Some(true);
-        let place = Place::Sandbox(sandbox);
+        let place = Place::Sandbox(sandbox, target.as_ref());
         let (child, streams) = container::start(place, with, launch, has_stdin).await?;
         let (console, listen) = Console::new(streams.stdin, streams.terminal);
         let copied = match streams.stderr {

@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -146,6 +147,18 @@ impl Sandbox {
         &self,
         action: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
+        self.enter_at(None, action).await
+    }
+
+    /// As [`enter`](Self::enter), but in the process namespace of `target`, if there is one.
+    ///
+    /// # Errors
+    /// The kernel's, or the action's.
+    pub(crate) async fn enter_at<T: Send + 'static>(
+        &self,
+        target: Option<Arc<OwnedFd>>,
+        action: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
         let mut copies = Vec::with_capacity(self.namespaces.len());
         for (namespace, kind) in &self.namespaces {
             copies.push((namespace.try_clone()?, *kind));
@@ -155,7 +168,9 @@ impl Sandbox {
             for (namespace, kind) in copies {
                 setns(namespace, kind).map_err(during("enter the sandbox"))?;
             }
-            if own_pid {
+            if let Some(target) = target {
+                setns(target, CloneFlags::CLONE_NEWPID).map_err(during("enter the target"))?;
+            } else if own_pid {
                 unshare(CloneFlags::CLONE_NEWPID).map_err(during("unshare processes"))?;
             }
             action()

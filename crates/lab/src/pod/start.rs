@@ -149,7 +149,7 @@ impl Worker {
         if !sharing.host_network {
             node.cni.status().await?;
         }
-        let (host, _) = files::host_name(pod, &node.settings.dns.domain);
+        let host = files::kernel_name(pod, &node.settings.dns.domain).map_err(io::Error::other)?;
         let netns_dir = node.context.run_dir.join("netns");
         let with = (netns_dir.as_path(), &node.context.children);
         let sandbox = Sandbox::start(&node.pause, &host, sharing, sysctls(pod), with).await?;
@@ -215,7 +215,7 @@ impl Worker {
         };
         let host = match sharing.host_network {
             true => self.node.context.name.clone(),
-            false => files::host_name(pod, &dns.domain).0,
+            false => files::kernel_name(pod, &dns.domain).map_err(io::Error::other)?,
         };
         std::fs::write(folder.join("hosts"), hosts)?;
         let resolver = files::resolv_conf(pod, dns, &own("/etc/resolv.conf"));

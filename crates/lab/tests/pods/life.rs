@@ -125,6 +125,34 @@ pub(crate) async fn init_containers_run_one_after_the_other(lab: &Lab) {
     }
 }
 
+pub(crate) async fn a_container_can_be_added_to_look_at_another(lab: &Lab) {
+    lab.run("looked", json!({"containers": [{"name": "main", "image": "seaway/shell"}]})).await;
+    lab.eventually("looked", |pod| container(pod).ready).await;
+    let look = |name: &str, target: serde_json::Value| {
+        json!({"name": name, "image": "any", "targetContainerName": target,
+            "command": ["sh", "-c", "tr '\\0' ' ' < /proc/1/cmdline; hostname"]})
+    };
+    let added = json!([look("close", json!("main")), look("apart", json!(null))]);
+    let mut pod = lab.pods().get("looked").await.unwrap();
+    pod.spec.as_mut().unwrap().ephemeral_containers = serde_json::from_value(added).unwrap();
+    let params = kube_rs::api::PostParams::default();
+    lab.pods().replace_ephemeral_containers("looked", &params, &pod).await.unwrap();
+    let has_ended = |pod: &Pod| {
+        let all = pod.status.as_ref().and_then(|it| it.ephemeral_container_statuses.clone());
+        let all = all.unwrap_or_default();
+        let ended = |one: &k8s_openapi::api::core::v1::ContainerStatus| {
+            one.state.as_ref().is_some_and(|state| state.terminated.is_some())
+        };
+        all.len() == 2 && all.iter().all(ended)
+    };
+    let pod = lab.eventually("looked", has_ended).await;
+    assert_eq!((phase(&pod), container(&pod).ready), ("Running", true));
+    let said = lab.log_of("looked", Some("close")).await.join(" ");
+    assert!(said.starts_with("seaway-shell") && said.ends_with("looked"), "{said}");
+    let said = lab.log_of("looked", Some("apart")).await.join(" ");
+    assert!(said.starts_with("sh -c") && said.ends_with("looked"), "{said}");
+}
+
 pub(crate) async fn a_deleted_pod_leaves_nothing(lab: &Lab) {
     // As process 1 a shell that does not trap SIGTERM does not end by it: it takes the kill.
     lab.run("gone", shell_pod("sleep 1000")).await;

@@ -68,6 +68,7 @@ fn main() -> ExitCode {
         an_unknown_image_is_told_and_holds_up_nobody,
         init_containers_run_one_after_the_other,
         a_deleted_pod_leaves_nothing,
+        a_container_can_be_added_to_look_at_another,
         readiness_is_false_until_its_probe_has_succeeded,
         a_failed_liveness_probe_restarts_the_container,
         nothing_is_asked_before_the_startup_probe_has_succeeded,

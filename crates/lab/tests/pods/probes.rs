@@ -36,8 +36,9 @@ pub(crate) async fn readiness_is_false_until_its_probe_has_succeeded(lab: &Lab) 
 }
 
 pub(crate) async fn a_failed_liveness_probe_restarts_the_container(lab: &Lab) {
-    let mut spec = always("trap 'exit 0' TERM; sleep 1000 & wait");
-    spec["containers"][0]["livenessProbe"] = exec("echo broken; exit 1");
+    let mut spec = always("trap 'exit 0' TERM; touch /tmp/broken; sleep 1000 & wait");
+    spec["containers"][0]["livenessProbe"] =
+        exec("[ ! -e /tmp/broken ] || { echo broken; exit 1; }");
     lab.run("liveness", spec).await;
     let pod = lab.eventually("liveness", |pod| container(pod).restart_count > 0).await;
     let end = container(&pod).last_state.unwrap().terminated.unwrap();
