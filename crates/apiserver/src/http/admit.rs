@@ -1,7 +1,7 @@
-//! Admission of new objects by what else the cluster holds: a pod's priority, service account and
+//! Admission of new objects by what else the cluster holds: a pod's priority and
 //! runtime class, and the default classes of ingresses and claims.
 //!
-//! Source: Kubernetes' admission plugins `Priority`, `ServiceAccount`, `RuntimeClass`,
+//! Source: Kubernetes' admission plugins `Priority`, `RuntimeClass`,
 //! `DefaultTolerationSeconds`, `DefaultIngressClass` and `DefaultStorageClass`.
 use std::sync::Arc;
 
@@ -27,14 +27,14 @@ impl Api {
     pub(super) fn complete(&self, resource: &Resource, value: &mut Value) -> Result<(), Refusal> {
         if resource.rules == Rules::Pod {
             let name = value["metadata"]["name"].as_str().unwrap_or("").to_owned();
+            let namespace = value["metadata"]["namespace"].as_str().unwrap_or("").to_owned();
             let spec = &mut value["spec"];
-            if spec["serviceAccountName"].as_str().unwrap_or("").is_empty() {
-                spec["serviceAccountName"] = json!("default");
-                spec["serviceAccount"] = json!("default");
-            }
             tolerate(spec, "node.kubernetes.io/not-ready");
             tolerate(spec, "node.kubernetes.io/unreachable");
-            let done = self.prioritize(spec).and_then(|()| self.choose_runtime(spec));
+            let done = self
+                .give_account(&namespace, spec)
+                .and_then(|()| self.prioritize(spec))
+                .and_then(|()| self.choose_runtime(spec));
             drop_nulls(spec);
             return done.map_err(|why| Refusal::forbidden(resource, &name, &why));
         }

@@ -1,4 +1,5 @@
 //! The API over HTTP: from a request to its answer.
+mod account;
 pub(crate) mod admit;
 mod apply;
 mod body;

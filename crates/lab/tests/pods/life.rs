@@ -32,6 +32,7 @@ pub(crate) async fn a_container_has_its_own_view_of_the_machine(lab: &Lab) {
         "view",
         "view",
         "1",
+        "secrets",
         "10.244.1.2\tview",
         "10.244.1.2 <10.244.1.2>",
         "/usr",
