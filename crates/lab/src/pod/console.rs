@@ -17,6 +17,8 @@ const UNDER_WAY: usize = 8;
 pub(crate) struct Console {
     /// Its standard input, if it has one.
     pub stdin: Option<mpsc::Sender<Input>>,
+    /// Whether it reads no more once its first client says no more (Container API `stdinOnce`).
+    pub once: bool,
     /// The master of its terminal, if it has one.
     pub terminal: Option<Arc<OwnedFd>>,
     listeners: mpsc::Sender<Listener>,
@@ -46,7 +48,7 @@ pub(crate) type Listener = mpsc::Sender<(Output, Bytes)>;
 impl Console {
     /// A console, and what will come from it to the one who copies the container's output.
     pub(crate) fn new(
-        stdin: Option<pipe::Sender>,
+        (stdin, once): (Option<pipe::Sender>, bool),
         terminal: Option<OwnedFd>,
     ) -> (Self, mpsc::Receiver<Listener>) {
         let (listeners, told) = mpsc::channel(UNDER_WAY);
@@ -55,7 +57,7 @@ impl Console {
             tokio::spawn(feed(stdin, inputs));
             sender
         });
-        (Self { stdin, terminal: terminal.map(Arc::new), listeners }, told)
+        (Self { stdin, once, terminal: terminal.map(Arc::new), listeners }, told)
     }
 
     /// What the container writes from now on, until it ends.

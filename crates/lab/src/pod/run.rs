@@ -220,7 +220,8 @@ impl Worker {
         let has_stdin = manifest.stdin == Some(true);
         let place = Place::Sandbox(sandbox, target.as_ref());
         let (child, streams) = container::start(place, with, launch, has_stdin).await?;
-        let (console, listen) = Console::new(streams.stdin, streams.terminal);
+        let once = manifest.stdin_once == Some(true);
+        let (console, listen) = Console::new((streams.stdin, once), streams.terminal);
         let copied = match streams.stderr {
             Some(stderr) => tokio::spawn(log.copy(streams.stdout, stderr, listen)),
             None => tokio::spawn(log.copy(streams.stdout, tokio::io::empty(), listen)),

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Request;
 use hyper::body::Incoming;
-use k8s_openapi::api::core::v1::{Container, Pod};
 use tokio::sync::mpsc;
 
 use super::Answer;
@@ -27,7 +26,7 @@ use crate::pod::{Console, Input, Output, Runner};
 pub(super) async fn answer(asked: &Asked, request: Request<Incoming>, pods: Arc<Runner>) -> Answer {
     let Asked { namespace, pod, container, .. } = asked;
     let seen = pods.see(namespace, pod).await;
-    let (object, present) = seen.map_err(|_| Refusal::not_found("pod does not exist"))?;
+    let (_, present) = seen.map_err(|_| Refusal::not_found("pod does not exist"))?;
     let seen = present.containers.into_iter().find(|seen| seen.found.container == *container);
     let console = seen.and_then(|seen| seen.console).ok_or_else(|| {
         let why = format!("container {container} not found in pod {pod}_{namespace}");
@@ -37,19 +36,12 @@ pub(super) async fn answer(asked: &Asked, request: Request<Incoming>, pods: Arc<
     let tty = console.terminal.is_some();
     let asked = Wanted::of(asked)?;
     let wanted = Wanted { tty, stderr: asked.stderr && !tty, ..asked };
-    let once = manifest(&object, container).and_then(|manifest| manifest.stdin_once) == Some(true);
-    session::open(request, wanted, move |client| run(client, console, once))
-}
-
-fn manifest<'p>(pod: &'p Pod, container: &str) -> Option<&'p Container> {
-    let spec = pod.spec.as_ref()?;
-    let mut all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-    all.find(|manifest| manifest.name == container)
+    session::open(request, wanted, move |client| run(client, console))
 }
 
 /// Connects the client with the container until either has gone. A container that reads only what its
-/// first client says, `once`, is told when that client says no more.
-async fn run(client: Client, console: Console, once: bool) {
+/// first client says is told when that client says no more.
+async fn run(client: Client, console: Console) {
     let Client { stdin: input, mut sizes, outlet } = client;
     let mut heard = console.listen().await;
     let outputs = async {
@@ -64,6 +56,7 @@ async fn run(client: Client, console: Console, once: bool) {
         }
         true
     };
+    let once = console.once;
     let stdin = console.stdin.as_ref().filter(|_| outlet.wanted.stdin);
     let has_ended = tokio::select! {
         ended = outputs => ended,

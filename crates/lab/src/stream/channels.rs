@@ -58,6 +58,9 @@ pub(super) const PROTOCOLS: [Protocol; 6] = [
     Protocol { name: "", is_text: false, closes: false, form: EndForm::Words },
 ];
 
+/// Protocols of ports that are named in the request.
+pub(super) const PORT_PROTOCOLS: [Protocol; 3] = [PROTOCOLS[1], PROTOCOLS[2], PROTOCOLS[5]];
+
 /// Whether a request asks for a WebSocket.
 pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
     text(headers, &UPGRADE).eq_ignore_ascii_case("websocket")
@@ -132,7 +135,7 @@ pub(super) async fn carry(socket: Socket, protocol: Protocol, wire: Wire) {
         while let Some(Ok(message)) = messages.next().await {
             let Some(message) = protocol.read(message) else { continue };
             match message {
-                Said::Bytes(Channel::Stdin, bytes) => {
+                Said::Bytes(STDIN, bytes) => {
                     if let Some(to) = &stdin
                         && to.send(bytes).await.is_err()
                     {
@@ -140,17 +143,17 @@ pub(super) async fn carry(socket: Socket, protocol: Protocol, wire: Wire) {
                         stdin = None;
                     }
                 }
-                Said::Bytes(Channel::Resize, bytes) => sizes.push(&bytes),
-                Said::Closed(Channel::Stdin) => stdin = None,
+                Said::Bytes(RESIZE, bytes) => sizes.push(&bytes),
+                Said::Closed(STDIN) => stdin = None,
                 Said::Bytes(..) | Said::Closed(_) => {}
             }
         }
     };
     let writing = async {
         // Tells clients that wait for it that the connection stands.
-        let mut sent = sink.send(protocol.write(Channel::Stdout, &[])).await;
+        let mut sent = sink.send(protocol.write(Channel::Stdout as u8, &[])).await;
         while let (Ok(()), Some((channel, bytes))) = (&sent, out.recv().await) {
-            sent = sink.send(protocol.write(channel, &bytes)).await;
+            sent = sink.send(protocol.write(channel as u8, &bytes)).await;
         }
         if sent.is_ok() {
             drop(sink.send(goodbye()).await);
@@ -164,16 +167,19 @@ pub(super) async fn carry(socket: Socket, protocol: Protocol, wire: Wire) {
     }
 }
 
-/// What a client says.
+/// What a client says, and on which channel.
 #[derive(Debug, PartialEq, Eq)]
-enum Said {
-    Bytes(Channel, Bytes),
-    Closed(Channel),
+pub(super) enum Said {
+    Bytes(u8, Bytes),
+    Closed(u8),
 }
+
+const STDIN: u8 = Channel::Stdin as u8;
+const RESIZE: u8 = Channel::Resize as u8;
 
 impl Protocol {
     /// What a message says; `None` if that is nothing.
-    fn read(&self, message: Message) -> Option<Said> {
+    pub(super) fn read(&self, message: Message) -> Option<Said> {
         let bytes = match message {
             Message::Binary(bytes) => bytes,
             Message::Text(text) => text.into(),
@@ -182,24 +188,23 @@ impl Protocol {
             }
         };
         let (first, rest) = bytes.split_first()?;
-        let channel =
-            |number: u8| Channel::ALL.into_iter().find(|channel| *channel as u8 == number);
         if self.closes && *first == CLOSE {
-            return Some(Said::Closed(channel(*rest.first()?)?));
+            return Some(Said::Closed(*rest.first()?));
         }
         if self.is_text {
             let bytes = STANDARD.decode(rest).ok()?;
-            return Some(Said::Bytes(channel(first.checked_sub(b'0')?)?, bytes.into()));
+            return Some(Said::Bytes(first.checked_sub(b'0')?, bytes.into()));
         }
-        Some(Said::Bytes(channel(*first)?, bytes.slice(1..)))
+        Some(Said::Bytes(*first, bytes.slice(1..)))
     }
 
-    fn write(&self, channel: Channel, bytes: &[u8]) -> Message {
+    /// The message that says `bytes` on a channel.
+    pub(super) fn write(&self, channel: u8, bytes: &[u8]) -> Message {
         if self.is_text {
-            return Message::text(format!("{}{}", channel as u8, STANDARD.encode(bytes)));
+            return Message::text(format!("{channel}{}", STANDARD.encode(bytes)));
         }
         let mut message = BytesMut::with_capacity(bytes.len() + 1);
-        message.put_u8(channel as u8);
+        message.put_u8(channel);
         message.extend_from_slice(bytes);
         Message::Binary(message.freeze())
     }
@@ -216,18 +221,17 @@ mod tests {
     #[test]
     fn a_message_names_its_channel_in_every_protocol() {
         let [v5, v4, text, ..] = PROTOCOLS;
-        let stdin = |bytes: &'static [u8]| Some(Said::Bytes(Channel::Stdin, bytes.into()));
+        let stdin = |bytes: &'static [u8]| Some(Said::Bytes(0, bytes.into()));
         let binary = |bytes: &'static [u8]| Message::Binary(bytes.into());
         assert_eq!(v4.read(binary(b"\x00hi")), stdin(b"hi"));
-        assert_eq!(v5.read(binary(b"\xff\x00")), Some(Said::Closed(Channel::Stdin)));
-        assert_eq!(v4.read(binary(b"\xff\x00")), None);
+        assert_eq!(v5.read(binary(b"\xff\x00")), Some(Said::Closed(0)));
+        assert_eq!(v4.read(binary(b"\xff\x00")), Some(Said::Bytes(255, b"\0"[..].into())));
         assert_eq!(v5.read(binary(b"\xff")), None);
         assert_eq!(v5.read(binary(b"")), None);
-        assert_eq!(v5.read(binary(b"\x09")), None);
         assert_eq!(text.read(Message::text("0aGk=")), stdin(b"hi"));
         assert_eq!(text.read(Message::text("0!")), None);
-        assert_eq!(v4.write(Channel::Stderr, b"x"), binary(b"\x02x"));
-        assert_eq!(text.write(Channel::Error, b"x"), Message::text("3eA=="));
+        assert_eq!(v4.write(2, b"x"), binary(b"\x02x"));
+        assert_eq!(text.write(3, b"x"), Message::text("3eA=="));
     }
 
     #[test]

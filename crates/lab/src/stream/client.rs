@@ -27,11 +27,6 @@ pub(super) enum Channel {
     Resize = 4,
 }
 
-impl Channel {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Stdin, Self::Stdout, Self::Stderr, Self::Error, Self::Resize];
-}
-
 /// Which streams a client wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wanted {

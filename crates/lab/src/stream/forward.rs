@@ -23,7 +23,7 @@ use wire::spdy::Headers;
 use super::asked::Asked;
 use super::refusal::Refusal;
 use super::spdy::{self, Answerer, Connection, Stream};
-use super::{Answer, channels, tunnel};
+use super::{Answer, channels, numbered, tunnel};
 use crate::pod::{Network, Runner};
 
 /// The one protocol there is.
@@ -50,9 +50,12 @@ pub(super) async fn answer(
         Refusal::new(http::StatusCode::INTERNAL_SERVER_ERROR, why)
     })?;
     let inside = Inside { pod: format!("{namespace}/{pod}"), network };
-    let upgraded = hyper::upgrade::on(&mut request);
     if channels::is_asked_for(request.headers()) {
+        if !tunnel::is_asked_for(request.headers()) {
+            return numbered::open(asked, &mut request, inside);
+        }
         let response = tunnel::accept(request.headers())?;
+        let upgraded = hyper::upgrade::on(&mut request);
         let session = async move {
             // Fails only if the client has gone before it began.
             let Ok(upgraded) = upgraded.await else { return };
@@ -62,6 +65,7 @@ pub(super) async fn answer(
         return Ok((response, Some(Box::pin(session))));
     }
     let (response, _) = spdy::accept(request.headers(), &PROTOCOLS)?;
+    let upgraded = hyper::upgrade::on(&mut request);
     let session = async move {
         let Ok(upgraded) = upgraded.await else { return };
         serve(TokioIo::new(upgraded), inside).await;
@@ -155,7 +159,6 @@ async fn forward(inside: &Inside, port: u16, data: Stream, error: Stream) {
     let tcp = match inside.connect(port).await {
         Ok(tcp) => tcp,
         Err(why) => {
-            let why = format!("error forwarding port {port} to pod {}: {why}", inside.pod);
             error.answer.send(why.as_bytes()).await;
             error.answer.finish().await;
             return answer.cancel().await;
@@ -172,11 +175,29 @@ async fn forward(inside: &Inside, port: u16, data: Stream, error: Stream) {
     error.answer.finish().await;
 }
 
+/// The way back to a client, on one connection.
+pub(super) trait Way {
+    /// Sends bytes; whether the client is still there.
+    async fn send(&self, bytes: &[u8]) -> bool;
+    /// Says that this was all, if the protocol can.
+    async fn finish(&self);
+}
+
+impl Way for Answerer {
+    async fn send(&self, bytes: &[u8]) -> bool {
+        Answerer::send(self, bytes).await
+    }
+
+    async fn finish(&self) {
+        Answerer::finish(self).await;
+    }
+}
+
 /// Copies both ways until both sides have said all; each learns when the other says no more.
-async fn join(
+pub(super) async fn join(
     tcp: TcpStream,
     mut said: mpsc::Receiver<Bytes>,
-    answer: &Answerer,
+    answer: &impl Way,
 ) -> io::Result<()> {
     let (mut from, mut to) = tcp.into_split();
     let there = async {
@@ -207,14 +228,17 @@ async fn join(
 
 /// The inside of a pod, where its ports are.
 #[derive(Debug)]
-struct Inside {
+pub(super) struct Inside {
     pod: String,
     network: Network,
 }
 
 impl Inside {
     /// A connection to `port` of the pod's own loopback: by IPv4, else by IPv6.
-    async fn connect(&self, port: u16) -> Result<TcpStream, String> {
+    ///
+    /// # Errors
+    /// What the client is told: why neither could be made.
+    pub(super) async fn connect(&self, port: u16) -> Result<TcpStream, String> {
         let mut failures = Vec::new();
         for (family, loopback) in [
             ("IPv4", IpAddr::from(Ipv4Addr::LOCALHOST)),
@@ -226,7 +250,11 @@ impl Inside {
             }
         }
         let failures = failures.join(", ");
-        Err(format!("failed to connect to localhost:{port} inside the pod's network: {failures}"))
+        Err(format!(
+            "error forwarding port {port} to pod {}: failed to connect to localhost:{port} inside the \
+             pod's network: {failures}",
+            self.pod
+        ))
     }
 
     async fn dial(&self, addr: SocketAddr) -> io::Result<TcpStream> {

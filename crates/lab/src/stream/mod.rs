@@ -2,7 +2,7 @@
 //!
 //! It speaks HTTP/1.1 on a Unix socket, with the kubelet's paths. Only the lab's API server reaches
 //! it, which has asked who the client is and which container is meant; the protocols beyond HTTP
-//! end here: `channels` for WebSocket, `spdy` with `remote` and `forward` for SPDY, and `tunnel` for SPDY
+//! end here: `channels` and `numbered` for WebSocket, `spdy` with `remote` and `forward` for SPDY, and `tunnel` for SPDY
 //! in WebSocket.
 //!
 //! Source: Kubernetes `pkg/kubelet/server`, `k8s.io/cri-streaming`.
@@ -14,6 +14,7 @@ mod client;
 mod exec;
 mod forward;
 mod log;
+mod numbered;
 mod refusal;
 mod remote;
 mod session;

@@ -17,15 +17,16 @@ const PROTOCOL: &str = "SPDY/3.1+portforward.k8s.io";
 /// How much is under way in each direction, in bytes.
 const UNDER_WAY: usize = 64 * 1024;
 
+/// Whether a client that wants a WebSocket wants a tunnel in it.
+pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
+    channels::offered(headers).split(',').any(|name| name.trim() == PROTOCOL)
+}
+
 /// The answer that opens the tunnel.
 ///
 /// # Errors
-/// The client wants something else in its WebSocket.
+/// The client forgets its key.
 pub(super) fn accept(headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
-    let offered = channels::offered(headers);
-    if !offered.split(',').any(|name| name.trim() == PROTOCOL) {
-        return Err(Refusal::no_protocol(offered, &[PROTOCOL]));
-    }
     channels::switching(headers, PROTOCOL)
 }
 

@@ -30,6 +30,7 @@ mod sharing;
 mod streams;
 mod telling;
 mod translation;
+mod websocket;
 mod workloads;
 
 use libtest_mimic::{Arguments, Trial};
@@ -59,6 +60,7 @@ fn main() {
         streams::trials(),
         telling::trials(),
         translation::trials(),
+        websocket::trials(),
         workloads::trials(),
     ]
     .into_iter()
