@@ -179,8 +179,8 @@ async fn forward(inside: &Inside, port: u16, data: Stream, error: Stream) {
 pub(super) trait Way {
     /// Sends bytes; whether the client is still there.
     async fn send(&self, bytes: &[u8]) -> bool;
-    /// Says that this was all, if the protocol can.
-    async fn finish(&self);
+    /// Says that this was all; whether the client can still say more.
+    async fn finish(&self) -> bool;
 }
 
 impl Way for Answerer {
@@ -188,12 +188,14 @@ impl Way for Answerer {
         Answerer::send(self, bytes).await
     }
 
-    async fn finish(&self) {
+    async fn finish(&self) -> bool {
         Answerer::finish(self).await;
+        true
     }
 }
 
-/// Copies both ways until both sides have said all; each learns when the other says no more.
+/// Copies both ways until both sides have said all; each learns when the other says no more, if the
+/// protocol has a way to say so.
 pub(super) async fn join(
     tcp: TcpStream,
     mut said: mpsc::Receiver<Bytes>,
@@ -203,27 +205,31 @@ pub(super) async fn join(
     let there = async {
         while let Some(bytes) = said.recv().await {
             if to.write_all(&bytes).await.is_err() {
-                // A server that reads no more may still have something to say.
-                return Ok(());
+                // A server that reads no more may still have something to say; what it doesn't read
+                // mustn't hold up others.
+                said.close();
+                return;
             }
         }
         // Fails only if the server has gone, which the other direction learns, too.
         drop(to.shutdown().await);
-        Ok(())
     };
     let back = async {
         let mut buffer = vec![0; PIECE];
         loop {
             match from.read(&mut buffer).await? {
-                0 => break,
+                0 => return Ok(answer.finish().await),
                 read if answer.send(&buffer[..read]).await => {}
-                _ => return Err(io::ErrorKind::BrokenPipe.into()),
+                _ => return Err(io::Error::from(io::ErrorKind::BrokenPipe)),
             }
         }
-        answer.finish().await;
-        Ok(())
     };
-    tokio::try_join!(there, back).map(|_| ())
+    tokio::pin!(there, back);
+    tokio::select! {
+        () = &mut there => drop(back.await?),
+        more = &mut back => if more? { there.await },
+    }
+    Ok(())
 }
 
 /// The inside of a pod, where its ports are.

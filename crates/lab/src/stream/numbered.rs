@@ -130,5 +130,7 @@ impl Way for Numbered {
         self.out.send((self.number, Bytes::copy_from_slice(bytes))).await.is_ok()
     }
 
-    async fn finish(&self) {}
+    async fn finish(&self) -> bool {
+        false
+    }
 }
