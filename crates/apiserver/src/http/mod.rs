@@ -128,6 +128,7 @@ impl Api {
         }
         let target = Target::parse(&registry, path)?;
         if let Some(stream) = target.subresource.and_then(stream::Stream::of) {
+            self.permit_stream(stream, &target, &user)?;
             return self.stream(stream, &target, parts, body).await;
         }
         let call = Call::parse(&registry, parts, body, user).await?;

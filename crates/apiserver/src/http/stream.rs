@@ -18,6 +18,7 @@ use tracing::debug;
 use super::request::{Target, header, pairs};
 use super::respond::{self, Body};
 use super::{Answer, Api};
+use crate::access::{Question, User};
 use crate::refusal::{Cause, Refusal};
 use crate::resource::{Resource, Subresource};
 use crate::server::signalled;
@@ -77,6 +78,30 @@ impl Stream {
 }
 
 impl Api {
+    /// Whether `user` may open a stream. A WebSocket is opened with GET, but who may run commands may
+    /// do more than read: all that isn't a log takes `create`, whatever the method.
+    ///
+    /// # Errors
+    /// The refusal if not.
+    ///
+    /// Source: Kubernetes `AuthorizePodWebsocketUpgradeCreatePermission`.
+    pub(super) fn permit_stream(
+        &self,
+        stream: Stream,
+        target: &Target,
+        user: &User,
+    ) -> Result<(), Refusal> {
+        let what = match stream {
+            Stream::Log => return Ok(()),
+            Stream::Exec => "exec",
+            Stream::Attach => "attach",
+            Stream::PortForward => "portforward",
+        };
+        let name = target.name.as_deref().unwrap_or_default();
+        let of = (target.resource.plural.as_str(), what);
+        self.permit(user, &Question::resource("create", "", of, &target.namespace, name))
+    }
+
     /// Passes a request about a pod on to the pod's node.
     pub(super) async fn stream(
         self: &Arc<Self>,
