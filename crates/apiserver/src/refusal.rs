@@ -243,11 +243,13 @@ impl Refusal {
         Self::new(400, "BadRequest", message)
     }
 
-    /// The request is well formed but can't be done to this object.
-    pub(crate) fn unfit(message: String) -> Self {
-        let message =
-            format!("the server rejected our request due to an error in our request: {message}");
-        Self::new(422, "Invalid", message)
+    /// The request is well formed but can't be done to this object. Kubernetes keeps to itself
+    /// why.
+    pub(crate) fn unfit(why: String) -> Self {
+        let message = "the server rejected our request due to an error in our request";
+        let mut refusal = Self::new(422, "Invalid", message);
+        refusal.details = Some(json!({"causes": [{"message": why}]}));
+        refusal
     }
 
     /// What a node's server said with `code`, as the API server passes it on.

@@ -101,7 +101,7 @@ fn step(target: &mut Value, operation: &Operation) -> Result<(), String> {
         }
         Operation::Test(path, value) => {
             let same = get(target, path).is_some_and(|place| place == value);
-            if same { Ok(()) } else { Err(format!("testing value {path} failed")) }
+            if same { Ok(()) } else { Err(format!("testing value {path} failed: test failed")) }
         }
     }
 }

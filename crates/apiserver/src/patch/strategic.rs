@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::go;
 use crate::schema::{Field, Merge, Struct, Type};
 
 const DIRECTIVE: &str = "$patch";
@@ -42,6 +43,7 @@ pub(super) fn apply(target: &mut Value, patch: &Value, of: Option<&Struct>) -> R
     }
     let Some(object) = target.as_object_mut() else { return Ok(()) };
     retain(object, fields)?;
+    let before = ordered(object, fields);
     for (name, value) in fields {
         if name == DIRECTIVE || name == RETAIN || name.starts_with(ORDER) {
             continue;
@@ -57,13 +59,26 @@ pub(super) fn apply(target: &mut Value, patch: &Value, of: Option<&Struct>) -> R
         let field = of.and_then(|of| of.fields.get(name));
         merge_field(object.entry(name.clone()).or_insert(Value::Null), value, field)?;
     }
-    for (name, order) in fields {
-        if let Some(list) = name.strip_prefix(ORDER) {
-            let field = of.and_then(|of| of.fields.get(list));
-            reorder(object.get_mut(list), order, field);
+    for (list, before) in before {
+        let field = of.and_then(|of| of.fields.get(list));
+        let order = fields[&format!("{ORDER}{list}")].as_array();
+        if let (Some(items), Some(order)) = (object.get_mut(list), order)
+            && let Some(merged) = items.as_array_mut()
+        {
+            let server = before.as_array().map_or(&[][..], Vec::as_slice);
+            *merged = arrange(std::mem::take(merged), order, server, key_of(field));
         }
     }
     Ok(())
+}
+
+/// The lists whose order the patch names, as they are before it.
+fn ordered<'p>(
+    object: &Map<String, Value>,
+    patch: &'p Map<String, Value>,
+) -> Vec<(&'p str, Value)> {
+    let lists = patch.keys().filter_map(|name| name.strip_prefix(ORDER));
+    lists.map(|list| (list, object.get(list).cloned().unwrap_or_default())).collect()
 }
 
 /// Drops the fields that `$retainKeys` does not name.
@@ -133,13 +148,14 @@ fn merge_entries(target: &mut Value, patch: &Value, of: Option<&Struct>) -> Resu
 }
 
 fn add_values(target: &mut Value, items: &[Value]) {
-    let mut values = target.as_array().cloned().unwrap_or_default();
+    let server = target.as_array().cloned().unwrap_or_default();
+    let mut values = server.clone();
     for item in items {
         if !values.contains(item) {
             values.push(item.clone());
         }
     }
-    *target = Value::Array(values);
+    *target = Value::Array(arrange(values, items, &server, None));
 }
 
 /// Merges each item with the one of the same key, or adds it.
@@ -159,6 +175,7 @@ fn merge_items(
     for item in items {
         let id = &item[key];
         if id.is_null() {
+            let item = go::plain(item);
             return Err(format!("map: {item} does not contain declared merge key: {key}"));
         }
         let place = merged.iter().position(|other| other[key] == *id);
@@ -172,33 +189,47 @@ fn merge_items(
             }
         }
     }
-    *target = Value::Array(merged);
+    let server = target.as_array().map_or(&[][..], Vec::as_slice);
+    *target = Value::Array(arrange(merged, items, server, Some(key)));
     Ok(())
 }
 
-/// Puts a list in the order the directive names. Items it does not name, which others have added,
-/// stay behind the item they followed.
-fn reorder(list: Option<&mut Value>, order: &Value, field: Option<&Field>) {
-    let (Some(items), Some(order)) = (list.and_then(Value::as_array_mut), order.as_array()) else {
-        return;
-    };
-    let key = match field.map(|field| &field.of) {
+/// The key by which a strategic merge pairs a field's items, if it has one.
+fn key_of(field: Option<&Field>) -> Option<&str> {
+    match field.map(|field| &field.of) {
         Some(Type::List(_, Merge::Keys(keys))) => Some(keys[0].as_str()),
         _ => None,
-    };
-    let id = |item: &Value| key.map_or_else(|| item.clone(), |key| item[key].clone()).to_string();
-    let rank: HashMap<String, usize> =
-        order.iter().enumerate().map(|(n, item)| (id(item), n)).collect();
-    // Each unnamed item takes the rank of the named one before it, so a stable sort keeps it there.
-    let mut last = 0;
-    let mut ranked: Vec<(usize, Value)> = Vec::new();
-    for item in items.drain(..) {
-        let named = rank.get(&id(&item)).map(|rank| rank + 1);
-        last = named.unwrap_or(last);
-        ranked.push((last, item));
     }
-    ranked.sort_by_key(|(rank, _)| *rank);
-    items.extend(ranked.into_iter().map(|(_, item)| item));
+}
+
+/// Puts `merged` in the order that `order` names. Items it does not name are the server's: each
+/// stands before the first named one that came after it in `server`.
+///
+/// Source: strategicpatch `normalizeElementOrder`, `mergeSortedSlice`.
+fn arrange(merged: Vec<Value>, order: &[Value], server: &[Value], key: Option<&str>) -> Vec<Value> {
+    let id = |item: &Value| key.map_or_else(|| item.clone(), |key| item[key].clone()).to_string();
+    let ranks = |items: &[Value]| -> HashMap<String, usize> {
+        items.iter().enumerate().map(|(n, item)| (id(item), n)).collect()
+    };
+    let (order, server) = (ranks(order), ranks(server));
+    let (mut named, mut others): (Vec<Value>, Vec<Value>) =
+        merged.into_iter().partition(|item| order.contains_key(&id(item)));
+    named.sort_by_key(|item| order.get(&id(item)).copied());
+    others.sort_by_key(|item| server.get(&id(item)).copied());
+    let mut others = others.into_iter().peekable();
+    let mut arranged = Vec::new();
+    for item in named {
+        let rank = server.get(&id(&item));
+        let stands_before = |other: &Value| {
+            rank.zip(server.get(&id(other))).is_some_and(|(rank, other)| other < rank)
+        };
+        while let Some(other) = others.next_if(stands_before) {
+            arranged.push(other);
+        }
+        arranged.push(item);
+    }
+    arranged.extend(others);
+    arranged
 }
 
 #[cfg(test)]

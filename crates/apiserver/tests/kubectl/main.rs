@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 mod access;
 mod admission;
+mod changes;
 mod custom;
 mod kinds;
 mod objects;

@@ -15,17 +15,17 @@ fn merged(target: &str, patch: &str) -> Result<Value, String> {
 fn lists_merge_by_their_keys() {
     let cases = r#"
         {"spec":{"containers":[{"name":"a","image":"1"},{"name":"b"}]}} | {"spec":{"containers":[{"name":"a","image":"2"}]}} | {"spec":{"containers":[{"name":"a","image":"2"},{"name":"b"}]}}
-        {"spec":{"containers":[{"name":"a"}]}} | {"spec":{"containers":[{"name":"c"}]}} | {"spec":{"containers":[{"name":"a"},{"name":"c"}]}}
+        {"spec":{"containers":[{"name":"a"}]}} | {"spec":{"containers":[{"name":"c"}]}} | {"spec":{"containers":[{"name":"c"},{"name":"a"}]}}
         {"spec":{"containers":[{"name":"a"},{"name":"b"}]}} | {"spec":{"containers":[{"name":"a","$patch":"delete"}]}} | {"spec":{"containers":[{"name":"b"}]}}
         {"spec":{"containers":[{"name":"a"}]}} | {"spec":{"containers":[{"name":"z"},{"$patch":"replace"}]}} | {"spec":{"containers":[{"name":"z"}]}}
-        {"spec":{"containers":[{"name":"a","env":[{"name":"x","value":"1"}]}]}} | {"spec":{"containers":[{"name":"a","env":[{"name":"y","value":"2"}]}]}} | {"spec":{"containers":[{"name":"a","env":[{"name":"x","value":"1"},{"name":"y","value":"2"}]}]}}
+        {"spec":{"containers":[{"name":"a","env":[{"name":"x","value":"1"}]}]}} | {"spec":{"containers":[{"name":"a","env":[{"name":"y","value":"2"}]}]}} | {"spec":{"containers":[{"name":"a","env":[{"name":"y","value":"2"},{"name":"x","value":"1"}]}]}}
         {"spec":{"tolerations":[{"key":"a"}]}} | {"spec":{"tolerations":[{"key":"b"}]}} | {"spec":{"tolerations":[{"key":"b"}]}}
         {"metadata":{"finalizers":["a","b"]}} | {"metadata":{"finalizers":["b","c"]}} | {"metadata":{"finalizers":["a","b","c"]}}
         {"metadata":{"finalizers":["a","b"]}} | {"metadata":{"$deleteFromPrimitiveList/finalizers":["a"]}} | {"metadata":{"finalizers":["b"]}}
         {"metadata":{"labels":{"a":"1","b":"2"}}} | {"metadata":{"labels":{"a":null,"c":"3"}}} | {"metadata":{"labels":{"b":"2","c":"3"}}}
         {"metadata":{"labels":{"a":"1"}}} | {"metadata":{"labels":{"$patch":"replace","c":"3"}}} | {"metadata":{"labels":{"c":"3"}}}
         {"spec":{"volumes":[{"name":"v","emptyDir":{}}]}} | {"spec":{"volumes":[{"name":"v","$retainKeys":["name","hostPath"],"hostPath":{"path":"/"}}]}} | {"spec":{"volumes":[{"name":"v","hostPath":{"path":"/"}}]}}
-        {"spec":{"containers":[{"name":"a"},{"name":"x"},{"name":"b"}]}} | {"spec":{"$setElementOrder/containers":[{"name":"b"},{"name":"a"}]}} | {"spec":{"containers":[{"name":"b"},{"name":"a"},{"name":"x"}]}}
+        {"spec":{"containers":[{"name":"a"},{"name":"x"},{"name":"b"}]}} | {"spec":{"$setElementOrder/containers":[{"name":"b"},{"name":"a"}]}} | {"spec":{"containers":[{"name":"x"},{"name":"b"},{"name":"a"}]}}
         {"status":{"conditions":[{"type":"Ready","status":"False"}]}} | {"status":{"conditions":[{"type":"Ready","status":"True"}]}} | {"status":{"conditions":[{"type":"Ready","status":"True"}]}}
         {"status":{"podIPs":[{"ip":"1.1.1.1"}]}} | {"status":{"podIPs":[{"ip":"1.1.1.1"},{"ip":"::1"}]}} | {"status":{"podIPs":[{"ip":"1.1.1.1"},{"ip":"::1"}]}}"#;
     for line in cases.lines().skip(1) {
