@@ -16,6 +16,7 @@ pub mod node;
 pub mod plane;
 pub mod pod;
 pub mod probe;
+pub mod services;
 pub mod spec;
 mod stream;
 pub mod supervisor;

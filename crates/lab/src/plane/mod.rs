@@ -8,14 +8,20 @@
 //! | `scheduler` | `Pod.spec.nodeName` | kube-scheduler |
 //! | `replica_set`, `deployment`, `stateful_set`, `daemon_set`, `job`, `cron_job` | the pods of those kinds | the controllers of that name |
 //! | `budget` | how many pods of a PodDisruptionBudget may be evicted | disruption |
+//! | `endpoint_slices`, `endpoints` | who answers for a Service | endpointslice, endpointslicemirroring and endpoint controllers |
+//! | `service_cidrs` | IPAddresses, conditions of ServiceCIDRs | the API server's repair loops, service-cidrs-controller |
+//! | `api_service` | Service `default/kubernetes` and range `kubernetes` | the API server's own controllers |
 //! | [`node_health`] | `Ready` of nodes that fell silent, taints of nodes, the end of pods without a node | node-lifecycle, podgc |
 //! | `taint_eviction` | the end of pods that do not tolerate a node's taints | taint-eviction |
 
+mod api_service;
 mod budget;
 mod claim;
 mod cron_job;
 mod daemon_set;
 mod deployment;
+mod endpoint_slices;
+mod endpoints;
 mod history;
 mod job;
 pub mod level;
@@ -28,6 +34,7 @@ mod replica_set;
 pub(crate) mod runtime;
 mod scheduler;
 mod selector;
+mod service_cidrs;
 mod stateful_set;
 mod taint_eviction;
 
@@ -47,7 +54,7 @@ pub async fn run(client: Client, spec: Arc<Spec>) {
     let pods = level::watch(Api::<Pod>::all(client.clone()), &mut controllers);
     let leases = Api::<Lease>::namespaced(client.clone(), node_health::LEASES);
     let leases = level::watch(leases, &mut controllers);
-    controllers.spawn(node_cidrs::run(client.clone(), nodes.clone(), spec));
+    controllers.spawn(node_cidrs::run(client.clone(), nodes.clone(), spec.clone()));
     controllers.spawn(node_health::run(client.clone(), nodes, pods, leases));
     let seats: Vec<Box<dyn runtime::Controller>> = vec![
         Box::<scheduler::Scheduler>::default(),
@@ -59,6 +66,11 @@ pub async fn run(client: Client, spec: Arc<Spec>) {
         Box::new(cron_job::CronJobs),
         Box::new(budget::Budgets),
         Box::<taint_eviction::TaintEviction>::default(),
+        Box::new(endpoint_slices::EndpointSlices),
+        Box::new(endpoints::Endpoints),
+        Box::new(service_cidrs::Addresses::default()),
+        Box::new(service_cidrs::Ranges),
+        Box::new(api_service::ApiService(spec)),
     ];
     controllers.spawn(runtime::run(client, seats));
     while controllers.join_next().await.is_some() {}

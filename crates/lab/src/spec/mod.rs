@@ -49,6 +49,9 @@ pub struct Spec {
     /// The underlay's addresses: one CIDR per family. Each subnet gets a /24 or a /64 of it.
     #[serde(with = "text::list")]
     pub node_cidrs: Vec<IpNet>,
+    /// Services' addresses: one CIDR per family.
+    #[serde(with = "text::list")]
+    pub service_cidrs: Vec<IpNet>,
     /// Image map entries, `NAME=COMMAND`.
     pub images: Vec<String>,
 }
@@ -147,6 +150,7 @@ impl Spec {
             underlay_mtu: 1500,
             pod_cidrs: Vec::new(),
             node_cidrs: Vec::new(),
+            service_cidrs: Vec::new(),
             images: Vec::new(),
         }
         .with_default_cidrs()
@@ -162,14 +166,17 @@ impl Spec {
         };
         for family in self.ip_family.families() {
             let (pods, nodes) = (&mut self.pod_cidrs, &mut self.node_cidrs);
+            let services = &mut self.service_cidrs;
             match family {
                 Family::V4 => {
                     fill(pods, *family, [10, 244, 0, 0].into(), 16);
                     fill(nodes, *family, [10, 80, 0, 0].into(), 16);
+                    fill(services, *family, [10, 96, 0, 0].into(), 16);
                 }
                 Family::V6 => {
                     fill(pods, *family, [0xfd00, 0x10, 0x244, 0, 0, 0, 0, 0].into(), 56);
                     fill(nodes, *family, [0xfd00, 0x80, 0, 0, 0, 0, 0, 0].into(), 32);
+                    fill(services, *family, [0xfd00, 0x10, 0x96, 0, 0, 0, 0, 0].into(), 112);
                 }
             }
         }
@@ -199,6 +206,7 @@ impl Spec {
         self.check_cidrs("--pod-cidr", &self.pod_cidrs, self.nodes)?;
         // One more for the control network.
         self.check_cidrs("--node-cidr", &self.node_cidrs, self.subnets + 1)?;
+        self.check_cidrs("--service-cidr", &self.service_cidrs, 0)?;
         self.check_overlaps()
     }
 
@@ -241,11 +249,12 @@ impl Spec {
     fn check_overlaps(&self) -> Result<(), SpecError> {
         let pods = self.pod_cidrs.iter().map(|net| ("--pod-cidr", *net));
         let nodes = self.node_cidrs.iter().map(|net| ("--node-cidr", *net));
+        let services = self.service_cidrs.iter().map(|net| ("--service-cidr", *net));
         let outside = OUTSIDE
             .iter()
             .filter_map(|net| net.parse().ok())
             .map(|net: IpNet| ("the lab's outside network", net));
-        let all: Vec<_> = pods.chain(nodes).chain(outside).collect();
+        let all: Vec<_> = pods.chain(nodes).chain(services).chain(outside).collect();
         for (at, (first_option, first)) in all.iter().enumerate() {
             for (second_option, second) in &all[at + 1..] {
                 if first.contains(second) || second.contains(first) {

@@ -17,7 +17,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use apiserver::{Options, Server};
+use apiserver::{Admission, Options, Server};
 use kube::Access;
 use nix::mount::{MsFlags, mount};
 use tokio::net::UnixListener;
@@ -30,6 +30,7 @@ use crate::children::Children;
 use crate::control;
 use crate::directory::Directory;
 use crate::plane;
+use crate::services;
 use crate::spec::Spec;
 use crate::topology::{self, Place};
 use crate::underlay::Underlay;
@@ -159,10 +160,13 @@ fn serve_api(
         let bound = bound.map_err(SupervisorError::of(LISTEN))?;
         listeners.push(bound.map_err(SupervisorError::of(LISTEN))?);
     }
-    let sans = addrs.iter().map(ToString::to_string).collect();
+    let sans = addrs.iter().copied().chain(services::api_address(spec));
+    let sans = sans.map(|address| address.to_string()).collect();
     let nodes = directory.clone();
     let nodes = apiserver::Nodes::at(move |node| nodes.node(node).pods_socket());
-    let server = Server::new(Options { listeners, sans, nodes, ..Options::default() });
+    let ranges = services::Ranges { cidrs: spec.service_cidrs.clone() };
+    let admission: Vec<Box<dyn Admission>> = vec![Box::new(services::Allocator::new(&ranges))];
+    let server = Server::new(Options { listeners, sans, nodes, admission });
     let server = Arc::new(server.map_err(SupervisorError::of("start the API server"))?);
     write_secret(&directory.kubeconfig(), &server.kubeconfig(&url))?;
     let serving = server.clone();

@@ -6,7 +6,9 @@ use k8s_openapi::api::apps::v1::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
 };
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube_rs::{Client, Resource};
 use serde::Serialize;
@@ -117,4 +119,9 @@ kinds! {
     jobs: Job,
     cron_jobs: CronJob,
     budgets: PodDisruptionBudget,
+    services: Service,
+    endpoints: Endpoints,
+    endpoint_slices: EndpointSlice,
+    ip_addresses: IPAddress,
+    service_cidrs: ServiceCIDR,
 }

@@ -51,6 +51,9 @@ pub(super) struct Args {
     /// 10.80.0.0/16, fd00:80::/32].
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
     node_cidr: Vec<IpNet>,
+    /// Services' addresses, one CIDR per family [default: 10.96.0.0/16, fd00:10:96::/112].
+    #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
+    service_cidr: Vec<IpNet>,
     /// MTU of pods; derived from the underlay when left out.
     #[arg(long)]
     mtu: Option<u32>,
@@ -149,6 +152,7 @@ fn spec(name: LabName, args: Args) -> anyhow::Result<Spec> {
         underlay_mtu: args.underlay_mtu,
         pod_cidrs: args.pod_cidr,
         node_cidrs: args.node_cidr,
+        service_cidrs: args.service_cidr,
         images,
     };
     Ok(spec.with_default_cidrs())
