@@ -30,6 +30,7 @@ impl Controller for ApiService {
         "kubernetes-service"
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "most kinds are nothing to this one")]
     fn concerns(&mut self, _: &Cluster, change: &Change, keys: &mut Keys) {
         let is_ours = match change {
             Change::Service(changed) => &*changed.key == KEY,

@@ -26,6 +26,7 @@ mod processes;
 mod readdress;
 mod restart;
 mod security;
+mod services;
 mod sharing;
 mod streams;
 mod telling;
@@ -56,6 +57,7 @@ fn main() {
         readdress::trials(),
         restart::trials(),
         security::trials(),
+        services::trials(),
         sharing::trials(),
         streams::trials(),
         telling::trials(),
