@@ -39,11 +39,7 @@ impl Controller for ApiService {
             Change::ServiceCIDR(changed) => &*changed.key == DEFAULT_RANGE,
             // There is always a node sooner or later: this is how it begins.
             Change::Node(changed) => changed.old.is_none(),
-            Change::Pod(_) | Change::ReplicaSet(_) | Change::Deployment(_) | Change::Job(_) => {
-                false
-            }
-            Change::ControllerRevision(_) | Change::StatefulSet(_) | Change::DaemonSet(_) => false,
-            Change::IPAddress(_) => false,
+            _ => false,
         };
         if is_ours {
             keys.add(KEY);
