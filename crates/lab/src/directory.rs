@@ -5,6 +5,7 @@
 //!     lock                        held (flock) exactly as long as the lab is up
 //!     spec.json                   what was asked for
 //!     kubeconfig                  for people and kubectl
+//!     merged                      kubeconfigs of people that the lab was put into
 //!     control.sock                the supervisor's control socket
 //!     supervisor.log
 //!     images/                     what archives were unpacked to; the nodes' /run/images
@@ -200,6 +201,11 @@ impl Directory {
     /// How people and kubectl reach the lab.
     pub fn kubeconfig(&self) -> PathBuf {
         self.path.join("kubeconfig")
+    }
+
+    /// The kubeconfigs of people that the lab was put into, a path in each line.
+    pub fn merged_file(&self) -> PathBuf {
+        self.path.join("merged")
     }
 
     /// The supervisor's control socket.

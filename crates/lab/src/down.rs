@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
 use crate::directory::{ClaimError, Directory};
+use crate::kubeconfig::{self, KubeconfigError};
 
 /// How long all processes of a lab may take to be gone once they are told.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -44,6 +45,9 @@ pub enum DownError {
         #[source]
         cause: io::Error,
     },
+    /// The lab is down, but its entry in a kubeconfig is not gone.
+    #[error("lab {0} is down; take it out of a kubeconfig")]
+    Merged(String, #[source] KubeconfigError),
     /// Somebody else makes or removes the lab at this moment.
     #[error("lab {0} is being made or removed by another command; try again")]
     Busy(String),
@@ -83,8 +87,10 @@ pub fn down(directory: &Directory) -> Result<Found, DownError> {
         }
         match directory.claim() {
             Ok(_claim) => {
+                let merged = kubeconfig::remembered(directory);
                 directory.remove().map_err(removed)?;
-                return Ok(found);
+                let outcome = kubeconfig::take_out(directory, &merged);
+                return outcome.map(|()| found).map_err(|cause| DownError::Merged(name, cause));
             }
             // An `up` that has not got to its control socket yet, or another `down`.
             Err(ClaimError::Up(_)) if Instant::now() < deadline => {

@@ -10,6 +10,7 @@ mod events;
 pub mod fault;
 pub mod host;
 pub mod images;
+pub mod kubeconfig;
 pub mod lab;
 pub mod manifest;
 pub mod node;

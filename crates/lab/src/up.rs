@@ -5,6 +5,7 @@ use std::process::Child;
 
 use crate::directory::{ClaimError, Directory};
 use crate::images::{BadMapping, Images, LoadError, Store};
+use crate::kubeconfig::{self, KubeconfigError};
 use crate::lab::{Lab, LabError};
 use crate::probe::{ProbeError, probe};
 use crate::spec::{Spec, SpecError};
@@ -57,6 +58,9 @@ pub enum UpError {
         /// Its log.
         log: String,
     },
+    /// A kubeconfig still has what a dead lab put into it.
+    #[error(transparent)]
+    Merged(#[from] KubeconfigError),
     /// It was up and is not any more.
     #[error(transparent)]
     Lab(#[from] LabError),
@@ -82,6 +86,7 @@ pub fn begin(spec: &Spec) -> Result<Starting, UpError> {
     let directory = Directory::of(&spec.name);
     let claim = directory.claim()?;
     let found_remains = claim.found_remains;
+    kubeconfig::take_out(&directory, &kubeconfig::remembered(&directory))?;
     directory.clear().map_err(|cause| {
         let path = directory.path().display().to_string();
         UpError::Remains { path, cause }

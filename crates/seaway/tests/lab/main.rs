@@ -16,6 +16,7 @@ mod forward;
 mod frame;
 mod images;
 mod isolation;
+mod kubeconfig;
 mod kubectl;
 mod lab;
 mod manifests;
@@ -50,6 +51,7 @@ fn main() {
         faults::trials(),
         images::trials(),
         isolation::trials(),
+        kubeconfig::trials(),
         kubectl::trials(),
         matrix::trials(),
         nodes::trials(),

@@ -1,6 +1,7 @@
 //! `seaway lab`: make, use and remove clusters on this machine.
 
 mod faults;
+mod kubeconfig;
 mod logs;
 mod objects;
 mod run;
@@ -54,8 +55,8 @@ enum Command {
     Switch(run::Outside),
     /// Print logs: of a container, a node and its agent, or the lab itself.
     Logs(logs::Args),
-    /// Print the path of the kubeconfig.
-    Kubeconfig,
+    /// Print the path of the kubeconfig, or put the lab into your own.
+    Kubeconfig(kubeconfig::Args),
     /// Run kubectl against the lab.
     Kubectl(run::Kubectl),
     /// Load the images of an archive (OCI image layout or `docker save`), for pods of all nodes.
@@ -127,10 +128,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Router(args) => run::outside(&open(&name)?, run::ROUTER, &args),
         Command::Switch(args) => run::outside(&open(&name)?, run::SWITCH, &args),
         Command::Logs(args) => logs::run(&Directory::of(&name), args),
-        Command::Kubeconfig => {
-            print(&format!("{}\n", open(&name)?.kubeconfig().display()));
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Kubeconfig(args) => kubeconfig::run(&name, args),
         Command::Kubectl(args) => run::kubectl(&open(&name)?, &args),
         Command::Load(args) => load(&open(&name)?, &args),
         Command::Join(args) => join(&open(&name)?, &args),
