@@ -89,9 +89,9 @@ impl Sources {
         }
         let nodes = self.nodes.borrow_and_update().listed.clone();
         if let Some(nodes) = nodes
-            && world.nodes != *nodes
+            && world.nodes != nodes
         {
-            world.nodes.clone_from(&nodes);
+            world.nodes = nodes;
             is_new = true;
         }
         News { is_world_new: self.is_synced() && (is_new || !was_synced), disturbed }

@@ -16,6 +16,7 @@ fn world(nodes: u16, pods: u16) -> World {
         let [high, low] = i.to_be_bytes();
         let node = Node {
             name: NodeName(format!("node-{i}")),
+            zone: None,
             internal_ips: vec![IpAddr::from([172, 16 + low % 2, high, low.wrapping_add(1)])],
             pod_cidrs: vec![
                 format!("10.{}.{low}.0/24", 100 + high).parse().expect("a prefix"),

@@ -13,6 +13,7 @@ mod egress;
 pub mod ipam;
 pub mod routes;
 mod ruleset;
+pub mod services;
 
 use std::fmt;
 
@@ -22,6 +23,7 @@ use plan::Plan;
 pub use cni::Attachments;
 pub use ipam::Pools;
 pub use routes::Peers;
+pub use services::ServiceTable;
 
 /// Whose plan is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]

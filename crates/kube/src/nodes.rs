@@ -12,7 +12,7 @@ use kube_rs::runtime::watcher::{self, Event};
 use kube_rs::runtime::{WatchStreamExt, watcher as watch};
 use kube_rs::{Api, Client};
 use model::decode::{self, DecodeError};
-use model::{Node, NodeName};
+use model::{Node, NodeName, OrdMap};
 use tokio::sync::Notify;
 use tokio::sync::watch::Sender;
 
@@ -22,7 +22,7 @@ use crate::client::{Access, connect};
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Nodes {
     /// Every node that could be read; `None` until a first list was complete.
-    pub listed: Option<Arc<BTreeMap<NodeName, Arc<Node>>>>,
+    pub listed: Option<OrdMap<NodeName, Arc<Node>>>,
     /// Objects left out because a field of theirs is wrong, by name.
     pub rejected: BTreeMap<String, DecodeError>,
     /// Why the last exchange with the API server failed; `None` while the watch works.
@@ -106,10 +106,10 @@ fn show(out: &Sender<Nodes>, level: Option<&Level>, trouble: Option<String>) {
         let same = shown.trouble == trouble;
         shown.trouble = trouble;
         let Some(level) = level else { return !same };
-        if shown.listed.as_deref() == Some(&level.nodes) && shown.rejected == level.rejected {
+        if shown.listed.as_ref() == Some(&level.nodes) && shown.rejected == level.rejected {
             return !same;
         }
-        shown.listed = Some(Arc::new(level.nodes.clone()));
+        shown.listed = Some(level.nodes.clone());
         shown.rejected.clone_from(&level.rejected);
         true
     });
@@ -118,7 +118,7 @@ fn show(out: &Sender<Nodes>, level: Option<&Level>, trouble: Option<String>) {
 /// Objects by name, decoded.
 #[derive(Debug, Default)]
 struct Level {
-    nodes: BTreeMap<NodeName, Arc<Node>>,
+    nodes: OrdMap<NodeName, Arc<Node>>,
     rejected: BTreeMap<String, DecodeError>,
 }
 

@@ -24,6 +24,12 @@ pub struct Config {
     pub masquerade: bool,
     /// Destinations that see the pod's own address although they are outside the cluster.
     pub non_masquerade_cidrs: Vec<IpNet>,
+    /// At which of the node's addresses node ports of Services are open. Never on loopback.
+    pub node_port_addrs: Vec<NodePortAddrs>,
+    /// Which `spec.externalIPs` of Services are honored; none when empty (CVE-2020-8554, KEP-5707).
+    pub external_ips: Vec<IpNet>,
+    /// Whether every packet to a cluster IP takes the node's address on its way to an endpoint.
+    pub masquerade_all: bool,
 }
 
 impl Default for Config {
@@ -36,6 +42,9 @@ impl Default for Config {
             mtu: None,
             masquerade: true,
             non_masquerade_cidrs: Vec::new(),
+            node_port_addrs: vec![NodePortAddrs::Primary],
+            external_ips: Vec::new(),
+            masquerade_all: false,
         }
     }
 }
@@ -58,6 +67,32 @@ pub enum Routing {
     Direct,
     /// VXLAN to every peer.
     Vxlan,
+}
+
+/// Some of a node's addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodePortAddrs {
+    /// The Node's first InternalIP of each family.
+    Primary,
+    /// All of them.
+    All,
+    /// Those inside of this prefix.
+    Cidr(IpNet),
+}
+
+impl FromStr for NodePortAddrs {
+    type Err = UnknownValue;
+
+    fn from_str(value: &str) -> Result<Self, UnknownValue> {
+        match value {
+            "primary" => Ok(NodePortAddrs::Primary),
+            "all" => Ok(NodePortAddrs::All),
+            cidr => cidr.parse().map(NodePortAddrs::Cidr).map_err(|_| UnknownValue {
+                value: value.to_owned(),
+                allowed: "primary, all or a CIDR like 192.0.2.0/24",
+            }),
+        }
+    }
 }
 
 /// Parameters of the VXLAN overlay (RFC 7348).

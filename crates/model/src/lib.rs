@@ -12,6 +12,7 @@ mod host;
 mod name;
 mod net;
 mod node;
+mod service;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,11 +21,16 @@ use std::sync::Arc;
 
 pub use attachment::{Attachment, AttachmentKey, PodRef, PortMapping};
 pub use chain::chain;
-pub use config::{Config, PodLinkMode, Routing, UnknownValue, Vxlan};
+pub use config::{Config, NodePortAddrs, PodLinkMode, Routing, UnknownValue, Vxlan};
 pub use host::{Host, Uplink};
+pub use imbl::OrdMap;
 pub use name::{IfName, InvalidIfName, NodeName};
 pub use net::{Family, InvalidMac, Mac, Protocol};
 pub use node::Node;
+pub use service::{
+    Conditions, Endpoint, EndpointPort, EndpointSlice, Hints, Service, ServiceCidr, ServiceKind,
+    ServiceName, ServicePort, SliceKey, TrafficPolicy,
+};
 
 /// Version of a [`World`]: grows by one with every snapshot. A report names the generation it is
 /// about, so a waiter knows when the network reflects what it asked for.
@@ -39,7 +45,8 @@ impl fmt::Display for Generation {
 
 /// Everything one node's network follows from, at one generation.
 ///
-/// Objects are shared (`Arc`), so a new snapshot costs the maps and not the objects.
+/// Objects are shared (`Arc`), and so is what two snapshots' maps have in common: one object more
+/// among 10,000 costs its own place, and what differs is found without looking at the rest.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct World {
     /// Version of this snapshot.
@@ -49,12 +56,28 @@ pub struct World {
     /// What the machine's own kernel shows and Seaway does not make: uplinks and their addresses.
     pub host: Host,
     /// Every node of the cluster, this one included.
-    pub nodes: BTreeMap<NodeName, Arc<Node>>,
+    pub nodes: OrdMap<NodeName, Arc<Node>>,
+    /// Every Service, headless ones and those that others serve included.
+    pub services: OrdMap<ServiceName, Arc<Service>>,
+    /// The EndpointSlices of Services that have an address, together by Service.
+    pub slices: OrdMap<SliceKey, Arc<EndpointSlice>>,
+    /// Every ServiceCIDR, by name.
+    pub service_cidrs: OrdMap<Arc<str>, Arc<ServiceCidr>>,
     /// The containers this node joined to the network, from the journal.
     pub attachments: BTreeMap<AttachmentKey, Arc<Attachment>>,
 }
 
 impl World {
+    /// The EndpointSlices of `service`, by name.
+    pub fn slices_of<'a>(
+        &'a self,
+        service: &'a ServiceName,
+    ) -> impl Iterator<Item = &'a Arc<EndpointSlice>> {
+        let first = SliceKey { service: service.clone(), slice: "".into() };
+        let all = self.slices.range(first..);
+        all.take_while(move |(key, _)| key.service == *service).map(|(_, slice)| slice)
+    }
+
     /// The address that `me`, the node this world is of, speaks to pods from: its first InternalIP
     /// of `family` that the machine carries. There is none while the Node object still names an
     /// address that the machine has lost.

@@ -11,6 +11,8 @@ use crate::{Family, NodeName};
 pub struct Node {
     /// `metadata.name`.
     pub name: NodeName,
+    /// Label `topology.kubernetes.io/zone`.
+    pub zone: Option<String>,
     /// `status.addresses` of type InternalIP, in their order.
     pub internal_ips: Vec<IpAddr>,
     /// `spec.podCIDRs`: at most one per family.

@@ -4,9 +4,9 @@ use crate::run::{Result, cargo, output};
 
 /// Pure crates and everything they may depend on.
 const PURE: [(&str, &[&str]); 5] = [
-    ("seaway-model", &["ipnet", "serde", "serde_json", "thiserror"]),
+    ("seaway-model", &["imbl", "ipnet", "serde", "serde_json", "thiserror"]),
     ("seaway-plan", &["seaway-model", "ipnet"]),
-    ("seaway-compile", &["seaway-model", "seaway-plan", "ipnet", "thiserror"]),
+    ("seaway-compile", &["seaway-model", "seaway-plan", "imbl", "ipnet", "thiserror"]),
     ("seaway-oracle", &["seaway-model", "ipnet"]),
     ("seaway-wire", &["seaway-model", "ipnet", "serde", "serde_json", "thiserror", "zlib-rs"]),
 ];
@@ -46,7 +46,7 @@ const OURS: [(&str, &[&str]); 7] = [
 ];
 
 /// Licences under which we take code.
-const LICENCES: [&str; 10] = [
+const LICENCES: [&str; 11] = [
     "Apache-2.0",
     "MIT",
     "BSD-2-Clause",
@@ -56,6 +56,7 @@ const LICENCES: [&str; 10] = [
     "Zlib",
     "CDLA-Permissive-2.0",
     "MPL-2.0",
+    "MPL-2.0+",
     "OpenSSL",
 ];
 

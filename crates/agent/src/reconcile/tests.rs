@@ -1,6 +1,6 @@
 //! Claims about the loop, on places in memory and a ledger on disk.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
@@ -108,14 +108,17 @@ impl Agent {
         let node = |name: &str, ip: &str, cidr: &str| {
             let node = Node {
                 name: NodeName::from(name),
+                zone: None,
                 internal_ips: vec![ip.parse().unwrap()],
                 pod_cidrs: vec![cidr.parse().unwrap()],
             };
             (node.name.clone(), Arc::new(node))
         };
-        let nodes: BTreeMap<_, _> =
-            [node("a", "192.0.2.1", cidr), node("b", "192.0.2.2", "10.244.2.0/24")].into();
-        self.nodes.send_modify(|shown| shown.listed = Some(Arc::new(nodes)));
+        let nodes: model::OrdMap<_, _> =
+            [node("a", "192.0.2.1", cidr), node("b", "192.0.2.2", "10.244.2.0/24")]
+                .into_iter()
+                .collect();
+        self.nodes.send_modify(|shown| shown.listed = Some(nodes));
         self.handle.wake();
     }
 

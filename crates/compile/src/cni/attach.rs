@@ -220,6 +220,7 @@ mod tests {
         world.config.node = "a".into();
         let node = Node {
             name: "a".into(),
+            zone: None,
             internal_ips: vec!["192.0.2.1".parse().unwrap()],
             pod_cidrs: vec!["10.244.1.0/24".parse().unwrap()],
         };

@@ -66,6 +66,7 @@ mod tests {
     fn prefixes_inside_of_others_are_left_out_and_neighbors_stay_apart() {
         let node = |name: &str, ip: &str, cidr: &str| Node {
             name: name.into(),
+            zone: None,
             internal_ips: vec![ip.parse().unwrap()],
             pod_cidrs: vec![cidr.parse().unwrap()],
         };

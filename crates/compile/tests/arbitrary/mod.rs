@@ -1,12 +1,11 @@
 //! Arbitrary clusters, small enough to read, and the packets worth sending in them.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use model::{
-    Attachment, AttachmentKey, Config, Family, Host, IfName, Mac, Node, NodeName, PodLinkMode,
-    PortMapping, Protocol, Routing, Uplink, World,
+    Attachment, AttachmentKey, Config, Family, Host, IfName, Mac, Node, NodeName, OrdMap,
+    PodLinkMode, PortMapping, Protocol, Routing, Uplink, World,
 };
 use oracle::{Cluster, Packet, Sender};
 use proptest::prelude::*;
@@ -85,7 +84,7 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
 }
 
 fn build(config: &Config, families: &[Family], machines: &[Machine]) -> Cluster {
-    let nodes: BTreeMap<NodeName, Arc<Node>> = (1u8..)
+    let nodes: OrdMap<NodeName, Arc<Node>> = (1u8..)
         .zip(machines)
         .map(|(i, machine)| {
             let cidr_of = if machine.fault == Fault::FirstNodesCidr { 1 } else { i };
@@ -93,6 +92,7 @@ fn build(config: &Config, families: &[Family], machines: &[Machine]) -> Cluster 
             let ips = families.iter().map(|family| node_ip(*family, machine.subnet, i)).collect();
             let node = Node {
                 name: name(i),
+                zone: None,
                 internal_ips: if machine.fault == Fault::NoAddress { Vec::new() } else { ips },
                 pod_cidrs: if machine.fault == Fault::NoCidr { Vec::new() } else { cidrs },
             };

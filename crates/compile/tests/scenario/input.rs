@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use model::{Attachment, AttachmentKey, Config, Host, IfName, Mac, PodRef, PortMapping, Uplink};
+use model::{
+    Attachment, AttachmentKey, Config, Host, IfName, Mac, NodeName, PodRef, PortMapping, Uplink,
+};
 
 use super::{Cluster, yaml};
 
@@ -22,7 +24,9 @@ pub(super) fn nodes(cluster: &mut Cluster, body: &str) -> Result<(), String> {
 }
 
 pub(super) fn delete(cluster: &mut Cluster, body: &str) {
-    cluster.nodes.retain(|name, _| !body.lines().any(|line| line == name.as_str()));
+    for line in body.lines() {
+        cluster.nodes.remove(&NodeName::from(line));
+    }
 }
 
 pub(super) fn config(config: &mut Config, body: &str) -> Result<(), String> {

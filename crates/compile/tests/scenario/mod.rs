@@ -7,7 +7,7 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{Attachment, AttachmentKey, Config, Host, Node, NodeName, World};
+use model::{Attachment, AttachmentKey, Config, Host, Node, NodeName, OrdMap, World};
 
 use crate::network::Network;
 
@@ -15,7 +15,7 @@ use crate::network::Network;
 #[derive(Debug, Default)]
 struct Cluster {
     config: Config,
-    nodes: BTreeMap<NodeName, Arc<Node>>,
+    nodes: OrdMap<NodeName, Arc<Node>>,
     hosts: BTreeMap<NodeName, Host>,
     attachments: BTreeMap<NodeName, BTreeMap<AttachmentKey, Arc<Attachment>>>,
 }

@@ -5,8 +5,23 @@
 //! value would mislead: the error names the object and the field, and the object alone is left out.
 
 mod node;
+mod service;
+mod service_cidr;
+mod slice;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::Protocol;
 
 pub use node::node;
+pub use service::service;
+pub use service_cidr::service_cidr;
+pub use slice::endpoint_slice;
 
 /// Why an object could not be taken into the World.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,4 +33,85 @@ pub struct DecodeError {
     pub field: String,
     /// What is wrong with it.
     pub reason: String,
+}
+
+/// What every object says of itself.
+#[derive(Deserialize)]
+struct Meta {
+    #[serde(default)]
+    namespace: String,
+    name: String,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+}
+
+impl Meta {
+    /// `NAMESPACE/NAME`, or the name alone.
+    fn full_name(&self) -> String {
+        match self.namespace.as_str() {
+            "" => self.name.clone(),
+            namespace => format!("{namespace}/{}", self.name),
+        }
+    }
+}
+
+/// The object that is being read, for errors.
+struct Object {
+    kind: &'static str,
+    name: String,
+}
+
+impl Object {
+    fn fail(&self, field: &str, reason: String) -> DecodeError {
+        let Object { kind, name } = self;
+        DecodeError { object: format!("{kind} {name}"), field: field.to_owned(), reason }
+    }
+
+    /// A port's number.
+    fn port(&self, field: &str, number: i64) -> Result<u16, DecodeError> {
+        let port = u16::try_from(number).ok().filter(|port| *port != 0);
+        port.ok_or_else(|| self.fail(field, format!("{number} is not between 1 and 65535")))
+    }
+
+    /// A port's number, where 0 stands for none.
+    fn optional_port(&self, field: &str, number: i64) -> Result<Option<u16>, DecodeError> {
+        if number == 0 { Ok(None) } else { self.port(field, number).map(Some) }
+    }
+
+    /// A protocol, TCP when nothing is said.
+    fn protocol(&self, field: &str, text: Option<&str>) -> Result<Protocol, DecodeError> {
+        match text {
+            None | Some("" | "TCP") => Ok(Protocol::Tcp),
+            Some("UDP") => Ok(Protocol::Udp),
+            Some("SCTP") => Ok(Protocol::Sctp),
+            Some(other) => Err(self.fail(field, format!("{other:?} is none of TCP, UDP, SCTP"))),
+        }
+    }
+}
+
+/// Reads `json` as a `kind`. What is not one is still called by its name, if it has one.
+fn read<T: DeserializeOwned>(kind: &str, json: &[u8]) -> Result<T, DecodeError> {
+    #[derive(Deserialize)]
+    struct Named {
+        metadata: Meta,
+    }
+    serde_json::from_slice(json).map_err(|error| {
+        let named = serde_json::from_slice::<Named>(json);
+        let name = named.map(|named| format!(" {}", named.metadata.full_name()));
+        DecodeError {
+            object: format!("{kind}{}", name.unwrap_or_default()),
+            field: String::new(),
+            reason: error.to_string(),
+        }
+    })
+}
+
+fn ip(object: &Object, field: &str, text: &str) -> Result<IpAddr, DecodeError> {
+    text.parse().map_err(|_| object.fail(field, format!("{text:?} is not an IP address")))
+}
+
+/// A prefix; host bits are cut off.
+fn net(object: &Object, field: &str, text: &str) -> Result<IpNet, DecodeError> {
+    let net = text.parse::<IpNet>().map(|net| net.trunc());
+    net.map_err(|_| object.fail(field, format!("{text:?} is not a CIDR")))
 }

@@ -1,25 +1,21 @@
 //! `v1/Node`.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::DecodeError;
+use super::{DecodeError, Meta, Object, ip, net, read};
 use crate::{Family, Node, NodeName};
+
+/// The zone a node is in.
+const ZONE: &str = "topology.kubernetes.io/zone";
 
 #[derive(Deserialize)]
 struct WireNode {
-    metadata: Metadata,
+    metadata: Meta,
     #[serde(default)]
     spec: Spec,
     #[serde(default)]
     status: Status,
-}
-
-#[derive(Deserialize)]
-struct Metadata {
-    name: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -55,44 +51,32 @@ struct Address {
 ///
 /// Source: Node API, `spec.podCIDRs`, `status.addresses`.
 pub fn node(json: &[u8]) -> Result<Node, DecodeError> {
-    let wire: WireNode = serde_json::from_slice(json).map_err(|e| DecodeError {
-        object: "Node".to_owned(),
-        field: String::new(),
-        reason: e.to_string(),
-    })?;
-    let fail = |field: String, reason: String| DecodeError {
-        object: format!("Node {}", wire.metadata.name),
-        field,
-        reason,
-    };
+    let wire: WireNode = read("Node", json)?;
+    let object = Object { kind: "Node", name: wire.metadata.full_name() };
     let cidrs = if wire.spec.pod_cidrs.is_empty() && !wire.spec.pod_cidr.is_empty() {
-        vec![wire.spec.pod_cidr.clone()]
+        std::slice::from_ref(&wire.spec.pod_cidr)
     } else {
-        wire.spec.pod_cidrs.clone()
+        &wire.spec.pod_cidrs
     };
     let mut pod_cidrs: Vec<IpNet> = Vec::new();
     for (i, text) in cidrs.iter().enumerate() {
-        let field = || format!("spec.podCIDRs[{i}]");
-        let net = text
-            .parse::<IpNet>()
-            .map_err(|_| fail(field(), format!("{text:?} is not a CIDR")))?
-            .trunc();
-        if pod_cidrs.iter().any(|n| Family::of(n.addr()) == Family::of(net.addr())) {
-            return Err(fail(field(), format!("{net} is the second CIDR of its family")));
+        let field = format!("spec.podCIDRs[{i}]");
+        let cidr = net(&object, &field, text)?;
+        if pod_cidrs.iter().any(|n| Family::of(n.addr()) == Family::of(cidr.addr())) {
+            let why = format!("{cidr} is the second CIDR of its family");
+            return Err(object.fail(&field, why));
         }
-        pod_cidrs.push(net);
+        pod_cidrs.push(cidr);
     }
     let mut internal_ips = Vec::new();
     for (i, address) in wire.status.addresses.iter().enumerate() {
         if address.kind == "InternalIP" {
-            let ip = address.address.parse::<IpAddr>().map_err(|_| {
-                let reason = format!("{:?} is not an IP address", address.address);
-                fail(format!("status.addresses[{i}].address"), reason)
-            })?;
-            internal_ips.push(ip);
+            let field = format!("status.addresses[{i}].address");
+            internal_ips.push(ip(&object, &field, &address.address)?);
         }
     }
-    Ok(Node { name: NodeName(wire.metadata.name.clone()), internal_ips, pod_cidrs })
+    let zone = wire.metadata.labels.get(ZONE).filter(|zone| !zone.is_empty()).cloned();
+    Ok(Node { name: NodeName(wire.metadata.name), zone, internal_ips, pod_cidrs })
 }
 
 #[cfg(test)]
@@ -108,6 +92,17 @@ mod tests {
         assert_eq!(node.pod_cidrs.len(), 2);
         assert_eq!(node.internal_ip(Family::V4), Some("192.0.2.1".parse().unwrap()));
         assert_eq!(node.internal_ip(Family::V6), None);
+        assert_eq!(node.zone, None);
+    }
+
+    #[test]
+    fn a_zone_is_a_label_that_is_not_empty() {
+        for (label, zone) in [("east", Some("east".to_owned())), ("", None)] {
+            let json = format!(
+                r#"{{"metadata":{{"name":"a","labels":{{"topology.kubernetes.io/zone":"{label}"}}}}}}"#
+            );
+            assert_eq!(node(json.as_bytes()).unwrap().zone, zone);
+        }
     }
 
     #[test]

@@ -156,6 +156,7 @@ fn settings(run: Run) -> anyhow::Result<Settings> {
             mtu: run.mtu,
             masquerade: !run.no_masquerade,
             non_masquerade_cidrs: run.non_masquerade_cidrs,
+            ..Config::default()
         },
         access: run.kubeconfig.map_or(Access::InCluster, Access::Kubeconfig),
         paths: Paths { run_dir: run.places.run_dir, state_dir: run.places.state_dir },

@@ -1,0 +1,234 @@
+//! `discovery.k8s.io/v1/EndpointSlice`.
+
+use serde::Deserialize;
+
+use super::{DecodeError, Meta, Object, ip, read};
+use crate::{
+    Conditions, Endpoint, EndpointPort, EndpointSlice, Family, Hints, NodeName, ServiceName,
+    SliceKey,
+};
+
+/// The Service a slice belongs to.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// On slices of headless Services: no packet meets those.
+const HEADLESS: &str = "service.kubernetes.io/headless";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireSlice {
+    metadata: Meta,
+    #[serde(default)]
+    address_type: String,
+    ports: Option<Vec<WirePort>>,
+    endpoints: Option<Vec<WireEndpoint>>,
+}
+
+#[derive(Deserialize)]
+struct WirePort {
+    name: Option<String>,
+    protocol: Option<String>,
+    port: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireEndpoint {
+    addresses: Option<Vec<String>>,
+    #[serde(default)]
+    conditions: WireConditions,
+    node_name: Option<String>,
+    hints: Option<WireHints>,
+}
+
+#[derive(Default, Deserialize)]
+struct WireConditions {
+    ready: Option<bool>,
+    serving: Option<bool>,
+    terminating: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireHints {
+    for_zones: Option<Vec<Named>>,
+    for_nodes: Option<Vec<Named>>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+/// Reads an EndpointSlice from its JSON; `None` when it is none of a packet's concern: of no Service,
+/// of a headless one, or of names instead of addresses (FQDN).
+///
+/// A port without a name or a number is skipped, and so is an endpoint without an address.
+///
+/// # Errors
+/// [`DecodeError`] when the JSON is not an EndpointSlice, or a field holds what the API would refuse.
+///
+/// Source: EndpointSlice API; KEP-752; KEP-1672 for the defaults of conditions.
+pub fn endpoint_slice(json: &[u8]) -> Result<Option<EndpointSlice>, DecodeError> {
+    let wire: WireSlice = read("EndpointSlice", json)?;
+    let object = Object { kind: "EndpointSlice", name: wire.metadata.full_name() };
+    let labels = &wire.metadata.labels;
+    let service = labels.get(SERVICE_NAME).filter(|service| !service.is_empty());
+    let Some(service) = service.filter(|_| !labels.contains_key(HEADLESS)) else {
+        return Ok(None);
+    };
+    let family = match wire.address_type.as_str() {
+        "IPv4" => Family::V4,
+        "IPv6" => Family::V6,
+        "FQDN" => return Ok(None),
+        other => {
+            let why = format!("{other:?} is none of IPv4, IPv6, FQDN");
+            return Err(object.fail("addressType", why));
+        }
+    };
+    let endpoints = wire.endpoints.as_deref().unwrap_or_default().iter().enumerate();
+    let endpoints = endpoints.filter_map(|(i, e)| endpoint(&object, family, i, e).transpose());
+    Ok(Some(EndpointSlice {
+        key: SliceKey {
+            service: ServiceName::new(&wire.metadata.namespace, service),
+            slice: wire.metadata.name.as_str().into(),
+        },
+        family,
+        ports: ports(&object, wire.ports.as_deref().unwrap_or_default())?,
+        endpoints: endpoints.collect::<Result<_, _>>()?,
+    }))
+}
+
+fn ports(object: &Object, ports: &[WirePort]) -> Result<Vec<EndpointPort>, DecodeError> {
+    let mut read = Vec::new();
+    for (i, wire) in ports.iter().enumerate() {
+        let (Some(name), Some(port)) = (&wire.name, wire.port.filter(|port| *port != 0)) else {
+            continue;
+        };
+        let at = |field: &str| format!("ports[{i}].{field}");
+        read.push(EndpointPort {
+            name: name.as_str().into(),
+            protocol: object.protocol(&at("protocol"), wire.protocol.as_deref())?,
+            port: object.port(&at("port"), port)?,
+        });
+    }
+    Ok(read)
+}
+
+fn endpoint(
+    object: &Object,
+    family: Family,
+    i: usize,
+    wire: &WireEndpoint,
+) -> Result<Option<Endpoint>, DecodeError> {
+    let Some(text) = wire.addresses.as_ref().and_then(|addrs| addrs.first()) else {
+        return Ok(None);
+    };
+    let field = format!("endpoints[{i}].addresses[0]");
+    let addr = ip(object, &field, text)?;
+    if Family::of(addr) != family {
+        return Err(object.fail(&field, format!("{addr} is no {family} address")));
+    }
+    let ready = wire.conditions.ready.unwrap_or(true);
+    let conditions = Conditions {
+        ready,
+        serving: wire.conditions.serving.unwrap_or(ready),
+        terminating: wire.conditions.terminating.unwrap_or(false),
+    };
+    let node = wire.node_name.as_ref().filter(|name| !name.is_empty()).cloned().map(NodeName);
+    let hints = wire.hints.as_ref().map(hints).filter(|hints| *hints != Hints::default());
+    Ok(Some(Endpoint { addr, node, conditions, hints: hints.map(Box::new) }))
+}
+
+fn hints(wire: &WireHints) -> Hints {
+    let names = |list: &Option<Vec<Named>>| -> Vec<String> {
+        list.iter().flatten().map(|named| named.name.clone()).collect()
+    };
+    Hints {
+        zones: names(&wire.for_zones),
+        nodes: names(&wire.for_nodes).into_iter().map(NodeName).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(labels: &str, rest: &str) -> Result<Option<EndpointSlice>, DecodeError> {
+        let json = format!(
+            r#"{{"metadata":{{"namespace":"ns","name":"web-x","labels":{{{labels}}}}},{rest}}}"#
+        );
+        endpoint_slice(json.as_bytes())
+    }
+
+    const OF_WEB: &str = r#""kubernetes.io/service-name":"web""#;
+
+    #[test]
+    fn conditions_left_out_have_the_defaults_of_the_api() {
+        let cases = [
+            ("", (true, true, false)),
+            (r#""ready":true"#, (true, true, false)),
+            (r#""ready":false"#, (false, false, false)),
+            (r#""ready":false,"serving":true,"terminating":true"#, (false, true, true)),
+            (r#""ready":true,"serving":true,"terminating":true"#, (true, true, true)),
+            (r#""ready":null,"serving":null,"terminating":null"#, (true, true, false)),
+        ];
+        for (conditions, (ready, serving, terminating)) in cases {
+            let rest = format!(
+                r#""addressType":"IPv4","endpoints":[{{"addresses":["10.0.0.1"],"conditions":{{{conditions}}}}}]"#
+            );
+            let slice = read(OF_WEB, &rest).unwrap().unwrap();
+            let want = Conditions { ready, serving, terminating };
+            assert_eq!(slice.endpoints[0].conditions, want, "{conditions}");
+        }
+    }
+
+    #[test]
+    fn what_no_packet_meets_is_left_out() {
+        let v4 = r#""addressType":"IPv4","endpoints":[],"ports":[]"#;
+        assert!(read(OF_WEB, v4).unwrap().is_some());
+        assert!(read("", v4).unwrap().is_none());
+        assert!(read(r#""kubernetes.io/service-name":"""#, v4).unwrap().is_none());
+        let headless = format!(r#"{OF_WEB},"service.kubernetes.io/headless":"""#);
+        assert!(read(&headless, v4).unwrap().is_none());
+        assert!(
+            read(OF_WEB, r#""addressType":"FQDN","endpoints":[{"addresses":["a.example"]}]"#)
+                .unwrap()
+                .is_none()
+        );
+        let rest = r#""addressType":"IPv4","endpoints":[{"addresses":[]},{"addresses":["10.0.0.1","10.0.0.2"]}],
+            "ports":[{"port":80},{"name":"a"},{"name":"b","port":0},{"name":"c","port":80},{"name":"","port":81,"protocol":"UDP"}]"#;
+        let slice = read(OF_WEB, rest).unwrap().unwrap();
+        assert_eq!(slice.endpoints.len(), 1);
+        let names: Vec<&str> = slice.ports.iter().map(|port| &*port.name).collect();
+        assert_eq!(names, ["c", ""]);
+    }
+
+    #[test]
+    fn a_wrong_field_is_named() {
+        let cases = [
+            (r#""addressType":"IPv5""#, "addressType"),
+            (r#""addressType":"IPv4","ports":[{"name":"","port":-1}]"#, "ports[0].port"),
+            (
+                r#""addressType":"IPv4","ports":[{"name":"","port":1,"protocol":"X"}]"#,
+                "ports[0].protocol",
+            ),
+            (
+                r#""addressType":"IPv4","endpoints":[{"addresses":["x"]}]"#,
+                "endpoints[0].addresses[0]",
+            ),
+            (
+                r#""addressType":"IPv4","endpoints":[{"addresses":["::1"]}]"#,
+                "endpoints[0].addresses[0]",
+            ),
+            (r#""addressType":7"#, ""),
+        ];
+        for (rest, field) in cases {
+            let error = read(OF_WEB, rest).unwrap_err();
+            assert_eq!(
+                (error.object.as_str(), error.field.as_str()),
+                ("EndpointSlice ns/web-x", field)
+            );
+        }
+    }
+}
