@@ -2,6 +2,7 @@
 use serde_json::{Map, Value};
 
 use super::{Struct, Type};
+use crate::quantity::Quantity;
 use crate::time;
 
 /// Holds `value` against `of`: drops unknown fields, and nulls, which mean absence.
@@ -59,7 +60,14 @@ fn check_value(
             let time = value.as_str().is_some_and(|text| time::parse_rfc3339(text).is_some());
             time || value.is_null()
         }
-        Type::Quantity => value.is_string() || value.is_number(),
+        Type::Quantity if value.is_string() || value.is_number() => {
+            let text =
+                value.as_str().map_or_else(|| value.to_string(), |text| text.trim().to_owned());
+            let quantity = Quantity::parse(&text).map_err(|error| error.to_string())?;
+            *value = Value::String(quantity.canonical());
+            true
+        }
+        Type::Quantity => false,
         Type::Integer => value.as_i64().is_some_and(|number| i32::try_from(number).is_ok()),
         Type::Long => value.is_i64(),
         Type::Number => value.is_number(),
@@ -93,9 +101,6 @@ fn check_value(
         },
     };
     if good {
-        if *of == Type::Quantity && value.is_number() {
-            *value = Value::String(value.to_string());
-        }
         return Ok(());
     }
     let given = name_of(value);

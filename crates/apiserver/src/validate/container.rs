@@ -3,8 +3,8 @@
 //! Source: Kubernetes pkg/apis/core/validation/validation.go, `validateContainerCommon`.
 use serde_json::{Value, json};
 
-use super::name;
 use super::value::{all_non_negative, port, port_number};
+use super::{name, resources};
 use crate::refusal::Cause;
 
 /// What is wrong with a container of any sort.
@@ -31,7 +31,7 @@ pub(super) fn causes(spec: &Value, container: &Value, path: &str) -> Vec<Cause> 
         causes.extend(action(&container["lifecycle"][hook], &path));
     }
     causes.extend(users(&container["securityContext"], &format!("{path}.securityContext")));
-    causes.extend(resources(&container["resources"], &format!("{path}.resources")));
+    causes.extend(resources::causes(&container["resources"], &format!("{path}.resources")));
     causes
 }
 
@@ -226,71 +226,4 @@ pub(super) fn users(context: &Value, path: &str) -> Vec<Cause> {
         causes.push(Cause::invalid(path, context, detail));
     }
     causes
-}
-
-/// Amounts that are asked for: none below zero, none above its limit.
-fn resources(resources: &Value, path: &str) -> Vec<Cause> {
-    let mut causes = Vec::new();
-    let limits = &resources["limits"];
-    for field in ["limits", "requests"] {
-        for (resource, amount) in resources[field].as_object().into_iter().flatten() {
-            let path = format!("{path}.{field}[{resource}]");
-            let Some(wanted) = quantity(amount) else { continue };
-            if wanted < 0.0 {
-                let detail = "must be greater than or equal to 0";
-                causes.push(Cause::invalid(path.clone(), amount, detail));
-            }
-            let limit = &limits[resource];
-            if field == "requests" && quantity(limit).is_some_and(|limit| wanted > limit) {
-                let limit = limit.as_str().unwrap_or("");
-                let detail = format!("must be less than or equal to {resource} limit of {limit}");
-                causes.push(Cause::invalid(path, amount, &detail));
-            }
-        }
-    }
-    causes
-}
-
-/// How much a quantity is, near enough to compare.
-///
-/// Source: k8s.io/apimachinery `resource.Quantity`.
-fn quantity(value: &Value) -> Option<f64> {
-    const UNITS: [(&str, f64); 16] = [
-        ("Ki", 1024.0),
-        ("Mi", 1_048_576.0),
-        ("Gi", 1_073_741_824.0),
-        ("Ti", 1_099_511_627_776.0),
-        ("Pi", 1_125_899_906_842_624.0),
-        ("Ei", 1_152_921_504_606_846_976.0),
-        ("n", 1e-9),
-        ("u", 1e-6),
-        ("m", 1e-3),
-        ("k", 1e3),
-        ("M", 1e6),
-        ("G", 1e9),
-        ("T", 1e12),
-        ("P", 1e15),
-        ("E", 1e18),
-        ("", 1.0),
-    ];
-    let text = value.as_str()?;
-    let mut readings = UNITS.iter().filter_map(|(unit, factor)| {
-        text.strip_suffix(unit)?.parse::<f64>().ok().map(|number| number * factor)
-    });
-    readings.next()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn amounts_are_compared_across_units() {
-        let cases = "100m < 1 | 1Gi < 1100M | 0.5 < 501m | 1e3 < 1001 | 64Mi < 65Mi";
-        for case in cases.split(" | ") {
-            let (less, more) = case.split_once(" < ").unwrap();
-            assert!(quantity(&json!(less)) < quantity(&json!(more)), "{case}");
-        }
-        assert_eq!(quantity(&json!("1x")), None);
-    }
 }

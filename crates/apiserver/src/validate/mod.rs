@@ -7,6 +7,7 @@ mod network;
 mod objects;
 mod placement;
 mod pod;
+mod resources;
 mod service;
 mod update;
 mod value;

@@ -98,7 +98,7 @@ rbac.authorization.k8s.io rolebindings {"metadata": {"name": "x", "namespace": "
   /spec/containers/0/livenessProbe {"tcpSocket":{"port":80},"successThreshold":2} -> spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1
   /spec/containers/0/livenessProbe {"httpGet":{"port":0}} -> spec.containers[0].livenessProbe.httpGet.port: Invalid value: 0: must be between 1 and 65535, inclusive
   /spec/containers/0/lifecycle {"preStop":{"exec":{}}} -> spec.containers[0].lifecycle.preStop.exec.command: Required value
-  /spec/containers/0/resources {"requests":{"cpu":"2"},"limits":{"cpu":"1"}} -> spec.containers[0].resources.requests[cpu]: Invalid value: "2": must be less than or equal to cpu limit of 1
+  /spec/containers/0/resources {"requests":{"cpu":"2"},"limits":{"cpu":"1"}} -> spec.containers[0].resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1
   /spec/containers/0/securityContext {"runAsUser":-1} -> spec.containers[0].securityContext.runAsUser: Invalid value: -1: must be between 0 and 2147483647, inclusive
   /spec/containers/0/volumeMounts/0/name "w" -> spec.containers[0].volumeMounts[0].name: Not found: "w"
   /spec/containers/0/volumeMounts/0/subPath "../a" -> spec.containers[0].volumeMounts[0].subPath: Invalid value: "../a": must not contain '..'

@@ -16,6 +16,7 @@ mod value;
 use serde_json::Value;
 
 use super::structural::Structural;
+use crate::quantity::Quantity;
 use ast::Expr;
 use eval::{Failure, Scope};
 use types::{Checker, Type};
@@ -128,39 +129,8 @@ fn drawn(text: &str, (at, sentence): &(usize, String)) -> String {
 }
 
 /// A quantity (`500m`, `1Gi`) as a number.
-///
-/// Source: k8s.io/apimachinery `pkg/api/resource`.
 fn quantity(text: &str) -> Option<f64> {
-    let end = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, suffix) = text.split_at(end);
-    let digits = number.trim_start_matches(['+', '-']);
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-        return None;
-    }
-    let number: f64 = number.parse().ok()?;
-    let factor = match suffix {
-        "" => 1.0,
-        "n" => 1e-9,
-        "u" => 1e-6,
-        "m" => 1e-3,
-        "k" => 1e3,
-        "M" => 1e6,
-        "G" => 1e9,
-        "T" => 1e12,
-        "P" => 1e15,
-        "E" => 1e18,
-        "Ki" => 1024.0,
-        "Mi" => 1024f64.powi(2),
-        "Gi" => 1024f64.powi(3),
-        "Ti" => 1024f64.powi(4),
-        "Pi" => 1024f64.powi(5),
-        "Ei" => 1024f64.powi(6),
-        _ => {
-            let power: i32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
-            10f64.powi(power)
-        }
-    };
-    Some(number * factor)
+    Quantity::parse(text).ok().map(|quantity| quantity.approximate())
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ enum Filler {
     Plain,
     /// A point in time.
     Time,
+    /// An amount of a resource.
+    Quantity,
     /// Any JSON.
     Json,
 }
@@ -33,6 +35,7 @@ impl<'de> Deserializer<'de> for Filler {
         match self {
             Self::Plain => visitor.visit_str("eA=="),
             Self::Time => visitor.visit_str("2026-01-02T03:04:05.123456Z"),
+            Self::Quantity => visitor.visit_str("1500m"),
             Self::Json => visitor.visit_map(Fields(&["any"], false)),
         }
     }
@@ -83,6 +86,7 @@ impl<'de> Deserializer<'de> for Filler {
     ) -> Result<V::Value, Error> {
         visitor.visit_newtype_struct(match name {
             "Time" | "MicroTime" => Self::Time,
+            "Quantity" => Self::Quantity,
             "RawExtension" | "FieldsV1" => Self::Json,
             _ => Self::Plain,
         })
