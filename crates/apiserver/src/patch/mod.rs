@@ -57,7 +57,7 @@ impl Patch {
             }
             Self::Merge(patch) => merge::apply(&mut patched, patch),
             Self::Strategic(patch) => {
-                strategic::apply(&mut patched, patch, of).map_err(Refusal::unforeseen)?;
+                strategic::apply(&mut patched, patch, of)?;
             }
         }
         if patched.is_object() {

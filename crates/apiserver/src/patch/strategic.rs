@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use crate::go;
+use crate::refusal::Refusal;
 use crate::schema::{Field, Merge, Struct, Type};
 
 const DIRECTIVE: &str = "$patch";
@@ -18,8 +19,8 @@ const ORDER: &str = "$setElementOrder/";
 /// Merges `patch` into `target`, an object of type `of` (unknown types merge like JSON).
 ///
 /// # Errors
-/// A sentence about a directive that can't be followed.
-pub(super) fn apply(target: &mut Value, patch: &Value, of: Option<&Struct>) -> Result<(), String> {
+/// The refusal of a directive that can't be followed.
+pub(super) fn apply(target: &mut Value, patch: &Value, of: Option<&Struct>) -> Result<(), Refusal> {
     let Some(fields) = patch.as_object() else {
         target.clone_from(patch);
         return Ok(());
@@ -36,7 +37,11 @@ pub(super) fn apply(target: &mut Value, patch: &Value, of: Option<&Struct>) -> R
             *target = json!({});
             return Ok(());
         }
-        Some(other) => return Err(format!("unknown {DIRECTIVE} directive {other:?}")),
+        Some(_) => {
+            let shown = go::plain(patch);
+            let why = format!("Unknown patch type found in: {shown}");
+            return Err(Refusal::unforeseen(why));
+        }
     }
     if !target.is_object() {
         *target = json!({});
@@ -45,6 +50,9 @@ pub(super) fn apply(target: &mut Value, patch: &Value, of: Option<&Struct>) -> R
     retain(object, fields)?;
     let before = ordered(object, fields);
     for (name, value) in fields {
+        if name.starts_with(ORDER) && !value.is_array() {
+            return Err(malformed("setElementOrder list"));
+        }
         if name == DIRECTIVE || name == RETAIN || name.starts_with(ORDER) {
             continue;
         }
@@ -81,11 +89,25 @@ fn ordered<'p>(
     lists.map(|list| (list, object.get(list).cloned().unwrap_or_default())).collect()
 }
 
-/// Drops the fields that `$retainKeys` does not name.
-fn retain(object: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<(), String> {
+/// The refusal of a directive that isn't in its form.
+///
+/// Source: k8s.io/apimachinery `mergepatch/errors.go`.
+fn malformed(what: &str) -> Refusal {
+    Refusal::bad_request(format!("invalid patch format of {what}"))
+}
+
+/// Drops the fields that `$retainKeys` does not name; it must name those that the patch sets.
+fn retain(object: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<(), Refusal> {
     let Some(keys) = patch.get(RETAIN) else { return Ok(()) };
-    let keys = keys.as_array().ok_or_else(|| format!("{RETAIN} must be a list"))?;
-    object.retain(|name, _| keys.iter().any(|key| key == name.as_str()));
+    let keys = keys.as_array().ok_or_else(|| malformed("retainKeys"))?;
+    let stays = |name: &str| keys.iter().any(|key| key == name);
+    let sets = |(name, value): (&String, &Value)| {
+        !value.is_null() && name != RETAIN && !name.starts_with(DELETE) && !name.starts_with(ORDER)
+    };
+    if !patch.iter().filter(|field| sets(*field)).all(|(name, _)| stays(name)) {
+        return Err(malformed("retainKeys"));
+    }
+    object.retain(|name, _| stays(name));
     Ok(())
 }
 
@@ -93,15 +115,15 @@ fn remove_values(
     object: &mut Map<String, Value>,
     list: &str,
     values: &Value,
-) -> Result<(), String> {
-    let values = values.as_array().ok_or_else(|| format!("{DELETE}{list} must be a list"))?;
+) -> Result<(), Refusal> {
+    let values = values.as_array().ok_or_else(|| malformed("primitive list"))?;
     if let Some(items) = object.get_mut(list).and_then(Value::as_array_mut) {
         items.retain(|item| !values.contains(item));
     }
     Ok(())
 }
 
-fn merge_field(target: &mut Value, patch: &Value, field: Option<&Field>) -> Result<(), String> {
+fn merge_field(target: &mut Value, patch: &Value, field: Option<&Field>) -> Result<(), Refusal> {
     let of = field.map(|field| &field.of);
     if let Some(items) = patch.as_array() {
         let Some(Type::List(inner, merge)) = of else {
@@ -134,7 +156,7 @@ fn merge_field(target: &mut Value, patch: &Value, field: Option<&Field>) -> Resu
 }
 
 /// Merges a map whose values are objects of one type.
-fn merge_entries(target: &mut Value, patch: &Value, of: Option<&Struct>) -> Result<(), String> {
+fn merge_entries(target: &mut Value, patch: &Value, of: Option<&Struct>) -> Result<(), Refusal> {
     for (key, value) in patch.as_object().into_iter().flatten() {
         if value.is_null() {
             if let Some(entries) = target.as_object_mut() {
@@ -164,7 +186,7 @@ fn merge_items(
     items: &[Value],
     key: &str,
     of: Option<&Struct>,
-) -> Result<(), String> {
+) -> Result<(), Refusal> {
     let directive = |item: &Value| item[DIRECTIVE].as_str().map(str::to_owned);
     if items.iter().any(|item| directive(item).as_deref() == Some("replace")) {
         let kept = items.iter().filter(|item| directive(item).is_none());
@@ -176,7 +198,8 @@ fn merge_items(
         let id = &item[key];
         if id.is_null() {
             let item = go::plain(item);
-            return Err(format!("map: {item} does not contain declared merge key: {key}"));
+            let why = format!("map: {item} does not contain declared merge key: {key}");
+            return Err(Refusal::unforeseen(why));
         }
         let place = merged.iter().position(|other| other[key] == *id);
         match (directive(item).as_deref(), place) {

@@ -3,7 +3,7 @@ use super::*;
 use crate::resource::Registry;
 use crate::schema;
 
-fn merged(target: &str, patch: &str) -> Result<Value, String> {
+fn merged(target: &str, patch: &str) -> Result<Value, Refusal> {
     let registry = Registry::builtin();
     let pods = schema::of(registry.get("", "v1", "pods").unwrap());
     let mut target: Value = serde_json::from_str(target).unwrap();
@@ -36,7 +36,29 @@ fn lists_merge_by_their_keys() {
 }
 
 #[test]
-fn an_item_without_its_key_is_refused() {
-    assert!(merged(r#"{"spec":{}}"#, r#"{"spec":{"containers":[{"image":"x"}]}}"#).is_err());
-    assert!(merged("{}", r#"{"$patch":"nope"}"#).is_err());
+fn what_does_not_fit_is_refused_in_kubernetes_words() {
+    let cases = [
+        (r#"{"spec":{"containers":[{"image":"x"}]}}"#, 500, "declared merge key: name"),
+        (r#"{"$patch":"nope"}"#, 500, "Unknown patch type found in: map[$patch:nope]"),
+        (
+            r#"{"metadata":{"$deleteFromPrimitiveList/finalizers":1}}"#,
+            400,
+            "invalid patch format of primitive list",
+        ),
+        (
+            r#"{"spec":{"$setElementOrder/containers":{}}}"#,
+            400,
+            "invalid patch format of setElementOrder list",
+        ),
+        (
+            r#"{"spec":{"$retainKeys":["nodeName"],"hostname":"a"}}"#,
+            400,
+            "invalid patch format of retainKeys",
+        ),
+    ];
+    for (patch, code, message) in cases {
+        let status = merged(r#"{"spec":{}}"#, patch).unwrap_err().status();
+        assert_eq!(status["code"], code, "{patch}: {status}");
+        assert!(status["message"].as_str().unwrap().contains(message), "{patch}: {status}");
+    }
 }
