@@ -2,11 +2,14 @@
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Body;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::task::JoinSet;
@@ -17,11 +20,9 @@ use crate::access::{Tokens, User, rbac};
 use crate::admission::{Admission, Hooks};
 use crate::crd;
 use crate::credentials::{self, Credentials};
-use crate::http::{Api, MEMORY};
-use crate::keys::Keys;
+use crate::http::{Api, BrokenOff, Upload};
 use crate::lifecycle;
 use crate::nodes::Nodes;
-use crate::store::{StateError, Store};
 
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -42,17 +43,13 @@ pub struct Options {
     pub admission: Vec<Box<dyn Admission>>,
     /// How to reach the servers of nodes, for logs and commands in containers.
     pub nodes: Nodes,
-    /// Where objects, the certificate authority and the keys of tokens are kept, by one server at a
-    /// time; a server without one starts empty and forgets.
-    pub state_dir: Option<PathBuf>,
+    /// How long a client may take to send a request's body; a minute if nothing is said.
+    pub patience: Option<Duration>,
 }
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The objects that are kept can't be read, or no more be written.
-    #[error("use the API server's state directory")]
-    State(#[from] StateError),
     /// No certificate.
     #[error("prepare the API server's credentials")]
     Credentials(#[from] credentials::Error),
@@ -70,28 +67,19 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server with the cluster that is kept in its state directory. A new cluster has the four
-    /// namespaces every cluster has, and nothing in them.
+    /// A server with an empty cluster: the four namespaces every cluster has, and nothing in them.
     ///
     /// # Errors
     /// See [`Error`].
     pub fn new(options: Options) -> Result<Self, Error> {
-        let state = options.state_dir.as_deref();
-        // Locks the directory: what else is in it is looked at after this.
-        let store = match state {
-            Some(directory) => Store::open(directory, MEMORY)?,
-            None => Store::new(MEMORY),
-        };
-        let keys = Keys::new(state);
-        let credentials = Credentials::new(&credentials::all_names(&options.sans), &keys)?;
+        let credentials = Credentials::new(&credentials::all_names(&options.sans))?;
         let api = Arc::new(Api::new(
-            store,
-            Tokens::new(&keys)?,
+            Tokens::new()?,
             credentials.ca_pem.clone(),
             Hooks::new(options.admission),
             options.nodes,
+            options.patience,
         ));
-        api.admit_kept();
         lifecycle::populate(&api);
         Ok(Self { api, credentials, listeners: options.listeners })
     }
@@ -168,8 +156,20 @@ impl Server {
         self.api.stop();
         stop.send_replace(true);
         while tasks.join_next().await.is_some() {}
-        self.api.store.close();
         Ok(())
+    }
+
+    /// Answers a request of this process, as one that came over a connection without a client
+    /// certificate.
+    pub async fn answer<B>(
+        &self,
+        request: Request<B>,
+    ) -> Response<impl Body<Data = Bytes, Error = std::convert::Infallible> + use<B>>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.api.serve(request.map(upload), None).await
     }
 
     fn listener(&self, listener: &TcpListener) -> io::Result<tokio::net::TcpListener> {
@@ -177,6 +177,14 @@ impl Server {
         listener.set_nonblocking(true)?;
         tokio::net::TcpListener::from_std(listener)
     }
+}
+
+fn upload<B>(body: B) -> Upload
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    body.map_err(BrokenOff::by).boxed_unsync()
 }
 
 type Stopped = tokio::sync::watch::Receiver<bool>;
@@ -235,6 +243,7 @@ async fn serve(
     let service = hyper::service::service_fn(move |request| {
         let (api, user) = (api.clone(), user.clone());
         async move {
+            let request = Request::map(request, upload);
             let answer = api.serve(request, Option::as_ref(&user)).await;
             Ok::<_, std::convert::Infallible>(answer)
         }

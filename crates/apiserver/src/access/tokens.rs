@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 
 use super::{MASTERS, User};
 use crate::credentials::Error;
-use crate::keys::Keys;
 use crate::time;
 
 /// The size of half a signature, in bytes.
@@ -31,23 +30,19 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// One token, the administrator's, and a key: those that `keys` keep.
+    /// One token, the administrator's, and a new key.
     ///
     /// # Errors
-    /// No key could be made or kept.
-    pub(crate) fn new(keys: &Keys) -> Result<Self, Error> {
-        let admin = keys.keep("admin.token", || Ok::<_, Error>(time::secret()))?;
+    /// No key could be made.
+    pub(crate) fn new() -> Result<Self, Error> {
+        let admin = time::secret();
         let user = User::new("kubernetes-admin", &[MASTERS]);
         let users = RwLock::new(HashMap::from([(admin.clone(), user)]));
-        let key =
-            keys.keep("token.key", || Ok::<_, Error>(KeyPair::generate()?.serialize_pem()))?;
-        let key = KeyPair::from_pem(&key)?;
+        let key = KeyPair::generate()?;
         let secret = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let signer = rustls::crypto::aws_lc_rs::sign::any_ecdsa_type(&secret)?;
         let public = key.public_key_raw().to_vec();
-        // The key names itself, so that tokens name it after a restart too.
-        let key_id = URL_SAFE_NO_PAD.encode(public.get(1..=HALF).unwrap_or_default());
-        Ok(Self { admin, users, signer, public, key_id })
+        Ok(Self { admin, users, signer, public, key_id: time::secret() })
     }
 
     pub(crate) fn admin(&self) -> &str {
@@ -150,8 +145,7 @@ mod tests {
 
     #[test]
     fn what_was_signed_here_is_believed_and_nothing_else() {
-        let keys = Keys::new(None);
-        let (tokens, others) = (Tokens::new(&keys).unwrap(), Tokens::new(&keys).unwrap());
+        let (tokens, others) = (Tokens::new().unwrap(), Tokens::new().unwrap());
         for n in 0..200 {
             let claims = json!({"n": n});
             let token = tokens.sign(&claims).unwrap();

@@ -1,11 +1,64 @@
-//! Bodies of writes: objects in JSON, YAML or protobuf.
+//! Bodies of writes: received within limits of size and time; objects in JSON, YAML or protobuf.
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Body;
 use serde_json::Value;
 
+use super::{Api, Upload};
 use crate::refusal::Refusal;
 use crate::{json, protobuf, yaml};
 
+/// The largest body that is read, in bytes, as the Kubernetes API server limits it.
+const LONGEST: usize = 3 * 1024 * 1024;
+
+/// How much may be on its way in bodies at once, in KiB: what slow clients can make the server hold.
+pub(super) const UNDER_WAY: usize = 256 * 1024;
+
+/// How long a body may take unless it is said, as the Kubernetes API server limits a request.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
 /// The media types of objects, in the order refusals list them.
 const KNOWN: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+
+/// Why a body did not come to its end.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct BrokenOff(String);
+
+impl BrokenOff {
+    pub(crate) fn by(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(error.into().to_string())
+    }
+}
+
+impl Api {
+    /// Receives a body to its end.
+    ///
+    /// # Errors
+    /// The refusal of a body that is too large, too slow or breaks off, or of one more while those
+    /// under way are as much as the server holds.
+    pub(super) async fn upload(&self, body: Upload) -> Result<Bytes, Refusal> {
+        // A body without a length may become as long as any.
+        let length = body.size_hint().exact();
+        let length = length.map_or(LONGEST, |length| usize::try_from(length).unwrap_or(usize::MAX));
+        if length > LONGEST {
+            return Err(Refusal::too_large(LONGEST));
+        }
+        let room = u32::try_from(length.div_ceil(1024)).expect("3 MiB are 3072 KiB");
+        let _under_way = self.uploads.try_acquire_many(room).map_err(|_| Refusal::busy())?;
+        let received = Limited::new(body, LONGEST).collect();
+        let received = tokio::time::timeout(self.patience, received).await;
+        let received = received.map_err(|_| Refusal::too_slow())?.map_err(|error| {
+            match error.downcast_ref::<LengthLimitError>() {
+                Some(_) => Refusal::too_large(LONGEST),
+                None => Refusal::bad_request(format!("the body broke off: {error}")),
+            }
+        })?;
+        Ok(received.to_bytes())
+    }
+}
 
 /// A document of a body.
 #[derive(Debug)]

@@ -4,10 +4,8 @@ pub(crate) mod admit;
 mod apply;
 mod body;
 mod delete;
-pub(crate) mod deletion;
 mod evict;
 mod gate;
-mod kept;
 mod page;
 mod read;
 mod request;
@@ -20,9 +18,12 @@ mod watch;
 mod write;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use http_body_util::combinators::UnsyncBoxBody;
+use tokio::sync::Semaphore;
 
 use crate::access::{Tokens, User};
 use crate::admission::Hooks;
@@ -31,12 +32,13 @@ use crate::nodes::Nodes;
 use crate::openapi::OpenApi;
 use crate::refusal::Refusal;
 use crate::resource::{Registry, Resource};
-use crate::store::{Memory, Store};
+use crate::store::Store;
+pub(crate) use body::BrokenOff;
 use request::{Call, Target};
 pub(crate) use respond::Body;
 
-/// What each kind remembers for watches and paged lists.
-pub(crate) const MEMORY: Memory = Memory { events: 8192, bytes: 32 * 1024 * 1024 };
+/// How many events each kind remembers for watches and paged lists.
+const REMEMBERED: usize = 8192;
 
 /// Everything requests are answered from.
 #[derive(Debug)]
@@ -49,28 +51,37 @@ pub(crate) struct Api {
     registry: tokio::sync::watch::Sender<Arc<Registry>>,
     nodes: Nodes,
     openapi: OpenApi,
+    /// The bodies that may be under way together, in KiB.
+    uploads: Semaphore,
+    /// How long a body may take.
+    patience: Duration,
     /// Turns true when the server stops, so that watches end.
     stopped: tokio::sync::watch::Sender<bool>,
 }
 
 type Answer = Result<Response<Body>, Refusal>;
 
+/// The body of a request, wherever it comes from.
+pub(crate) type Upload = UnsyncBoxBody<Bytes, BrokenOff>;
+
 impl Api {
     pub(crate) fn new(
-        store: Store,
         tokens: Tokens,
         ca_pem: String,
         admission: Hooks,
         nodes: Nodes,
+        patience: Option<Duration>,
     ) -> Self {
         Self {
-            store,
+            store: Store::new(REMEMBERED),
             tokens,
             ca_pem,
             admission,
             registry: tokio::sync::watch::Sender::new(Arc::new(Registry::builtin())),
             nodes,
             openapi: OpenApi::default(),
+            uploads: Semaphore::new(body::UNDER_WAY),
+            patience: patience.unwrap_or(body::PATIENCE),
             stopped: tokio::sync::watch::Sender::new(false),
         }
     }
@@ -99,14 +110,14 @@ impl Api {
     /// `peer` is whom the connection's certificate is for.
     pub(crate) async fn serve(
         self: &Arc<Self>,
-        request: Request<Incoming>,
+        request: Request<Upload>,
         peer: Option<&User>,
     ) -> Response<Body> {
         let answer = self.answer(request, peer).await;
         answer.unwrap_or_else(|refusal| respond::refusal(&refusal))
     }
 
-    async fn answer(self: &Arc<Self>, request: Request<Incoming>, peer: Option<&User>) -> Answer {
+    async fn answer(self: &Arc<Self>, request: Request<Upload>, peer: Option<&User>) -> Answer {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path();
         if gate::is_open(&parts.method, path) {
@@ -137,31 +148,15 @@ impl Api {
         let target = Target::parse(&registry, path)?;
         if let Some(stream) = target.subresource.and_then(stream::Stream::of) {
             self.permit_stream(stream, &target, &user)?;
-            return self.stream(stream, &target, parts, body).await;
+            // Nothing that clients send along is read: what they say, they say on the upgraded stream.
+            return self.stream(stream, &target, parts).await;
         }
-        let call = Call::parse(&registry, parts, body, user).await?;
+        let body = self.upload(body).await?;
+        let call = Call::parse(target, parts, body, user)?;
         let resource = call.target.resource.clone();
-        let answer = self.dispatch_settled(call).await?;
+        let answer = self.dispatch(call)?;
         let warning = resource.custom.as_ref().and_then(|custom| custom.warning.clone());
         Ok(respond::warn(answer, warning.as_slice()))
-    }
-
-    /// Hands the call on; what it may have written has settled when it is answered. So has what
-    /// a refusal was based on.
-    async fn dispatch_settled(self: &Arc<Self>, call: Call) -> Answer {
-        if matches!(call.method, Method::GET | Method::HEAD) {
-            return self.dispatch(call);
-        }
-        self.admit_undone();
-        let mark = self.store.mark();
-        let answer = self.dispatch(call);
-        match self.store.settle(mark).await {
-            Ok(()) => answer,
-            Err(unsettled) => {
-                self.admit_undone();
-                Err(Refusal::not_stored(&unsettled))
-            }
-        }
     }
 
     /// Hands the call to what its method means on its target.

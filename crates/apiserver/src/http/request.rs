@@ -5,8 +5,6 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, Method};
-use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 use serde_json::Value;
 
 use super::body::Document;
@@ -17,9 +15,6 @@ use crate::refusal::{Cause, Refusal};
 use crate::resource::{Registry, Resource, Subresource};
 use crate::selector::{FieldSelector, LabelSelector, Selector};
 use crate::time;
-
-/// The largest body that is read, in bytes, as the Kubernetes API server limits it.
-const BODY_LIMIT: usize = 3 * 1024 * 1024;
 
 /// The media type of a configuration to be applied.
 const APPLY: &str = "application/apply-patch+yaml";
@@ -63,18 +58,16 @@ pub(super) enum FieldValidation {
 }
 
 impl Call {
-    /// Reads the request to its end.
+    /// A request about `target`, with its whole body.
     ///
     /// # Errors
-    /// The refusal of a path that names nothing, a body that is too large or breaks off, or an
-    /// answer form that can't be given.
-    pub(super) async fn parse(
-        registry: &Registry,
+    /// The refusal of an answer form that can't be given.
+    pub(super) fn parse(
+        target: Target,
         parts: Parts,
-        body: Incoming,
+        body: Bytes,
         user: User,
     ) -> Result<Self, Refusal> {
-        let target = Target::parse(registry, parts.uri.path())?;
         let query = parts.uri.query().map_or_else(Vec::new, pairs);
         let include = query.iter().find(|(key, _)| key == "includeObject");
         let form = Form::negotiate(
@@ -84,13 +77,6 @@ impl Call {
         let content_type = header(&parts.headers, CONTENT_TYPE);
         let content_type = content_type.split(';').next().unwrap_or("").trim().to_owned();
         let user_agent = header(&parts.headers, USER_AGENT).to_owned();
-        let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|error| {
-            match error.downcast_ref::<http_body_util::LengthLimitError>() {
-                Some(_) => Refusal::too_large(BODY_LIMIT),
-                None => Refusal::bad_request(format!("the body broke off: {error}")),
-            }
-        })?;
-        let body = body.to_bytes();
         let method = parts.method;
         Ok(Self { method, target, form, user, query, content_type, user_agent, body })
     }

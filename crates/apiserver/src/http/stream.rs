@@ -108,7 +108,6 @@ impl Api {
         stream: Stream,
         target: &Target,
         parts: Parts,
-        body: Incoming,
     ) -> Answer {
         let resource = &target.resource;
         let name = target.name.as_deref().ok_or_else(Refusal::no_such_path)?;
@@ -143,8 +142,6 @@ impl Api {
             Some(query) => format!("{path}?{query}"),
             None => path,
         };
-        // Nothing that clients send along is read: what they say, they say on the upgraded stream.
-        drop(body);
         if stream == Stream::Log {
             return self.log(node, &asked, resource, name).await;
         }

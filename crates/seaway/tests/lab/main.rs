@@ -10,7 +10,6 @@ mod cni;
 mod containerd;
 mod cri;
 mod drift;
-mod durable;
 mod errors;
 mod faults;
 mod forward;
@@ -47,7 +46,6 @@ fn main() {
         cni::trials(),
         containerd::trials(),
         drift::trials(),
-        durable::trials(),
         errors::trials(),
         forward::trials(),
         faults::trials(),
