@@ -6,12 +6,17 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::access::User;
+use crate::keys::{KeyError, Keys};
+
+/// The file of the authority's certificate.
+const CA: &str = "ca.crt";
 
 /// Why the server has no certificate to show.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +27,12 @@ pub enum Error {
     /// TLS can't be served with the certificate.
     #[error("set up TLS for the API server")]
     Tls(#[from] rustls::Error),
+    /// A key can't be kept.
+    #[error("keep the API server's keys")]
+    Keys(#[from] KeyError),
+    /// The authority that was kept is none. Its files may be removed; clients have to be told then.
+    #[error("read {0} of the state directory")]
+    Kept(&'static str, #[source] rustls::pki_types::pem::Error),
     /// Certificates of clients can't be checked against the authority.
     #[error("set up the check of clients' certificates")]
     Clients(#[from] VerifierBuilderError),
@@ -37,20 +48,16 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
-    /// A fresh authority, and a certificate by it for `sans` (names and addresses).
+    /// The authority that `keys` keep, and a new certificate by it for `sans` (names and addresses).
     ///
     /// Keys are ECDSA P-256: made in well under a millisecond, accepted by every client.
     ///
     /// # Errors
     /// See [`Error`]; a name in `sans` that is no DNS name is one cause.
-    pub(crate) fn new(sans: &[String]) -> Result<Self, Error> {
-        let mut ca = CertificateParams::default();
-        ca.distinguished_name.push(DnType::CommonName, "seaway-lab-ca");
-        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-        let ca_key = KeyPair::generate()?;
-        let ca_certificate = ca.self_signed(&ca_key)?;
-        let issuer = Issuer::new(ca, ca_key);
+    pub(crate) fn new(sans: &[String], keys: &Keys) -> Result<Self, Error> {
+        let (issuer, ca_pem) = authority(keys)?;
+        let ca = CertificateDer::from_pem_slice(ca_pem.as_bytes());
+        let ca = ca.map_err(|cause| Error::Kept(CA, cause))?;
 
         let mut server = CertificateParams::new(sans)?;
         server.distinguished_name.push(DnType::CommonName, "kube-apiserver");
@@ -62,7 +69,7 @@ impl Credentials {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut roots = RootCertStore::empty();
-        roots.add(ca_certificate.der().clone())?;
+        roots.add(ca)?;
         let clients =
             WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
                 .allow_unauthenticated()
@@ -72,7 +79,7 @@ impl Credentials {
             .with_client_cert_verifier(clients)
             .with_single_cert(vec![certificate.der().clone()], key)?;
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { ca_pem: ca_certificate.pem(), tls: Arc::new(tls), issuer })
+        Ok(Self { ca_pem, tls: Arc::new(tls), issuer })
     }
 
     /// A certificate and its key, both PEM, for a client: `user` in `group`, or in none.
@@ -91,6 +98,20 @@ impl Credentials {
         let certificate = client.signed_by(&key, &self.issuer)?;
         Ok((certificate.pem(), key.serialize_pem()))
     }
+}
+
+/// The authority that is kept, with its certificate as PEM.
+fn authority(keys: &Keys) -> Result<(Issuer<'static, KeyPair>, String), Error> {
+    let key = keys.keep("ca.key", || Ok::<_, Error>(KeyPair::generate()?.serialize_pem()))?;
+    let key = KeyPair::from_pem(&key)?;
+    let pem = keys.keep(CA, || {
+        let mut ca = CertificateParams::default();
+        ca.distinguished_name.push(DnType::CommonName, "seaway-lab-ca");
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        Ok::<_, Error>(ca.self_signed(&key)?.pem())
+    })?;
+    Ok((Issuer::from_ca_cert_pem(&pem, key)?, pem))
 }
 
 /// Whom the certificate is for that a client has shown: its common name, in its organizations.

@@ -13,6 +13,7 @@ mod discovery;
 mod go;
 mod http;
 mod json;
+mod keys;
 mod lifecycle;
 mod nodes;
 mod openapi;
@@ -34,5 +35,7 @@ pub mod yaml;
 
 pub use admission::{Admission, Denial, Write};
 pub use credentials::Error as CredentialError;
+pub use keys::KeyError;
 pub use nodes::Nodes;
 pub use server::{Error, Options, Server};
+pub use store::StateError;

@@ -2,6 +2,7 @@
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,9 +21,11 @@ use crate::access::{Tokens, User, rbac};
 use crate::admission::{Admission, Hooks};
 use crate::crd;
 use crate::credentials::{self, Credentials};
-use crate::http::{Api, BrokenOff, Upload};
+use crate::http::{Api, BrokenOff, MEMORY, Upload};
+use crate::keys::Keys;
 use crate::lifecycle;
 use crate::nodes::Nodes;
+use crate::store::{StateError, Store};
 
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -45,11 +48,17 @@ pub struct Options {
     pub nodes: Nodes,
     /// How long a client may take to send a request's body; a minute if nothing is said.
     pub patience: Option<Duration>,
+    /// Where objects, the certificate authority and the keys of tokens are kept, by one server at a
+    /// time; a server without one starts empty and forgets.
+    pub state_dir: Option<PathBuf>,
 }
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The objects that are kept can't be read, or no more be written.
+    #[error("use the API server's state directory")]
+    State(#[from] StateError),
     /// No certificate.
     #[error("prepare the API server's credentials")]
     Credentials(#[from] credentials::Error),
@@ -67,19 +76,29 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server with an empty cluster: the four namespaces every cluster has, and nothing in them.
+    /// A server with the cluster that is kept in its state directory. A new cluster has the four
+    /// namespaces every cluster has, and nothing in them.
     ///
     /// # Errors
     /// See [`Error`].
     pub fn new(options: Options) -> Result<Self, Error> {
-        let credentials = Credentials::new(&credentials::all_names(&options.sans))?;
+        let state = options.state_dir.as_deref();
+        // Locks the directory: what else is in it is looked at after this.
+        let store = match state {
+            Some(directory) => Store::open(directory, MEMORY)?,
+            None => Store::new(MEMORY),
+        };
+        let keys = Keys::new(state);
+        let credentials = Credentials::new(&credentials::all_names(&options.sans), &keys)?;
         let api = Arc::new(Api::new(
-            Tokens::new()?,
+            store,
+            Tokens::new(&keys)?,
             credentials.ca_pem.clone(),
             Hooks::new(options.admission),
             options.nodes,
             options.patience,
         ));
+        api.admit_kept();
         lifecycle::populate(&api);
         Ok(Self { api, credentials, listeners: options.listeners })
     }
@@ -156,6 +175,7 @@ impl Server {
         self.api.stop();
         stop.send_replace(true);
         while tasks.join_next().await.is_some() {}
+        self.api.store.close();
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::{MASTERS, User};
 use crate::credentials::Error;
+use crate::keys::Keys;
 use crate::time;
 
 /// The size of half a signature, in bytes.
@@ -30,19 +31,23 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// One token, the administrator's, and a new key.
+    /// One token, the administrator's, and a key: those that `keys` keep.
     ///
     /// # Errors
-    /// No key could be made.
-    pub(crate) fn new() -> Result<Self, Error> {
-        let admin = time::secret();
+    /// No key could be made or kept.
+    pub(crate) fn new(keys: &Keys) -> Result<Self, Error> {
+        let admin = keys.keep("admin.token", || Ok::<_, Error>(time::secret()))?;
         let user = User::new("kubernetes-admin", &[MASTERS]);
         let users = RwLock::new(HashMap::from([(admin.clone(), user)]));
-        let key = KeyPair::generate()?;
+        let key =
+            keys.keep("token.key", || Ok::<_, Error>(KeyPair::generate()?.serialize_pem()))?;
+        let key = KeyPair::from_pem(&key)?;
         let secret = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let signer = rustls::crypto::aws_lc_rs::sign::any_ecdsa_type(&secret)?;
         let public = key.public_key_raw().to_vec();
-        Ok(Self { admin, users, signer, public, key_id: time::secret() })
+        // The key names itself, so that tokens name it after a restart too.
+        let key_id = URL_SAFE_NO_PAD.encode(public.get(1..=HALF).unwrap_or_default());
+        Ok(Self { admin, users, signer, public, key_id })
     }
 
     pub(crate) fn admin(&self) -> &str {
@@ -145,7 +150,8 @@ mod tests {
 
     #[test]
     fn what_was_signed_here_is_believed_and_nothing_else() {
-        let (tokens, others) = (Tokens::new().unwrap(), Tokens::new().unwrap());
+        let keys = Keys::new(None);
+        let (tokens, others) = (Tokens::new(&keys).unwrap(), Tokens::new(&keys).unwrap());
         for n in 0..200 {
             let claims = json!({"n": n});
             let token = tokens.sign(&claims).unwrap();

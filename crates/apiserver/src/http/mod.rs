@@ -4,8 +4,10 @@ pub(crate) mod admit;
 mod apply;
 mod body;
 mod delete;
+pub(crate) mod deletion;
 mod evict;
 mod gate;
+mod kept;
 mod page;
 mod read;
 mod request;
@@ -32,13 +34,13 @@ use crate::nodes::Nodes;
 use crate::openapi::OpenApi;
 use crate::refusal::Refusal;
 use crate::resource::{Registry, Resource};
-use crate::store::Store;
+use crate::store::{Memory, Store};
 pub(crate) use body::BrokenOff;
 use request::{Call, Target};
 pub(crate) use respond::Body;
 
-/// How many events each kind remembers for watches and paged lists.
-const REMEMBERED: usize = 8192;
+/// What each kind remembers for watches and paged lists.
+pub(crate) const MEMORY: Memory = Memory { events: 8192, bytes: 32 * 1024 * 1024 };
 
 /// Everything requests are answered from.
 #[derive(Debug)]
@@ -66,6 +68,7 @@ pub(crate) type Upload = UnsyncBoxBody<Bytes, BrokenOff>;
 
 impl Api {
     pub(crate) fn new(
+        store: Store,
         tokens: Tokens,
         ca_pem: String,
         admission: Hooks,
@@ -73,7 +76,7 @@ impl Api {
         patience: Option<Duration>,
     ) -> Self {
         Self {
-            store: Store::new(REMEMBERED),
+            store,
             tokens,
             ca_pem,
             admission,
@@ -154,9 +157,27 @@ impl Api {
         let body = self.upload(body).await?;
         let call = Call::parse(target, parts, body, user)?;
         let resource = call.target.resource.clone();
-        let answer = self.dispatch(call)?;
+        let answer = self.dispatch_settled(call).await?;
         let warning = resource.custom.as_ref().and_then(|custom| custom.warning.clone());
         Ok(respond::warn(answer, warning.as_slice()))
+    }
+
+    /// Hands the call on; what it may have written has settled when it is answered. So has what
+    /// a refusal was based on.
+    async fn dispatch_settled(self: &Arc<Self>, call: Call) -> Answer {
+        if matches!(call.method, Method::GET | Method::HEAD) {
+            return self.dispatch(call);
+        }
+        self.admit_undone();
+        let mark = self.store.mark();
+        let answer = self.dispatch(call);
+        match self.store.settle(mark).await {
+            Ok(()) => answer,
+            Err(unsettled) => {
+                self.admit_undone();
+                Err(Refusal::not_stored(&unsettled))
+            }
+        }
     }
 
     /// Hands the call to what its method means on its target.

@@ -36,7 +36,7 @@ impl Api {
     /// The refusal if there is none.
     pub(super) fn existing(&self, call: &Call, name: &str) -> Result<Arc<Object>, Refusal> {
         let resource = &call.target.resource;
-        let object = self.store.get(&resource.shelf, &Key::new(&call.target.namespace, name));
+        let object = self.store.settled(&resource.shelf, &Key::new(&call.target.namespace, name));
         object.ok_or_else(|| Refusal::not_found(resource, name))
     }
 
@@ -137,7 +137,7 @@ impl At {
 /// Refuses options of a list that contradict each other.
 ///
 /// Source: k8s.io/apimachinery `internalversion/validation.ValidateListOptions`.
-fn check_list_options(call: &Call) -> Result<(), Refusal> {
+pub(super) fn check_list_options(call: &Call) -> Result<(), Refusal> {
     let given = |key: &str| call.query(key).filter(|value| !value.is_empty());
     let mut causes = Vec::new();
     if let Some(matching) = given("resourceVersionMatch") {

@@ -14,7 +14,7 @@ use crate::admission::Round;
 use crate::ownership::{self, Author};
 use crate::patch::Patch;
 use crate::refusal::Refusal;
-use crate::resource::{Resource, Subresource};
+use crate::resource::Resource;
 use crate::store::{Key, Object};
 use crate::strategy::{self, Part};
 use crate::{schema, validate};
@@ -268,9 +268,7 @@ impl Api {
             let shelf = &resource.shelf;
             let committed = if strategy::is_finished(&new) {
                 round.admit_removal(&new)?;
-                let replaced = self.store.replace(shelf, key.clone(), version, new);
-                let removed =
-                    replaced.and_then(|last| self.store.remove(shelf, key.clone(), last.version));
+                let removed = self.store.conclude(shelf, key.clone(), version, new);
                 removed.map(|last| Written::Removed(last.value.clone()))
             } else {
                 let replaced = self.store.replace(shelf, key.clone(), version, new);
@@ -296,35 +294,6 @@ impl Api {
         change: impl Fn(&Value) -> Value,
     ) -> Result<(), Refusal> {
         self.rewrite(resource, key, part, false, None, |old| Ok(change(old))).map(|_| ())
-    }
-
-    /// Drops a namespace's own finalizer, which removes it.
-    ///
-    /// # Errors
-    /// The refusal if it is gone already.
-    pub(crate) fn finalize_namespace(&self, resource: &Resource, key: &Key) -> Result<(), Refusal> {
-        let part = Part::of(Some(Subresource::Finalize));
-        let finalized = self.rewrite(resource, key, part, false, None, |old| {
-            let mut new = old.clone();
-            new["spec"]["finalizers"] = json!([]);
-            Ok(new)
-        });
-        finalized.map(|_| ())
-    }
-
-    /// Takes an owner from an object.
-    ///
-    /// # Errors
-    /// The refusal if the object is gone.
-    pub(crate) fn disown(&self, resource: &Resource, key: &Key, uid: &str) -> Result<(), Refusal> {
-        let disowned = self.rewrite(resource, key, Part::Main, false, None, |old| {
-            let mut new = old.clone();
-            if let Some(owners) = new["metadata"]["ownerReferences"].as_array_mut() {
-                owners.retain(|owner| owner["uid"] != uid);
-            }
-            Ok(new)
-        });
-        disowned.map(|_| ())
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) use cause::Cause;
 use crate::access::{Ask, Question};
 use crate::ownership::Conflict;
 use crate::resource::Resource;
+use crate::store::Unsettled;
 
 /// A request's failure: an HTTP code, Kubernetes' machine-readable reason and a sentence.
 ///
@@ -283,6 +284,13 @@ impl Refusal {
              {known}"
         );
         Self::new(415, "UnsupportedMediaType", message)
+    }
+
+    /// What was asked could not be brought to the disk, and has not happened.
+    pub(crate) fn not_stored(unsettled: &Unsettled) -> Self {
+        let (code, reason) =
+            if unsettled.full { (507, "InsufficientStorage") } else { (500, "InternalError") };
+        Self::new(code, reason, format!("nothing was changed: {unsettled}"))
     }
 
     /// The body is larger than `limit` bytes.

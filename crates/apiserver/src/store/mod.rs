@@ -1,64 +1,39 @@
-//! Objects in memory, ordered by one version counter.
+//! Objects ordered by one version counter, in memory and, where a state directory is given, on
+//! disk.
 //!
 //! Every write takes the next version. A shelf keeps its newest events in a ring; a reader at an
 //! older version sees the past by undoing them, so pages of one list agree with each other and a
 //! watch can start at any version the ring still reaches.
+//!
+//! With a state directory a write is made in memory first, where other writers find it at once, and
+//! *settles* when it is on disk. Readers see what has settled and nothing else, and whoever wrote is
+//! answered then; so what anyone has seen is there after a crash. A write that cannot be brought to
+//! the disk is undone. See docs/decisions/0017.
+mod chores;
+mod kin;
+mod log;
+mod object;
 mod ring;
+mod shelves;
 mod watch;
+mod writer;
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
 
-use bytes::Bytes;
 use serde_json::Value;
 
-use ring::Ring;
-pub(crate) use ring::{Change, Event};
+pub(crate) use chores::Chore;
+pub use log::StateError;
+pub(crate) use object::{Key, Object, Place};
+pub(crate) use ring::{Change, Event, Memory};
 pub(crate) use watch::Cursor;
+pub(crate) use writer::{Mark, Unsettled};
+use writer::{Shared, Writer};
 
 use crate::resource::Shelf;
-
-/// One version of one object.
-#[derive(Debug)]
-pub(crate) struct Object {
-    pub(crate) version: u64,
-    pub(crate) value: Value,
-    json: OnceLock<Bytes>,
-}
-
-impl Object {
-    fn new(version: u64, mut value: Value) -> Arc<Self> {
-        value["metadata"]["resourceVersion"] = Value::String(version.to_string());
-        Arc::new(Self { version, value, json: OnceLock::new() })
-    }
-
-    /// An object to be shown and not stored, such as the outcome of a dry run.
-    pub(crate) fn shown(value: Value) -> Self {
-        Self { version: 0, value, json: OnceLock::new() }
-    }
-
-    /// The object as JSON, serialised once for all its readers.
-    pub(crate) fn json(&self) -> &Bytes {
-        self.json.get_or_init(|| Bytes::from(self.value.to_string()))
-    }
-
-    pub(crate) fn metadata(&self, field: &str) -> &Value {
-        &self.value["metadata"][field]
-    }
-}
-
-/// Where an object is on its shelf; the namespace is empty for cluster-scoped kinds.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Key {
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-}
-
-impl Key {
-    pub(crate) fn new(namespace: &str, name: &str) -> Self {
-        Self { namespace: namespace.to_owned(), name: name.to_owned() }
-    }
-}
+use shelves::Shelves;
 
 /// A write did not happen because the store holds something else than the writer believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,46 +56,56 @@ pub(crate) struct Snapshot {
 /// All shelves.
 #[derive(Debug)]
 pub(crate) struct Store {
-    inner: Mutex<Inner>,
-    /// How many events each shelf remembers.
-    remembered: usize,
-    /// Raised by what the lifecycle task acts on: deletions, and objects that name an owner.
-    chores: tokio::sync::watch::Sender<u64>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    version: u64,
-    shelves: HashMap<Shelf, ShelfState>,
-}
-
-#[derive(Debug)]
-struct ShelfState {
-    objects: BTreeMap<Key, Arc<Object>>,
-    ring: Ring,
-    /// The version of the newest event.
-    newest: tokio::sync::watch::Sender<u64>,
+    shared: Arc<Shared>,
+    /// Brings writes to the disk; a store in memory has none.
+    writer: Option<Writer>,
 }
 
 impl Store {
-    /// An empty store whose shelves remember `remembered` events each.
-    pub(crate) fn new(remembered: usize) -> Self {
-        let inner = Inner { version: 1, shelves: HashMap::new() };
-        Self { inner: Mutex::new(inner), remembered, chores: tokio::sync::watch::Sender::new(0) }
+    /// An empty store in memory, whose shelves remember as much as `memory` says.
+    pub(crate) fn new(memory: Memory) -> Self {
+        let shared = Shared::new(Shelves::new(memory, 1, 0), false);
+        Self { shared: Arc::new(shared), writer: None }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Every change under the lock is complete before anything that could panic.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The store that is kept in `directory`, which is made if need be.
+    ///
+    /// # Errors
+    /// [`StateError`]: what is there is left as it is.
+    pub(crate) fn open(directory: &Path, memory: Memory) -> Result<Self, StateError> {
+        let (log, shelves) = log::Log::open(directory, memory)?;
+        let shared = Arc::new(Shared::new(shelves, true));
+        let writer = Writer::start(log, shared.clone())?;
+        Ok(Self { shared, writer: Some(writer) })
     }
 
-    /// The version of the newest write.
+    /// The version of the newest write that has settled.
+    #[expect(clippy::misnamed_getters, reason = "readers are told of nothing newer")]
     pub(crate) fn version(&self) -> u64 {
-        self.lock().version
+        self.shared.lock().shelves.settled
     }
 
+    /// How many objects each shelf holds.
+    pub(crate) fn counts(&self) -> Vec<(Shelf, usize)> {
+        let inner = self.shared.lock();
+        inner.shelves.iter().map(|(shelf, state)| (shelf.clone(), state.objects.len())).collect()
+    }
+
+    /// The newest state of an object, for whoever is about to write: it may not have settled.
     pub(crate) fn get(&self, shelf: &Shelf, key: &Key) -> Option<Arc<Object>> {
-        self.lock().shelves.get(shelf)?.objects.get(key).cloned()
+        self.shared.lock().shelves.get(shelf)?.objects.get(key).cloned()
+    }
+
+    /// The settled state of an object, for whoever shows it.
+    pub(crate) fn settled(&self, shelf: &Shelf, key: &Key) -> Option<Arc<Object>> {
+        let inner = self.shared.lock();
+        let state = inner.shelves.get(shelf)?;
+        // The ring forgets only what has settled.
+        let mut since = state.ring.newer_than(inner.shelves.settled).ok()?;
+        match since.find(|event| event.key == *key) {
+            Some(event) => event.before.clone(),
+            None => state.objects.get(key).cloned(),
+        }
     }
 
     /// Adds an object.
@@ -133,7 +118,7 @@ impl Store {
         key: Key,
         value: Value,
     ) -> Result<Arc<Object>, Stale> {
-        self.commit(shelf, key, None, Some(value))
+        self.commit(shelf, key, None, [Some(value)])
     }
 
     /// Replaces the object that was read at version `read`.
@@ -147,7 +132,7 @@ impl Store {
         read: u64,
         value: Value,
     ) -> Result<Arc<Object>, Stale> {
-        self.commit(shelf, key, Some(read), Some(value))
+        self.commit(shelf, key, Some(read), [Some(value)])
     }
 
     /// Removes the object that was read at version `read` and returns its last state.
@@ -155,48 +140,52 @@ impl Store {
     /// # Errors
     /// [`Stale`] if it has been written or removed since.
     pub(crate) fn remove(&self, shelf: &Shelf, key: Key, read: u64) -> Result<Arc<Object>, Stale> {
-        self.commit(shelf, key, Some(read), None)
+        self.commit(shelf, key, Some(read), [None])
     }
 
-    fn commit(
+    /// Replaces the object that was read at version `read` by what it became in the end, and removes
+    /// it: two writes, of which there is never just one.
+    ///
+    /// # Errors
+    /// As [`Store::remove`].
+    pub(crate) fn conclude(
+        &self,
+        shelf: &Shelf,
+        key: Key,
+        read: u64,
+        last: Value,
+    ) -> Result<Arc<Object>, Stale> {
+        self.commit(shelf, key, Some(read), [Some(last), None])
+    }
+
+    /// Makes `values` of an object one after the other, all or none, and returns its last state.
+    fn commit<const N: usize>(
         &self,
         shelf: &Shelf,
         key: Key,
         read: Option<u64>,
-        value: Option<Value>,
+        values: [Option<Value>; N],
     ) -> Result<Arc<Object>, Stale> {
-        let mut guard = self.lock();
-        let inner = &mut *guard;
-        let state = inner
-            .shelves
-            .entry(shelf.clone())
-            .or_insert_with(|| ShelfState::new(self.remembered, inner.version));
-        let before = state.objects.get(&key).cloned();
+        let mut guard = self.shared.lock();
+        let shelves = &mut guard.shelves;
+        let before = shelves.get(shelf).and_then(|state| state.objects.get(&key)).cloned();
         if before.as_ref().map(|object| object.version) != read {
             return Err(Stale);
         }
-        let version = inner.version + 1;
-        let (change, object) = match (value, &before) {
-            (Some(value), None) => (Change::Added, Object::new(version, value)),
-            (Some(value), Some(_)) => (Change::Modified, Object::new(version, value)),
-            (None, Some(before)) => (Change::Deleted, Object::new(version, before.value.clone())),
-            (None, None) => return Err(Stale),
-        };
-        inner.version = version;
-        match change {
-            Change::Deleted => state.objects.remove(&key),
-            Change::Added | Change::Modified => state.objects.insert(key.clone(), object.clone()),
-        };
-        state.ring.push(Event { version, change, key, object: object.clone(), before });
-        state.newest.send_replace(version);
-        drop(guard);
-        if change == Change::Deleted || wants_attention(&object.value) {
-            self.chores.send_replace(version);
+        let mut last = before;
+        let mut events = Vec::with_capacity(N);
+        for value in values {
+            let version = shelves.version + 1;
+            let event = Event::new(version, key.clone(), last, value).ok_or(Stale)?;
+            last = Some(event.object.clone());
+            shelves.put(shelf, event.clone());
+            events.push(event);
         }
-        Ok(object)
+        self.shared.written(guard, shelf, events);
+        last.ok_or(Stale)
     }
 
-    /// The objects of `shelf` in `namespace` (or in all) at version `at` (or now).
+    /// The settled objects of `shelf` in `namespace` (or in all) at version `at` (or now).
     ///
     /// # Errors
     /// [`Compacted`] if `at` is no longer remembered.
@@ -206,48 +195,68 @@ impl Store {
         namespace: Option<&str>,
         at: Option<u64>,
     ) -> Result<Snapshot, Compacted> {
-        let inner = self.lock();
+        let inner = self.shared.lock();
+        let version = at.unwrap_or(inner.shelves.settled);
         let Some(state) = inner.shelves.get(shelf) else {
-            return Ok(Snapshot { version: at.unwrap_or(inner.version), objects: Vec::new() });
+            return Ok(Snapshot { version, objects: Vec::new() });
         };
-        let version = at.unwrap_or(inner.version);
-        let inside = |key: &Key| namespace.is_none_or(|namespace| key.namespace == namespace);
-        let start = Key::new(namespace.unwrap_or(""), "");
-        let mut objects: BTreeMap<Key, Arc<Object>> = state
-            .objects
-            .range(start..)
-            .take_while(|(key, _)| inside(key))
-            .map(|(key, object)| (key.clone(), object.clone()))
-            .collect();
-        for event in state.ring.newer_than(version)?.rev().filter(|event| inside(&event.key)) {
-            match &event.before {
-                Some(before) => objects.insert(event.key.clone(), before.clone()),
-                None => objects.remove(&event.key),
-            };
-        }
-        Ok(Snapshot { version, objects: objects.into_iter().collect() })
+        Ok(Snapshot { version, objects: state.objects_at(namespace, version)? })
+    }
+
+    /// The newest objects of `shelf` in `namespace`, settled or not.
+    pub(crate) fn newest(&self, shelf: &Shelf, namespace: Option<&str>) -> Vec<(Key, Arc<Object>)> {
+        let inner = self.shared.lock();
+        let state = inner.shelves.get(shelf);
+        state.map_or_else(Vec::new, |state| state.objects_in(namespace).collect())
+    }
+
+    /// Where the object with this uid is.
+    pub(crate) fn place(&self, uid: &str) -> Option<Place> {
+        self.shared.lock().shelves.kin.place(uid).cloned()
+    }
+
+    /// Everything that names this uid as an owner.
+    pub(crate) fn dependents(&self, uid: &str) -> Vec<Place> {
+        self.shared.lock().shelves.kin.dependents(uid).cloned().collect()
     }
 
     /// A receiver that is told whenever there may be something for the lifecycle task to do.
     pub(crate) fn chores(&self) -> tokio::sync::watch::Receiver<u64> {
-        self.chores.subscribe()
+        self.shared.chores.subscribe()
     }
-}
 
-/// Whether a written object may concern the lifecycle task: it is being deleted, or has an owner.
-fn wants_attention(value: &Value) -> bool {
-    let metadata = &value["metadata"];
-    !metadata["deletionTimestamp"].is_null()
-        || !metadata["ownerReferences"].is_null()
-        || value["kind"] == "Namespace"
-}
+    /// What there is to look at. It is not told again.
+    pub(crate) fn take_chores(&self) -> BTreeSet<Chore> {
+        std::mem::take(&mut self.shared.lock().shelves.chores.due)
+    }
 
-impl ShelfState {
-    fn new(remembered: usize, version: u64) -> Self {
-        Self {
-            objects: BTreeMap::new(),
-            ring: Ring::new(remembered),
-            newest: tokio::sync::watch::Sender::new(version),
+    /// Puts back what could not be done.
+    pub(crate) fn put_back(&self, chore: Chore) {
+        self.shared.lock().shelves.chores.due.insert(chore);
+    }
+
+    /// A point in time before a write, for [`Store::settle`].
+    pub(crate) fn mark(&self) -> Mark {
+        self.shared.mark()
+    }
+
+    /// Returns once every write until now has settled.
+    ///
+    /// # Errors
+    /// [`Unsettled`] if writes were undone since `mark`: those made since then may be among them.
+    pub(crate) async fn settle(&self, mark: Mark) -> Result<(), Unsettled> {
+        self.shared.settle(mark).await
+    }
+
+    /// Writes that were undone and have not been asked for yet; of each object the newest first.
+    pub(crate) fn take_undone(&self) -> Vec<(Shelf, Event)> {
+        std::mem::take(&mut self.shared.lock().undone)
+    }
+
+    /// Writes the last writes out and lets go of the state directory.
+    pub(crate) fn close(&self) {
+        if let Some(writer) = &self.writer {
+            writer.close();
         }
     }
 }

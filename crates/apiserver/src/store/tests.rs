@@ -7,10 +7,18 @@ fn shelf() -> Shelf {
     "pods".into()
 }
 
+/// A store whose shelves remember so many events.
+fn remembering(events: usize) -> Store {
+    Store::new(Memory { events, bytes: usize::MAX })
+}
+
 fn put(store: &Store, name: &str, size: u64) -> u64 {
     let key = Key::new("shop", name);
     let read = store.get(&shelf(), &key).map(|object| object.version);
-    store.commit(&shelf(), key, read, Some(json!({"metadata": {}, "size": size}))).unwrap().version
+    store
+        .commit(&shelf(), key, read, [Some(json!({"metadata": {}, "size": size}))])
+        .unwrap()
+        .version
 }
 
 fn sizes(store: &Store, at: Option<u64>) -> Result<Vec<(String, u64)>, Compacted> {
@@ -22,7 +30,7 @@ fn sizes(store: &Store, at: Option<u64>) -> Result<Vec<(String, u64)>, Compacted
 
 #[test]
 fn the_past_can_be_read_while_the_ring_reaches_it() {
-    let store = Store::new(4);
+    let store = remembering(4);
     let first = put(&store, "a", 1);
     let second = put(&store, "b", 1);
     let third = put(&store, "a", 2);
@@ -42,7 +50,7 @@ fn the_past_can_be_read_while_the_ring_reaches_it() {
 
 #[test]
 fn a_write_based_on_an_older_version_does_not_happen() {
-    let store = Store::new(4);
+    let store = remembering(4);
     let read = put(&store, "a", 1);
     put(&store, "a", 2);
     let key = Key::new("shop", "a");
@@ -53,7 +61,7 @@ fn a_write_based_on_an_older_version_does_not_happen() {
 
 #[test]
 fn a_cursor_sees_every_event_once_and_in_order() {
-    let store = Store::new(64);
+    let store = remembering(64);
     let mut cursor = store.cursor(&shelf(), 0);
     let versions: Vec<u64> = (0..10).map(|n| put(&store, "a", n)).collect();
     let mut seen = Vec::new();
@@ -70,7 +78,7 @@ fn a_cursor_sees_every_event_once_and_in_order() {
 
 #[test]
 fn a_cursor_the_ring_has_overtaken_learns_so() {
-    let store = Store::new(2);
+    let store = remembering(2);
     let mut cursor = store.cursor(&shelf(), store.version());
     for n in 0..2 {
         put(&store, "a", n);

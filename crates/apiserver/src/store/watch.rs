@@ -1,5 +1,5 @@
 //! A reader's place in the events of a shelf.
-use super::{Compacted, Event, Shelf, ShelfState, Store};
+use super::{Compacted, Event, Shelf, Store};
 
 /// Follows one shelf. It holds no events: a reader that is slow finds them in the ring when it
 /// comes back, or learns that they are gone.
@@ -14,27 +14,25 @@ pub(crate) struct Cursor {
 impl Store {
     /// A cursor after `version` on `shelf`.
     pub(crate) fn cursor(&self, shelf: &Shelf, version: u64) -> Cursor {
-        let mut inner = self.lock();
-        let inner = &mut *inner;
-        let state = inner
-            .shelves
-            .entry(shelf.clone())
-            .or_insert_with(|| ShelfState::new(self.remembered, inner.version));
-        Cursor { shelf: shelf.clone(), version, newest: state.newest.subscribe() }
+        let newest = self.shared.lock().shelves.shelf(shelf).newest.subscribe();
+        Cursor { shelf: shelf.clone(), version, newest }
     }
 
-    /// Up to `limit` events after the cursor, which moves past them.
+    /// Up to `limit` settled events after the cursor, which moves past them.
     ///
     /// # Errors
     /// [`Compacted`] if some of them are forgotten.
     pub(crate) fn read(&self, cursor: &mut Cursor, limit: usize) -> Result<Vec<Event>, Compacted> {
-        let inner = self.lock();
+        let inner = self.shared.lock();
+        let settled = inner.shelves.settled;
         let Some(state) = inner.shelves.get(&cursor.shelf) else { return Ok(Vec::new()) };
-        let events: Vec<_> = state.ring.newer_than(cursor.version)?.take(limit).cloned().collect();
+        let events = state.ring.newer_than(cursor.version)?;
+        let events = events.take_while(|event| event.version <= settled).take(limit);
+        let events: Vec<_> = events.cloned().collect();
         match events.last() {
             Some(last) if events.len() == limit => cursor.version = last.version,
-            // All is read: nothing on this shelf happened up to the store's version.
-            _ => cursor.version = cursor.version.max(inner.version),
+            // All is read: nothing on this shelf happened up to the settled version.
+            _ => cursor.version = cursor.version.max(settled),
         }
         Ok(events)
     }

@@ -3,6 +3,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "any other variant is a failure")]
 
 mod custom;
+mod durable;
 mod http;
 mod versions;
 mod writes;
@@ -30,8 +31,18 @@ async fn config() -> Config {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     let server = Server::new(Options { listeners: vec![listener], ..Options::default() }).unwrap();
-    let kubeconfig = Kubeconfig::from_yaml(&server.kubeconfig(&url)).unwrap();
+    let kubeconfig = server.kubeconfig(&url);
     tokio::spawn(async move { server.run(std::future::pending()).await });
+    config_of(&kubeconfig).await
+}
+
+/// A client for whom a kubeconfig is.
+async fn client_of(kubeconfig: &str) -> Client {
+    Client::try_from(config_of(kubeconfig).await).unwrap()
+}
+
+async fn config_of(kubeconfig: &str) -> Config {
+    let kubeconfig = Kubeconfig::from_yaml(kubeconfig).unwrap();
     let options = KubeConfigOptions::default();
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
     // A refusal is what some tests are about.
@@ -219,6 +230,13 @@ async fn what_was_owned_stays_when_it_is_orphaned() {
     let policy = Some(kube_rs::api::PropagationPolicy::Orphan);
     let orphan = DeleteParams { propagation_policy: policy, ..DeleteParams::default() };
     maps.delete("owner", &orphan).await.unwrap();
+    for _ in 0..200 {
+        if maps.get_opt("owner").await.unwrap().is_none() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(maps.get_opt("owner").await.unwrap().is_none());
     let left = maps.get("owned").await.unwrap();
     assert!(left.metadata.owner_references.unwrap_or_default().is_empty());
 }

@@ -5,6 +5,7 @@ mod choice;
 mod text;
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use model::{Family, PodLinkMode, Routing};
@@ -54,6 +55,9 @@ pub struct Spec {
     pub service_cidrs: Vec<IpNet>,
     /// Image map entries, `NAME=COMMAND`.
     pub images: Vec<String>,
+    /// Where the cluster's objects and keys are kept, so that they outlive the lab; an absolute path.
+    /// A lab without one starts empty.
+    pub state_dir: Option<PathBuf>,
 }
 
 /// Why a lab cannot be made as asked.
@@ -152,6 +156,7 @@ impl Spec {
             node_cidrs: Vec::new(),
             service_cidrs: Vec::new(),
             images: Vec::new(),
+            state_dir: None,
         }
         .with_default_cidrs()
     }

@@ -122,6 +122,8 @@ async fn live(directory: &Directory, reporter: &mut Reporter) -> Result<(), Supe
     tokio::spawn(plane::run(client.clone(), spec.clone()));
     let nodes = Nodes::new(directory.clone(), spec.clone(), underlay, server, children, client);
     for number in 1..=spec.nodes {
+        // Of a cluster that was kept, the nodes are those of before.
+        nodes.forget(number).await.map_err(SupervisorError::of("look for the cluster's nodes"))?;
         let name = nodes.start(number).await?;
         reporter.tell(&Report::NodeStarted(name));
     }
@@ -166,7 +168,14 @@ fn serve_api(
     let nodes = apiserver::Nodes::at(move |node| nodes.node(node).pods_socket());
     let ranges = services::Ranges { cidrs: spec.service_cidrs.clone() };
     let admission: Vec<Box<dyn Admission>> = vec![Box::new(services::Allocator::new(&ranges))];
-    let server = Server::new(Options { listeners, sans, nodes, admission, ..Options::default() });
+    let server = Server::new(Options {
+        listeners,
+        sans,
+        nodes,
+        admission,
+        state_dir: spec.state_dir.clone(),
+        ..Options::default()
+    });
     let server = Arc::new(server.map_err(SupervisorError::of("start the API server"))?);
     write_secret(&directory.kubeconfig(), &server.kubeconfig(&url))?;
     let serving = server.clone();

@@ -118,7 +118,7 @@ impl Nodes {
     }
 
     /// What the Node object of a node that is about to start says is from before.
-    async fn forget(&self, number: u32) -> Result<(), kube_rs::Error> {
+    pub(super) async fn forget(&self, number: u32) -> Result<(), kube_rs::Error> {
         let nodes = Api::<Node>::all(self.client.clone());
         match nodes.get_opt(&topology::node_name(number)).await? {
             Some(node) => doubt(&nodes, &node).await,

@@ -10,6 +10,7 @@ mod cni;
 mod containerd;
 mod cri;
 mod drift;
+mod durable;
 mod errors;
 mod faults;
 mod forward;
@@ -46,6 +47,7 @@ fn main() {
         cni::trials(),
         containerd::trials(),
         drift::trials(),
+        durable::trials(),
         errors::trials(),
         forward::trials(),
         faults::trials(),

@@ -66,6 +66,10 @@ pub(super) struct Args {
     /// File of such lines.
     #[arg(long, value_name = "FILE")]
     image_map: Option<PathBuf>,
+    /// Directory that keeps the cluster's objects and keys when the lab ends; another `lab up` with it,
+    /// and with the same options, is the same cluster. One lab at a time.
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
     /// How long all nodes and pods may take to be ready, in seconds.
     #[arg(long, default_value_t = 120)]
     timeout: u64,
@@ -140,6 +144,10 @@ fn spec(name: LabName, args: Args) -> anyhow::Result<Spec> {
             lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned),
         );
     }
+    let absolute = |path: PathBuf| {
+        let absolute = std::path::absolute(&path);
+        absolute.with_context(|| format!("--state-dir {}", path.display()))
+    };
     let spec = Spec {
         name,
         nodes: args.nodes,
@@ -154,6 +162,7 @@ fn spec(name: LabName, args: Args) -> anyhow::Result<Spec> {
         node_cidrs: args.node_cidr,
         service_cidrs: args.service_cidr,
         images,
+        state_dir: args.state_dir.map(absolute).transpose()?,
     };
     Ok(spec.with_default_cidrs())
 }
