@@ -26,18 +26,18 @@ impl<'a> Ruleset<'a> {
 
     /// Declares a set of exact keys.
     pub(crate) fn set(&mut self, name: &str, key: &[Type]) {
-        self.declare(name, Set { key: key.to_vec(), data: None, interval: false });
+        self.declare(name, Set { key: key.to_vec(), data: None, interval: false, dynamic: None });
     }
 
     /// Declares a set of prefixes.
     pub(crate) fn prefixes(&mut self, name: &str, key: Type) {
-        self.declare(name, Set { key: vec![key], data: None, interval: true });
+        self.declare(name, Set { key: vec![key], data: None, interval: true, dynamic: None });
     }
 
     /// Declares a map from exact keys to values.
     pub(crate) fn map(&mut self, name: &str, key: &[Type], values: &[Type]) {
         let data = Some(DataType::Values(values.to_vec()));
-        self.declare(name, Set { key: key.to_vec(), data, interval: false });
+        self.declare(name, Set { key: key.to_vec(), data, interval: false, dynamic: None });
     }
 
     /// Puts an element into a set.
@@ -112,5 +112,5 @@ pub(crate) fn by_family<T>(family: Family, v4: T, v6: T) -> T {
 
 /// A set's name.
 pub(crate) fn name(set: &str) -> SetName {
-    SetName(set.to_owned())
+    SetName(set.into())
 }

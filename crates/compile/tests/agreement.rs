@@ -105,7 +105,8 @@ proptest! {
                     | nft::Value::Name(_)
                     | nft::Value::Number(_)
                     | nft::Value::Port(_)
-                    | nft::Value::Mark(_) => false,
+                    | nft::Value::Mark(_)
+                    | nft::Value::ClassId(_) => false,
                 });
                 prop_assert!(own, "{}", set.0);
             }

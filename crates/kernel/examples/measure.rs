@@ -107,11 +107,12 @@ fn routes() -> Outcome<()> {
 /// element more and one less.
 fn elements() -> Outcome<()> {
     let (proto, port) = (Type::InetProto, Type::InetService);
-    let map = SetName("ports".to_owned());
+    let map = SetName("ports".into());
     let declared = Set {
         key: vec![Type::Ipv4Addr, proto, port],
         data: Some(DataType::Values(vec![Type::Ipv4Addr, port])),
         interval: false,
+        dynamic: None,
     };
     let element = |number: u32| {
         let [addr, to] = [0x0a60_0000, 0x0af4_0000].map(|net| Value::Ipv4((net + number).into()));

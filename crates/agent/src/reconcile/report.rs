@@ -133,7 +133,11 @@ impl Subject {
                 Value::Ipv6(addr) => has(&IpAddr::V6(*addr)),
                 Value::Name(name) => name == host_link.as_str(),
                 Value::Ether(mac) => *mac == attachment.mac,
-                Value::Prefix(_) | Value::Number(_) | Value::Port(_) | Value::Mark(_) => false,
+                Value::Prefix(_)
+                | Value::Number(_)
+                | Value::Port(_)
+                | Value::Mark(_)
+                | Value::ClassId(_) => false,
             }),
             Subject::Setting(path) => path.split('/').any(|part| part == host_link.as_str()),
             Subject::Others => false,

@@ -357,6 +357,7 @@ impl<'a> Way<'a> {
             ct_status: self.flows.status(node, &self.flow),
             is_reply: answer,
             mark: self.mark,
+            priority: 0,
         }
     }
 
@@ -365,7 +366,11 @@ impl<'a> Way<'a> {
         let uplinks = world.host.uplinks.iter().flat_map(|link| link.addrs.iter().copied());
         let own = compiled.plan.addrs.keys().map(|(_, net)| *net);
         let links: BTreeSet<IpNet> = uplinks.chain(own).collect();
-        Surroundings { local: links.iter().map(|net| net.addr()).collect(), links }
+        Surroundings {
+            local: links.iter().map(|net| net.addr()).collect(),
+            links,
+            ..Surroundings::default()
+        }
     }
 }
 

@@ -57,8 +57,13 @@ pub(super) mod set {
     pub(crate) const KEY_LEN: u16 = 5;
     pub(crate) const DATA_TYPE: u16 = 6;
     pub(crate) const DATA_LEN: u16 = 7;
+    pub(crate) const DESC: u16 = 9;
     pub(crate) const ID: u16 = 10;
+    pub(crate) const TIMEOUT: u16 = 11;
     pub(crate) const USERDATA: u16 = 13;
+    pub(crate) const DESC_SIZE: u16 = 1;
+    pub(crate) const DESC_CONCAT: u16 = 2;
+    pub(crate) const FIELD_LEN: u16 = 1;
     /// `NFTNL_UDATA_SET_KEYBYTEORDER` of libnftnl.
     pub(crate) const UDATA_KEY: u8 = 0;
     /// `NFTNL_UDATA_SET_DATABYTEORDER`.
@@ -70,6 +75,10 @@ pub(super) mod set {
     pub(crate) const F_ANONYMOUS: u32 = 1;
     pub(crate) const F_INTERVAL: u32 = 4;
     pub(crate) const F_MAP: u32 = 8;
+    pub(crate) const F_TIMEOUT: u32 = 0x10;
+    /// Rules write it: `flags dynamic` of nft.
+    pub(crate) const F_EVAL: u32 = 0x20;
+    pub(crate) const F_CONCAT: u32 = 0x80;
     /// `NFT_DATA_VERDICT`.
     pub(crate) const VERDICT: u32 = 0xffff_ff00;
 }
@@ -82,6 +91,7 @@ pub(super) mod element {
     pub(crate) const DATA: u16 = 2;
     pub(crate) const FLAGS: u16 = 3;
     pub(crate) const USERDATA: u16 = 6;
+    pub(crate) const KEY_END: u16 = 10;
     pub(crate) const F_INTERVAL_END: u32 = 1;
     /// What nft writes beside the start of an interval without end (`NFTNL_UDATA_SET_ELEM_FLAGS`
     /// with `SET_ELEM_F_INTERVAL_OPEN`, in host order), to list `0.0.0.0/0` as such.
@@ -111,6 +121,7 @@ pub(super) mod meta {
     pub(crate) const SREG: u16 = 3;
     pub(crate) const PROTOCOL: u32 = 1;
     pub(crate) const MARK: u32 = 3;
+    pub(crate) const PRIORITY: u32 = 2;
     pub(crate) const IIFNAME: u32 = 6;
     pub(crate) const OIFNAME: u32 = 7;
     pub(crate) const IIFTYPE: u32 = 8;
@@ -168,6 +179,27 @@ pub(super) mod lookup {
     pub(crate) const DREG: u16 = 3;
     pub(crate) const FLAGS: u16 = 5;
     pub(crate) const F_INV: u32 = 1;
+}
+
+pub(super) mod numgen {
+    pub(crate) const DREG: u16 = 1;
+    pub(crate) const MODULUS: u16 = 2;
+    pub(crate) const TYPE: u16 = 3;
+    pub(crate) const OFFSET: u16 = 4;
+    pub(crate) const RANDOM: u32 = 1;
+}
+
+pub(super) mod dynset {
+    pub(crate) const SET: u16 = 1;
+    pub(crate) const OP: u16 = 3;
+    pub(crate) const SREG_KEY: u16 = 4;
+    pub(crate) const SREG_DATA: u16 = 5;
+    pub(crate) const TIMEOUT: u16 = 6;
+    pub(crate) const EXPR: u16 = 7;
+    pub(crate) const FLAGS: u16 = 9;
+    pub(crate) const EXPRESSIONS: u16 = 10;
+    pub(crate) const UPDATE: u32 = 1;
+    pub(crate) const DELETE: u32 = 2;
 }
 
 pub(super) mod immediate {

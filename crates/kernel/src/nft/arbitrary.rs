@@ -1,12 +1,14 @@
 //! Arbitrary rows for property tests.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use model::Mac;
 use plan::nft::{
-    ChainName, CtState, CtStatus, Data, DataType, Field, Nat, NatSource, ORIGINAL, Op, REPLY,
-    RejectWith, Rule, Set, SetName, Statement, TableFamily, Type, Value, Verdict,
+    ChainName, CtState, CtStatus, Data, DataType, Dynamic, DynamicOp, Field, Nat, NatSource,
+    ORIGINAL, Op, REPLY, RejectWith, Rule, Set, SetName, Statement, TableFamily, Type, Value,
+    Verdict, Writable,
 };
 use proptest::collection::{btree_set, vec};
 use proptest::option;
@@ -38,6 +40,7 @@ pub(crate) fn value(kind: Type) -> BoxedStrategy<Value> {
         Type::InetService => any::<u16>().prop_map(Value::Port).boxed(),
         Type::IfName => name().prop_map(Value::Name).boxed(),
         Type::Mark => any::<u32>().prop_map(Value::Mark).boxed(),
+        Type::ClassId => any::<u32>().prop_map(Value::ClassId).boxed(),
     }
 }
 
@@ -68,7 +71,8 @@ fn comparison(family: TableFamily) -> BoxedStrategy<(Field, Value)> {
         Field::Icmpv6Type | Field::FibDaddrType => value(Type::InetProto),
         Field::CtDirection => select(vec![ORIGINAL, REPLY]).prop_map(Value::Number).boxed(),
         Field::Sport | Field::Dport => value(Type::InetService),
-        Field::Mark => value(Type::Mark),
+        Field::Mark | Field::Random(_) => value(Type::Mark),
+        Field::Priority => value(Type::ClassId),
     };
     field(family).prop_flat_map(move |field| (Just(field), of(field))).boxed()
 }
@@ -99,8 +103,10 @@ fn statement(family: TableFamily) -> BoxedStrategy<Statement> {
     let bits = [CtStatus::Expected, CtStatus::SeenReply, CtStatus::Snat, CtStatus::Dnat];
     // Three fields are at most 48 bytes, which fit the registers.
     let fields = || vec(field(family), 1..=3);
-    let set = || name().prop_map(SetName);
+    let set = || name().prop_map(|name| SetName(name.into()));
+    let writable = select(vec![Writable::Mark, Writable::Priority]);
     let side = prop_oneof![Just(Nat::Dnat), Just(Nat::Snat)];
+    let dynamic_op = select(vec![DynamicOp::Update, DynamicOp::Delete]);
     prop_oneof![
         8 => (comparison(family), op())
             .prop_map(|((field, value), op)| Statement::Match(field, op, value)),
@@ -111,6 +117,11 @@ fn statement(family: TableFamily) -> BoxedStrategy<Statement> {
         1 => Just(Statement::Counter),
         1 => any::<u32>().prop_map(Statement::SetMark),
         1 => any::<u32>().prop_map(Statement::SetMarkBits),
+        1 => any::<u32>().prop_map(Statement::MarkBits),
+        1 => (writable, fields(), set())
+            .prop_map(|(to, fields, map)| Statement::SetFrom(to, fields, map)),
+        1 => (dynamic_op, vec(field(family), 1..=2), vec(field(family), 1..=2), set())
+            .prop_map(|(op, key, data, map)| Statement::Dynamic { op, map, key, data }),
         1 => (side, any::<bool>(), fields(), set()).prop_map(|(side, ipv6, fields, map)| {
             Statement::Nat(side, NatSource::Map { ipv6, fields, map })
         }),
@@ -145,11 +156,19 @@ pub(crate) fn set() -> BoxedStrategy<(Set, Vec<Element>)> {
         3 => types().prop_map(|key| (key, false)),
         1 => Just((vec![Type::Ipv4Addr], true)),
         1 => Just((vec![Type::Ipv6Addr], true)),
+        1 => (vec(select(Type::ALL.to_vec()), 1..=3), any::<bool>()).prop_map(|(mut key, ipv6)| {
+            key.push(if ipv6 { Type::Ipv6Addr } else { Type::Ipv4Addr });
+            (key, true)
+        }),
     ];
-    (key, data)
-        .prop_flat_map(|((key, interval), data)| {
-            let declared = Set { key, data, interval };
-            let elements = vec((element_key(&declared), element_data(&declared)), 0..20);
+    let dynamic = (1..=86_400_u64, 1..1000_u32)
+        .prop_map(|(secs, size)| Dynamic { timeout: Duration::from_secs(secs), size });
+    (key, data, option::weighted(0.1, dynamic))
+        .prop_flat_map(|((key, interval), data, dynamic)| {
+            let dynamic = dynamic.filter(|_| !interval);
+            let declared = Set { key, data, interval, dynamic };
+            let most = if dynamic.is_some() { 1 } else { 20 };
+            let elements = vec((element_key(&declared), element_data(&declared)), 0..most);
             (Just(declared), elements)
         })
         .prop_map(|(declared, elements)| (declared, apart(elements)))
@@ -157,11 +176,13 @@ pub(crate) fn set() -> BoxedStrategy<(Set, Vec<Element>)> {
 }
 
 fn element_key(declared: &Set) -> BoxedStrategy<Vec<Value>> {
+    let mut fields: Vec<_> = declared.key.iter().map(|kind| value(*kind)).collect();
     if declared.interval {
-        let net = prefix(declared.key == [Type::Ipv6Addr]);
-        return net.prop_map(|net| vec![Value::Prefix(net)]).boxed();
+        let net = prefix(declared.key.last() == Some(&Type::Ipv6Addr)).prop_map(Value::Prefix);
+        fields.pop();
+        fields.push(net.boxed());
     }
-    declared.key.iter().map(|kind| value(*kind)).collect::<Vec<_>>().boxed()
+    fields.boxed()
 }
 
 fn element_data(declared: &Set) -> BoxedStrategy<Option<Data>> {
@@ -180,7 +201,9 @@ fn apart(elements: Vec<Element>) -> Vec<Element> {
     let (mut kept, mut keys): (Vec<Element>, BTreeSet<_>) = Default::default();
     for (key, data) in elements {
         let overlaps = |(other, _): &Element| match (key.as_slice(), other.as_slice()) {
-            ([Value::Prefix(a)], [Value::Prefix(b)]) => a.contains(b) || b.contains(a),
+            ([first @ .., Value::Prefix(a)], [same @ .., Value::Prefix(b)]) => {
+                first == same && (a.contains(b) || b.contains(a))
+            }
             _ => false,
         };
         if !kept.iter().any(overlaps) && keys.insert(key.clone()) {

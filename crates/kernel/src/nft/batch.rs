@@ -195,7 +195,7 @@ impl<'a> Batch<'a> {
         let sets: BTreeSet<_> = sets.filter_map(|key| set_of(key)).collect();
         let replaced = todo.elements.iter().filter(|element| element.replaces);
         let removed = todo.deletes.iter().filter(kept).copied().filter(|key| {
-            matches!(key, Key::Element(family, set, _) if !sets.contains(&(*family, set.0.as_str())))
+            matches!(key, Key::Element(family, set, _) if !sets.contains(&(*family, &*set.0)))
         });
         let old = replaced.map(|element| element.key).chain(removed);
         self.elements(old.map(|key| (key, None)), true, precise);

@@ -47,7 +47,7 @@ pub(super) fn encode(value: &Value) -> Option<Bytes> {
         }
         Value::Number(number) => Bytes::new(&[*number]),
         Value::Port(port) => Bytes::new(&port.to_be_bytes()),
-        Value::Mark(mark) => Bytes::new(&mark.to_ne_bytes()),
+        Value::Mark(number) | Value::ClassId(number) => Bytes::new(&number.to_ne_bytes()),
     })
 }
 
@@ -61,6 +61,7 @@ pub(super) fn decode(kind: Type, bytes: &[u8]) -> Option<Value> {
         Type::InetService => Value::Port(u16::from_be_bytes(bytes.try_into().ok()?)),
         Type::IfName => Value::Name(name(<[u8; IFNAME]>::try_from(bytes).ok()?.as_slice())?),
         Type::Mark => Value::Mark(u32::from_ne_bytes(bytes.try_into().ok()?)),
+        Type::ClassId => Value::ClassId(u32::from_ne_bytes(bytes.try_into().ok()?)),
     })
 }
 
@@ -82,6 +83,7 @@ pub(super) fn is_of(value: &Value, kind: Type) -> bool {
             | (Value::Port(_), Type::InetService)
             | (Value::Name(_), Type::IfName)
             | (Value::Mark(_), Type::Mark)
+            | (Value::ClassId(_), Type::ClassId)
     )
 }
 
@@ -90,7 +92,7 @@ pub(super) fn width(kind: Type) -> u32 {
     match kind {
         Type::InetProto => 1,
         Type::InetService => 2,
-        Type::Ipv4Addr | Type::Mark => 4,
+        Type::Ipv4Addr | Type::Mark | Type::ClassId => 4,
         Type::EtherAddr => 6,
         Type::Ipv6Addr | Type::IfName => 16,
     }
@@ -106,8 +108,14 @@ pub(super) fn kind(field: Field) -> Type {
         Field::Ip6Saddr | Field::Ip6Daddr => Type::Ipv6Addr,
         Field::Nfproto | Field::L4proto | Field::Icmpv6Type | Field::CtDirection => Type::InetProto,
         Field::Sport | Field::Dport | Field::EtherType => Type::InetService,
-        Field::Mark | Field::FibDaddrType => Type::Mark,
+        Field::Mark | Field::FibDaddrType | Field::Random(_) => Type::Mark,
+        Field::Priority => Type::ClassId,
     }
+}
+
+/// The last address of `net`.
+pub(super) fn last(net: &IpNet) -> Value {
+    net.broadcast().into()
 }
 
 /// Netmask of `net`.

@@ -58,11 +58,13 @@ fn read_sets(
     })?;
     for (name, declared) in sets {
         let elements = match &declared {
+            // What packets wrote is theirs.
+            Some(Set { dynamic: Some(_), .. }) => Some(Vec::new()),
             Some(declared) => read_elements(socket, family, &name, declared)?,
             None => None,
         };
         let Some((declared, elements)) = declared.zip(elements) else {
-            let foreign = Set { key: Vec::new(), data: None, interval: false };
+            let foreign = Set { key: Vec::new(), data: None, interval: false, dynamic: None };
             rows.insert(Key::Set(family, name), Row::Set(foreign));
             continue;
         };
@@ -81,7 +83,7 @@ pub(super) fn named_set(attrs: Attrs<'_>) -> Option<(SetName, Option<Set>)> {
     let flags = attrs.be32(abi::set::FLAGS).unwrap_or_default();
     let ours = attrs.text(abi::set::TABLE) == Some(TABLE) && flags & abi::set::F_ANONYMOUS == 0;
     let name = attrs.text(abi::set::NAME).filter(|_| ours)?;
-    Some((SetName(name.to_owned()), read_declaration(attrs)))
+    Some((SetName(name.into()), read_declaration(attrs)))
 }
 
 /// `None` when there is one among them that Seaway does not write.

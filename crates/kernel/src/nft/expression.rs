@@ -1,6 +1,6 @@
 //! The kernel's expressions, the instructions that rules are made of, and their netlink form.
 
-use plan::nft::{ChainName, SetName, Verdict};
+use plan::nft::{ChainName, DynamicOp, SetName, Verdict};
 
 use super::abi;
 use super::wire::{Attrs, Writer};
@@ -26,8 +26,10 @@ pub(super) enum Expression {
     Lookup { set: SetName, inverted: bool, to: LookupTo },
     /// Fills the first register.
     Fill { bytes: Vec<u8> },
-    /// Sets the mark to the first register.
-    SetMark,
+    /// Sets a fact about the packet, `NFT_META_`, to the first register.
+    SetMeta(u32),
+    /// Writes an element: its key is the first register, what it leads to stands at `data`.
+    Dynamic { op: DynamicOp, set: SetName, data: Slot },
     /// Counts.
     Counter,
     /// Rewrites the flow's addresses to what the registers hold.
@@ -64,6 +66,8 @@ pub(super) enum Load {
     Payload { base: u32, offset: u32, len: u32 },
     /// A fact about the flow, `NFT_CT_`.
     Ct(u32),
+    /// A number below this one.
+    Random(u32),
     /// The type of the destination address.
     FibDaddrType,
 }
@@ -79,10 +83,12 @@ impl Expression {
 
     fn name(&self) -> &'static str {
         match self {
-            Expression::Load { load: Load::Meta(_), .. } | Expression::SetMark => "meta",
+            Expression::Load { load: Load::Meta(_), .. } | Expression::SetMeta(_) => "meta",
             Expression::Load { load: Load::Payload { .. }, .. } => "payload",
             Expression::Load { load: Load::Ct(_), .. } => "ct",
+            Expression::Load { load: Load::Random(_), .. } => "numgen",
             Expression::Load { load: Load::FibDaddrType, .. } => "fib",
+            Expression::Dynamic { .. } => "dynset",
             Expression::Cmp { .. } => "cmp",
             Expression::Bits { .. } => "bitwise",
             Expression::Lookup { .. } => "lookup",
@@ -118,10 +124,11 @@ impl Expression {
                 out.be32(abi::immediate::DREG, register(0));
                 out.nest(abi::immediate::DATA, |out| out.attr(abi::data::VALUE, bytes));
             }
-            Expression::SetMark => {
-                out.be32(abi::meta::KEY, abi::meta::MARK);
+            Expression::SetMeta(key) => {
+                out.be32(abi::meta::KEY, *key);
                 out.be32(abi::meta::SREG, register(0));
             }
+            Expression::Dynamic { op, set, data } => write_dynamic(out, *op, set, *data),
             Expression::Nat { destination, family, addr, port } => {
                 let kind = if *destination { abi::nat::DNAT } else { abi::nat::SNAT };
                 out.be32(abi::nat::TYPE, kind);
@@ -162,6 +169,8 @@ impl Expression {
             "counter" => Some(Expression::Counter),
             "nat" => read_nat(attrs),
             "masq" => read_masquerade(attrs),
+            "numgen" => read_random(attrs),
+            "dynset" => read_dynamic(attrs),
             "reject" => read_reject(attrs),
             _ => None,
         };
@@ -205,12 +214,29 @@ fn write_load(out: &mut Writer, load: Load, to: u32) {
             out.be32(abi::ct::KEY, key);
             out.be32(abi::ct::DREG, to);
         }
+        Load::Random(modulus) => {
+            out.be32(abi::numgen::DREG, to);
+            out.be32(abi::numgen::MODULUS, modulus);
+            out.be32(abi::numgen::TYPE, abi::numgen::RANDOM);
+            out.be32(abi::numgen::OFFSET, 0);
+        }
         Load::FibDaddrType => {
             out.be32(abi::fib::FLAGS, abi::fib::F_DADDR);
             out.be32(abi::fib::RESULT, abi::fib::ADDRTYPE);
             out.be32(abi::fib::DREG, to);
         }
     }
+}
+
+fn write_dynamic(out: &mut Writer, op: DynamicOp, set: &SetName, data: Slot) {
+    let op = match op {
+        DynamicOp::Update => abi::dynset::UPDATE,
+        DynamicOp::Delete => abi::dynset::DELETE,
+    };
+    out.text(abi::dynset::SET, &set.0);
+    out.be32(abi::dynset::OP, op);
+    out.be32(abi::dynset::SREG_KEY, register(0));
+    out.be32(abi::dynset::SREG_DATA, register(data));
 }
 
 fn write_bits(out: &mut Writer, mask: &[u8], xor: &[u8]) {
@@ -256,7 +282,8 @@ fn read_meta(attrs: Attrs<'_>) -> Option<Expression> {
     let key = attrs.be32(abi::meta::KEY)?;
     if attrs.get(abi::meta::SREG).is_some() {
         first(attrs, abi::meta::SREG)?;
-        return (key == abi::meta::MARK).then_some(Expression::SetMark);
+        let written = [abi::meta::MARK, abi::meta::PRIORITY].contains(&key);
+        return written.then_some(Expression::SetMeta(key));
     }
     Some(Expression::Load { load: Load::Meta(key), to: slot(attrs.be32(abi::meta::DREG)?)? })
 }
@@ -282,6 +309,31 @@ fn read_fib(attrs: Attrs<'_>) -> Option<Expression> {
     let asked = (attrs.be32(abi::fib::RESULT)?, attrs.be32(abi::fib::FLAGS)?);
     (asked == (abi::fib::ADDRTYPE, abi::fib::F_DADDR)).then_some(())?;
     Some(Expression::Load { load: Load::FibDaddrType, to: slot(attrs.be32(abi::fib::DREG)?)? })
+}
+
+fn read_random(attrs: Attrs<'_>) -> Option<Expression> {
+    let asked = (attrs.be32(abi::numgen::TYPE)?, attrs.be32(abi::numgen::OFFSET).unwrap_or(0));
+    (asked == (abi::numgen::RANDOM, 0)).then_some(())?;
+    let load = Load::Random(attrs.be32(abi::numgen::MODULUS)?);
+    Some(Expression::Load { load, to: slot(attrs.be32(abi::numgen::DREG)?)? })
+}
+
+/// Elements last as long as their map says, and carry no expressions.
+fn read_dynamic(attrs: Attrs<'_>) -> Option<Expression> {
+    first(attrs, abi::dynset::SREG_KEY)?;
+    let op = match attrs.be32(abi::dynset::OP)? {
+        abi::dynset::UPDATE => DynamicOp::Update,
+        abi::dynset::DELETE => DynamicOp::Delete,
+        _ => return None,
+    };
+    let timeout = attrs.get(abi::dynset::TIMEOUT).unwrap_or_default();
+    let plain = timeout.iter().all(|byte| *byte == 0)
+        && attrs.be32(abi::dynset::FLAGS).unwrap_or_default() == 0
+        && attrs.get(abi::dynset::EXPR).is_none()
+        && attrs.get(abi::dynset::EXPRESSIONS).is_none();
+    plain.then_some(())?;
+    let set = SetName(attrs.text(abi::dynset::SET)?.into());
+    Some(Expression::Dynamic { op, set, data: slot(attrs.be32(abi::dynset::SREG_DATA)?)? })
 }
 
 fn read_cmp(attrs: Attrs<'_>) -> Option<Expression> {
@@ -311,7 +363,7 @@ fn read_lookup(attrs: Attrs<'_>) -> Option<Expression> {
         Some(0) => LookupTo::Verdict,
         Some(register) => (slot(register)? == 0).then_some(LookupTo::Register)?,
     };
-    let set = SetName(attrs.text(abi::lookup::SET)?.to_owned());
+    let set = SetName(attrs.text(abi::lookup::SET)?.into());
     let flags = attrs.be32(abi::lookup::FLAGS).unwrap_or_default();
     Some(Expression::Lookup { set, inverted: flags & abi::lookup::F_INV != 0, to })
 }

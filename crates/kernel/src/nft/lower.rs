@@ -5,7 +5,7 @@
 
 use plan::nft::{
     CtState, CtStatus, Field, NFPROTO_IPV4, NFPROTO_IPV6, Nat, NatSource, Op, RejectWith, Rule,
-    Statement, TableFamily, Value, ether_type,
+    SetName, Statement, TableFamily, Value, Writable, ether_type,
 };
 
 use super::abi::{ct, masq, meta, payload};
@@ -69,26 +69,34 @@ impl Lowering {
                 self.push(Expression::Lookup { set, inverted, to: LookupTo::Verdict })
             }
             Statement::CtState(states) => {
-                self.flags(ct::STATE, states.iter().map(|state| state_bit(*state)).sum())
+                self.flags(Load::Ct(ct::STATE), states.iter().map(|state| state_bit(*state)).sum())
             }
             Statement::CtStatus(bits) => {
-                self.flags(ct::STATUS, bits.iter().map(|bit| status_bit(*bit)).sum())
+                self.flags(Load::Ct(ct::STATUS), bits.iter().map(|bit| status_bit(*bit)).sum())
             }
             Statement::Counter => self.push(Expression::Counter),
             Statement::SetMark(mark) => {
-                self.push(Expression::Fill { bytes: mark.to_ne_bytes().to_vec() })?;
-                self.push(Expression::SetMark)
+                self.out.push(Expression::Fill { bytes: mark.to_ne_bytes().to_vec() });
+                self.push(Expression::SetMeta(meta::MARK))
             }
             Statement::SetMarkBits(bits) => {
                 self.load(&[Field::Mark])?;
                 let (mask, xor) = ((!bits).to_ne_bytes().to_vec(), bits.to_ne_bytes().to_vec());
                 self.push(Expression::Bits { mask, xor })?;
-                self.push(Expression::SetMark)
+                self.push(Expression::SetMeta(meta::MARK))
+            }
+            Statement::MarkBits(bits) => self.flags(Load::Meta(meta::MARK), *bits),
+            Statement::SetFrom(to, fields, map) => {
+                self.look_up(fields, map)?;
+                self.push(Expression::SetMeta(writable(*to)))
+            }
+            Statement::Dynamic { op, map, key, data } => {
+                let (op, set) = (*op, map.clone());
+                let data = self.load_both(key, data)?;
+                self.push(Expression::Dynamic { op, set, data })
             }
             Statement::Nat(side, NatSource::Map { ipv6, fields, map }) => {
-                self.load(fields)?;
-                let set = map.clone();
-                self.push(Expression::Lookup { set, inverted: false, to: LookupTo::Register })?;
+                self.look_up(fields, map)?;
                 self.push(nat(*side, *ipv6))
             }
             Statement::Masquerade { fully_random } => {
@@ -108,21 +116,38 @@ impl Lowering {
         Ok(())
     }
 
+    /// Reads what `fields` lead to in `map`.
+    fn look_up(&mut self, fields: &[Field], map: &SetName) -> Result<(), Inexpressible> {
+        self.load(fields)?;
+        let (set, to) = (map.clone(), LookupTo::Register);
+        self.push(Expression::Lookup { set, inverted: false, to })
+    }
+
     /// Reads `fields` one behind the other, after the checks that are still missing.
     fn load(&mut self, fields: &[Field]) -> Result<(), Inexpressible> {
-        if let Some(field) = fields.iter().find(|field| !field.is_of(self.family)) {
+        self.load_both(fields, &[]).map(|_| ())
+    }
+
+    /// Reads `fields` and `more` behind them; returns the slot where those begin.
+    fn load_both(&mut self, fields: &[Field], more: &[Field]) -> Result<Slot, Inexpressible> {
+        if let Some(field) = fields.iter().chain(more).find(|field| !field.is_of(self.family)) {
             return Err(Inexpressible(format!("the {} family has no {field}", self.family)));
         }
-        for check in missing(self.family, fields, &self.known) {
+        let all: Vec<Field> = fields.iter().chain(more).copied().collect();
+        for check in missing(self.family, &all, &self.known) {
             self.known.push(check);
             self.out.extend(check.expressions(self.family));
         }
         let mut to = 0;
-        for field in fields {
+        for field in &all {
             self.out.push(Expression::Load { load: load(*field), to: slot(to)? });
             to += slots(*field);
         }
-        if to > SLOTS { Err(Inexpressible("key longer than 64 bytes".to_owned())) } else { Ok(()) }
+        if to > SLOTS {
+            return Err(Inexpressible("key longer than 64 bytes".to_owned()));
+        }
+        let behind: u32 = fields.iter().map(|field| slots(*field)).sum();
+        Ok(slot(behind).unwrap_or_default())
     }
 
     fn compare(&mut self, field: Field, op: Op, value: &Value) -> Result<(), Inexpressible> {
@@ -135,10 +160,18 @@ impl Lowering {
     }
 
     /// Goes on when one of `mask`'s bits is set.
-    fn flags(&mut self, key: u32, mask: u32) -> Result<(), Inexpressible> {
-        self.out.push(Expression::Load { load: Load::Ct(key), to: 0 });
+    fn flags(&mut self, load: Load, mask: u32) -> Result<(), Inexpressible> {
+        self.out.push(Expression::Load { load, to: 0 });
         self.out.push(keep(&mask.to_ne_bytes()));
         self.push(Expression::Cmp { equal: false, bytes: vec![0; 4] })
+    }
+}
+
+/// Key of what a map can set, `NFT_META_`.
+pub(super) fn writable(to: Writable) -> u32 {
+    match to {
+        Writable::Mark => meta::MARK,
+        Writable::Priority => meta::PRIORITY,
     }
 }
 
@@ -178,6 +211,8 @@ fn checks(family: TableFamily, field: Field) -> &'static [Check] {
             | Field::Sport
             | Field::Dport
             | Field::Mark
+            | Field::Priority
+            | Field::Random(_)
             | Field::FibDaddrType
             | Field::CtDirection,
             _,
@@ -243,6 +278,8 @@ pub(super) fn load(field: Field) -> Load {
         Field::Sport | Field::Icmpv6Type => transport(0),
         Field::Dport => transport(2),
         Field::Mark => Load::Meta(meta::MARK),
+        Field::Priority => Load::Meta(meta::PRIORITY),
+        Field::Random(modulus) => Load::Random(modulus),
         Field::FibDaddrType => Load::FibDaddrType,
         Field::CtDirection => Load::Ct(ct::KEY_DIRECTION),
     }

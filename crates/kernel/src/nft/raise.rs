@@ -8,13 +8,13 @@ use std::collections::BTreeSet;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use plan::nft::{
     CtState, CtStatus, Field, NFPROTO_IPV6, Nat, NatSource, Op, RejectWith, Rule, Statement,
-    TableFamily, Type, Value,
+    TableFamily, Type, Value, Writable,
 };
 
-use super::abi::{ct, masq};
+use super::abi::{ct, masq, meta};
 use super::bytes;
-use super::expression::{Expression, Load, LookupTo};
-use super::lower::{Check, load, lower, missing, slots, state_bit, status_bit};
+use super::expression::{Expression, Load, LookupTo, Slot};
+use super::lower::{Check, load, lower, missing, slots, state_bit, status_bit, writable};
 
 const STATES: [CtState; 5] =
     [CtState::Invalid, CtState::Established, CtState::Related, CtState::New, CtState::Untracked];
@@ -78,7 +78,8 @@ impl Raising<'_> {
             Expression::Cmp { .. }
             | Expression::Bits { .. }
             | Expression::Lookup { .. }
-            | Expression::SetMark
+            | Expression::SetMeta(_)
+            | Expression::Dynamic { .. }
             | Expression::Nat { .. }
             | Expression::Foreign => return None,
         };
@@ -124,9 +125,13 @@ impl Raising<'_> {
             [Expression::Cmp { equal, bytes }, ..] => {
                 (Statement::Match(fields[0], op(*equal), value(fields[0], bytes)?), 1)
             }
-            [Expression::Bits { xor, .. }, Expression::SetMark, ..] => {
-                let bits = u32::from_ne_bytes(xor.as_slice().try_into().ok()?);
-                (Statement::SetMarkBits(bits), 2)
+            [Expression::Bits { xor, .. }, Expression::SetMeta(meta::MARK), ..] => {
+                (Statement::SetMarkBits(number(xor)?), 2)
+            }
+            [Expression::Bits { mask, .. }, Expression::Cmp { equal: false, bytes }, ..]
+                if fields[0] == Field::Mark && number(bytes) == Some(0) =>
+            {
+                (Statement::MarkBits(number(mask)?), 2)
             }
             [Expression::Bits { mask, .. }, Expression::Cmp { equal, bytes }, ..] => {
                 let prefix = Value::Prefix(prefix(bytes, mask)?);
@@ -137,6 +142,19 @@ impl Raising<'_> {
             }
             [Expression::Lookup { set, inverted, to: LookupTo::Nothing }, ..] => {
                 (Statement::Lookup(fields, op(!inverted), set.clone()), 1)
+            }
+            [
+                Expression::Lookup { set, to: LookupTo::Register, .. },
+                Expression::SetMeta(key),
+                ..,
+            ] => {
+                let mut known = [Writable::Mark, Writable::Priority].into_iter();
+                let to = known.find(|to| writable(*to) == *key)?;
+                (Statement::SetFrom(to, fields, set.clone()), 2)
+            }
+            [Expression::Dynamic { op, set, data }, ..] => {
+                let (key, data) = split(fields, *data)?;
+                (Statement::Dynamic { op: *op, map: set.clone(), key, data }, 1)
             }
             [
                 Expression::Lookup { set, to: LookupTo::Register, .. },
@@ -172,8 +190,27 @@ impl Raising<'_> {
     }
 }
 
+fn number(bytes: &[u8]) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+}
+
+/// Those of `fields` before the slot `at`, and those from there on.
+fn split(mut fields: Vec<Field>, at: Slot) -> Option<(Vec<Field>, Vec<Field>)> {
+    let mut slot = 0;
+    let behind = fields.iter().position(|field| {
+        let found = slot == u32::from(at);
+        slot += slots(*field);
+        found
+    })?;
+    let data = fields.split_off(behind);
+    Some((fields, data))
+}
+
 /// The field that `read` reads. The type of ICMPv6 is the only byte of a transport header read.
 fn field(read: Load) -> Option<Field> {
+    if let Load::Random(modulus) = read {
+        return Some(Field::Random(modulus));
+    }
     Field::ALL.into_iter().find(|field| load(*field) == read)
 }
 

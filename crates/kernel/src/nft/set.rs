@@ -1,9 +1,10 @@
 //! Declarations of sets and maps, and their elements, both ways.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use plan::nft::{Data, DataType, Set, Type, Value};
+use plan::nft::{Data, DataType, Dynamic, Set, Type, Value};
 
 use super::abi::{NFTA_LIST_ELEM, data, element, set};
 use super::bytes;
@@ -28,6 +29,7 @@ fn type_id(kind: Type) -> u32 {
         Type::InetProto => 12,
         Type::InetService => 13,
         Type::Mark => 19,
+        Type::ClassId => 23,
         Type::IfName => 41,
     }
 }
@@ -55,8 +57,8 @@ fn len(types: &[Type]) -> u32 {
 /// Whether a set can be declared like this and read back.
 ///
 /// # Errors
-/// [`Inexpressible`] for a key or value without fields or with too many, and for intervals of
-/// anything but addresses.
+/// [`Inexpressible`] for a key or value without fields or with too many, for intervals of anything
+/// but addresses, and for a dynamic set of intervals or one that never forgets.
 pub(super) fn check_declaration(declared: &Set) -> Result<(), Inexpressible> {
     let fits = |types: &[Type]| (1..=FIELDS).contains(&types.len()) && len(types) <= LENGTH;
     let data_fits = match &declared.data {
@@ -68,18 +70,21 @@ pub(super) fn check_declaration(declared: &Set) -> Result<(), Inexpressible> {
             "keys and values have 1 to {FIELDS} fields, {LENGTH} bytes"
         )));
     }
-    let addresses = [&[Type::Ipv4Addr], &[Type::Ipv6Addr]];
-    if declared.interval && !addresses.iter().any(|types| declared.key == *types) {
-        return Err(Inexpressible("intervals are of addresses alone".to_owned()));
+    if declared.interval && !matches!(declared.key.last(), Some(Type::Ipv4Addr | Type::Ipv6Addr)) {
+        return Err(Inexpressible("intervals are of addresses, the last of a key".to_owned()));
     }
-    Ok(())
+    let whole = |timeout: Duration| timeout.as_secs() > 0 && timeout.subsec_nanos() == 0;
+    match declared.dynamic {
+        Some(dynamic) if declared.interval || dynamic.size == 0 || !whole(dynamic.timeout) => {
+            Err(Inexpressible("dynamic sets have exact keys, a size and whole seconds".to_owned()))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Writes what follows the set's name.
 pub(super) fn write_declaration(out: &mut Writer, declared: &Set) {
-    let interval = if declared.interval { set::F_INTERVAL } else { 0 };
-    let map = if declared.data.is_some() { set::F_MAP } else { 0 };
-    out.be32(set::FLAGS, interval | map);
+    out.be32(set::FLAGS, flags(declared));
     out.be32(set::KEY_TYPE, concatenated_id(&declared.key));
     out.be32(set::KEY_LEN, len(&declared.key));
     match &declared.data {
@@ -90,6 +95,18 @@ pub(super) fn write_declaration(out: &mut Writer, declared: &Set) {
             out.be32(set::DATA_LEN, len(types));
         }
     }
+    if let Some(Dynamic { timeout, size }) = declared.dynamic {
+        out.attr(set::TIMEOUT, &(timeout.as_secs() * 1000).to_be_bytes());
+        out.nest(set::DESC, |out| out.be32(set::DESC_SIZE, size));
+    }
+    if is_concatenated(declared) {
+        let len = |out: &mut Writer, kind: &Type| {
+            out.nest(NFTA_LIST_ELEM, |out| out.be32(set::FIELD_LEN, bytes::width(*kind)));
+        };
+        out.nest(set::DESC, |out| {
+            out.nest(set::DESC_CONCAT, |out| declared.key.iter().for_each(|kind| len(out, kind)));
+        });
+    }
     out.be32(set::ID, 1);
     let mut hints = hint(set::UDATA_KEY, &declared.key);
     if let Some(DataType::Values(types)) = &declared.data {
@@ -98,11 +115,25 @@ pub(super) fn write_declaration(out: &mut Writer, declared: &Set) {
     out.attr(set::USERDATA, &hints);
 }
 
+/// The kernel's flags of a set.
+fn flags(declared: &Set) -> u32 {
+    let flag = |is: bool, flags: u32| if is { flags } else { 0 };
+    flag(declared.interval, set::F_INTERVAL)
+        | flag(is_concatenated(declared), set::F_CONCAT)
+        | flag(declared.data.is_some(), set::F_MAP)
+        | flag(declared.dynamic.is_some(), set::F_EVAL | set::F_TIMEOUT)
+}
+
+/// Whether keys are intervals in several fields: the kernel holds both ends of such in one element.
+fn is_concatenated(declared: &Set) -> bool {
+    declared.interval && declared.key.len() > 1
+}
+
 /// Tells nft the byte order of a key or value, as libnftnl does: without it `nft list` takes a mark
 /// alone for big-endian, and a name for backwards.
 fn hint(kind: u8, types: &[Type]) -> Vec<u8> {
     let order = match types {
-        [Type::Mark | Type::IfName] => set::HOST_ORDER,
+        [Type::Mark | Type::ClassId | Type::IfName] => set::HOST_ORDER,
         _ => set::BIG_ENDIAN,
     };
     [&[kind, 4], order.to_ne_bytes().as_slice()].concat()
@@ -110,11 +141,8 @@ fn hint(kind: u8, types: &[Type]) -> Vec<u8> {
 
 /// Reads a declaration; `None` for one that Seaway does not write.
 pub(super) fn read_declaration(attrs: Attrs<'_>) -> Option<Set> {
-    let flags = attrs.be32(set::FLAGS).unwrap_or_default();
-    let is_map = flags & set::F_MAP != 0;
-    if flags & !(set::F_MAP | set::F_INTERVAL) != 0 {
-        return None;
-    }
+    let found = attrs.be32(set::FLAGS).unwrap_or_default();
+    let is_map = found & set::F_MAP != 0;
     let key = types_of(attrs.be32(set::KEY_TYPE)?).filter(|types| !types.is_empty())?;
     let data = match attrs.be32(set::DATA_TYPE) {
         Some(set::VERDICT) if is_map => Some(DataType::Verdict),
@@ -125,18 +153,33 @@ pub(super) fn read_declaration(attrs: Attrs<'_>) -> Option<Set> {
         _ if is_map => return None,
         _ => None,
     };
-    let interval = flags & set::F_INTERVAL != 0;
-    (attrs.be32(set::KEY_LEN)? == len(&key) && data.is_some() == is_map).then_some(Set {
-        key,
-        data,
-        interval,
-    })
+    let interval = found & set::F_INTERVAL != 0;
+    let dynamic = if found & set::F_EVAL == 0 { None } else { Some(read_dynamic(attrs)?) };
+    let declared = Set { key, data, interval, dynamic };
+    let is_ours = attrs.be32(set::KEY_LEN)? == len(&declared.key)
+        && declared.data.is_some() == is_map
+        && flags(&declared) == found;
+    is_ours.then_some(declared)
+}
+
+fn read_dynamic(attrs: Attrs<'_>) -> Option<Dynamic> {
+    let milliseconds = u64::from_be_bytes(attrs.get(set::TIMEOUT)?.try_into().ok()?);
+    let timeout = (milliseconds % 1000 == 0).then(|| Duration::from_millis(milliseconds))?;
+    Some(Dynamic { timeout, size: attrs.nested(set::DESC)?.be32(set::DESC_SIZE)? })
 }
 
 /// Writes the element, or the two ends of its interval.
 pub(super) fn write_element(out: &mut Writer, key: &[Value], leads_to: Option<&Data>) {
-    let [Value::Prefix(net)] = key else {
-        return write_one(out, |out| write_values(out, element::KEY, key), leads_to, |_| {});
+    let net = match key {
+        [Value::Prefix(net)] => net,
+        [first @ .., Value::Prefix(net)] => {
+            let end = |out: &mut Writer| {
+                let last: Vec<_> = first.iter().cloned().chain([bytes::last(net)]).collect();
+                write_values(out, element::KEY_END, &last);
+            };
+            return write_one(out, |out| write_values(out, element::KEY, key), leads_to, end);
+        }
+        _ => return write_one(out, |out| write_values(out, element::KEY, key), leads_to, |_| {}),
     };
     let end = after(net);
     let open = |out: &mut Writer| {
@@ -232,7 +275,8 @@ impl<'s> Elements<'s> {
     }
 
     fn one(&mut self, attrs: Attrs<'_>) -> Option<()> {
-        let known = [element::KEY, element::DATA, element::FLAGS, element::USERDATA];
+        let known =
+            [element::KEY, element::KEY_END, element::DATA, element::FLAGS, element::USERDATA];
         attrs.into_iter().all(|(kind, _)| known.contains(&kind)).then_some(())?;
         let key = attrs.nested(element::KEY)?.get(data::VALUE)?;
         let mut key = read_values(&self.declared.key, key)?;
@@ -243,6 +287,10 @@ impl<'s> Elements<'s> {
                 return Some(());
             }
             _ => return None,
+        }
+        if is_concatenated(self.declared) {
+            let end = attrs.nested(element::KEY_END)?.get(data::VALUE)?;
+            *key.last_mut()? = between(&key, &read_values(&self.declared.key, end)?)?;
         }
         let leads_to = match (&self.declared.data, attrs.nested(element::DATA)) {
             (None, None) => None,
@@ -258,7 +306,7 @@ impl<'s> Elements<'s> {
 
     /// The elements, prefixes where keys are intervals.
     pub(super) fn finish(mut self) -> Result<Vec<Element>, Foreign> {
-        if self.declared.interval {
+        if self.declared.interval && !is_concatenated(self.declared) {
             self.ends.sort();
             for (key, _) in &mut self.found {
                 let net = prefix(key, &self.ends).ok_or(Foreign)?;
@@ -267,6 +315,17 @@ impl<'s> Elements<'s> {
         }
         Ok(self.found)
     }
+}
+
+/// The prefix in the last field from `start` to `end`, which differ in nothing else.
+fn between(start: &[Value], end: &[Value]) -> Option<Value> {
+    let ((first, before), (last, same)) = (start.split_last()?, end.split_last()?);
+    let net = match (first, last) {
+        (Value::Ipv4(first), Value::Ipv4(last)) => v4(*first, u64::from(u32::from(*last)) + 1),
+        (Value::Ipv6(first), Value::Ipv6(last)) => v6(*first, u128::from(*last).checked_add(1)),
+        _ => None,
+    };
+    net.filter(|_| before == same).map(Value::Prefix)
 }
 
 fn read_values(types: &[Type], mut bytes: &[u8]) -> Option<Vec<Value>> {

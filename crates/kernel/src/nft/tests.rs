@@ -24,7 +24,7 @@ fn attrs(writer: &Writer) -> Attrs<'_> {
 #[test]
 fn a_concatenation_reads_back_however_many_checks_it_needs() {
     let fields = vec![Field::Icmpv6Type, Field::EtherSaddr, Field::Ip4Saddr];
-    let statements = vec![Statement::Lookup(fields, Op::Eq, SetName("a".to_owned()))];
+    let statements = vec![Statement::Lookup(fields, Op::Eq, SetName("a".into()))];
     let rule = Rule { statements, comment: None };
     let lowered = lower(TableFamily::Inet, &rule).unwrap();
     assert_eq!(raise(TableFamily::Inet, &lowered), rule);

@@ -56,7 +56,7 @@ fn prefixes_give_way_to_any_others_in_one_transaction() {
         ];
         let marks = |nets: &'static str, mark| {
             let data = Some(DataType::Values(vec![Type::Mark]));
-            let declared = Set { key: vec![Type::Ipv4Addr], data, interval: true };
+            let declared = Set { key: vec![Type::Ipv4Addr], data, interval: true, dynamic: None };
             let element = |net| (vec![prefix(net)], Some(Data::Values(vec![Value::Mark(mark)])));
             table((declared, nets.split_whitespace().map(element).collect()))
         };
@@ -76,6 +76,7 @@ fn frontends(count: u32) -> Rows {
         key: vec![Type::Ipv4Addr, Type::InetProto, Type::InetService],
         data: Some(DataType::Values(vec![Type::Ipv4Addr, Type::InetService])),
         interval: false,
+        dynamic: None,
     };
     rows.insert(Key::Table(INET), Row::Table);
     rows.insert(Key::Set(INET, set_name("frontends")), Row::Set(declared));

@@ -129,7 +129,7 @@ fn probe_tcp(to: SocketAddr) -> std::io::Result<String> {
 fn predict(rows: &Rows, protocol: u8, to: SocketAddr) -> Notice {
     let local = BTreeSet::from([TO_CLIENT, TO_SERVER]);
     let links = ["10.1.0.0/24", "10.2.0.0/24"].map(|net| net.parse().unwrap()).into();
-    let surroundings = Surroundings { local, links };
+    let surroundings = Surroundings { local, links, ..Surroundings::default() };
     let mut flow = Flow { src: CLIENT, dst: to, mark: 0, status: BTreeSet::new() };
     let at = |flow: &mut Flow, point| flow.pass(rows, protocol, point, &surroundings);
     let mut points = vec![HookPoint::Prerouting];
@@ -178,6 +178,7 @@ impl Flow {
             ct_status: self.status.clone(),
             is_reply: false,
             mark: self.mark,
+            priority: 0,
         };
         let walk = walk(rows, INET, point, &packet, surroundings);
         self.mark = walk.mark;
@@ -251,7 +252,8 @@ fn with(
 
 fn filters() -> Rows {
     let pods = Statement::Lookup(vec![Field::Iifname, Field::Ip4Saddr], Op::Eq, set_name("pods"));
-    let declared = Set { key: vec![Type::IfName, Type::Ipv4Addr], data: None, interval: false };
+    let declared =
+        Set { key: vec![Type::IfName, Type::Ipv4Addr], data: None, interval: false, dynamic: None };
     let IpAddr::V4(client) = CLIENT else { panic!("CLIENT is IPv4") };
     let filter = ChainKind::Filter;
     let reply = equals(Field::CtDirection, Value::Number(REPLY));
@@ -281,7 +283,7 @@ fn spoofing(mac: Mac) -> Rows {
     let others = Statement::Lookup(key, Op::Ne, set_name("pods"));
     let rules = vec![rule(vec![equals(Field::Iifname, name("c*")), others, drop_it()])];
     let rows = table(vec![(HookPoint::Prerouting, ChainKind::Filter, rules)]);
-    let declared = Set { key: types, data: None, interval: false };
+    let declared = Set { key: types, data: None, interval: false, dynamic: None };
     with(rows, "pods", declared, vec![(pod, None)])
 }
 
@@ -291,6 +293,7 @@ fn verdict_maps() -> Rows {
         key: vec![Type::InetProto, Type::InetService],
         data: Some(DataType::Verdict),
         interval: false,
+        dynamic: None,
     };
     let to = |protocol, port, verdict| {
         (vec![Value::Number(protocol), Value::Port(port)], Some(Data::Verdict(verdict)))
@@ -321,6 +324,7 @@ fn translation() -> Rows {
         key: vec![Type::InetProto, Type::InetService],
         data: Some(DataType::Values(vec![Type::Ipv4Addr, Type::InetService])),
         interval: false,
+        dynamic: None,
     };
     let IpAddr::V4(server) = SERVER else { panic!("SERVER is IPv4") };
     let to = |protocol, port| {
@@ -340,7 +344,7 @@ fn translation() -> Rows {
         (HookPoint::Postrouting, nat, post),
         (HookPoint::Forward, ChainKind::Filter, forward),
     ]);
-    let outside = Set { key: vec![Type::Ipv4Addr], data: None, interval: true };
+    let outside = Set { key: vec![Type::Ipv4Addr], data: None, interval: true, dynamic: None };
     let rows = with(rows, "outside", outside, vec![(vec![prefix("10.2.0.0/24")], None)]);
     with(rows, "ports", declared, vec![to(6, 8080), to(17, 8080), to(6, 7001)])
 }

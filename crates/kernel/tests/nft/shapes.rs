@@ -1,16 +1,18 @@
 //! A table with every shape of every row.
 
+use std::time::Duration;
+
 use model::Mac;
 use plan::nft::{
-    Chain, ChainKind, ChainName, CtState, CtStatus, Data, DataType, Field, Hook, HookPoint, Key,
-    Nat, NatSource, ORIGINAL, Op, REPLY, RejectWith, Row, Rule, Set, SetName, Statement,
-    TableFamily, Type, Value, Verdict,
+    Chain, ChainKind, ChainName, CtState, CtStatus, Data, DataType, Dynamic, DynamicOp, Field,
+    Hook, HookPoint, Key, Nat, NatSource, ORIGINAL, Op, REPLY, RejectWith, Row, Rule, Set, SetName,
+    Statement, TableFamily, Type, Value, Verdict, Writable,
 };
 
 use crate::{BRIDGE, INET, Rows};
 
 pub(crate) fn set_name(name: &str) -> SetName {
-    SetName(name.to_owned())
+    SetName(name.into())
 }
 
 pub(crate) fn chain_name(name: &str) -> ChainName {
@@ -53,6 +55,7 @@ pub(crate) fn mac(n: u8) -> Value {
 fn matches(family: TableFamily) -> Vec<(Field, Value)> {
     let mut matches = vec![
         (Field::Iifname, name("eth0")),
+        (Field::Iifname, name("")),
         (Field::Iifname, name("sw*")),
         (Field::Oifname, name("a-name-of-15-by")),
         (Field::EtherSaddr, mac(1)),
@@ -73,6 +76,9 @@ fn matches(family: TableFamily) -> Vec<(Field, Value)> {
         (Field::Icmpv6Type, Value::Number(137)),
         (Field::Icmpv6Type, Value::Number(200)),
         (Field::Mark, Value::Mark(0x1234_5678)),
+        (Field::Priority, Value::ClassId(0x0001_00a2)),
+        (Field::Priority, Value::ClassId(0)),
+        (Field::Random(7), Value::Mark(3)),
     ];
     match family {
         TableFamily::Inet => matches.extend([
@@ -115,6 +121,7 @@ fn statements(family: TableFamily) -> Vec<Vec<Statement>> {
         vec![End(Verdict::Goto(chain_name("called")))],
         vec![Statement::SetMark(7), tcp(), port(Field::Dport, 80)],
         vec![Statement::SetMarkBits(0x0100_0000), tcp(), port(Field::Dport, 80)],
+        vec![Statement::MarkBits(0x0600_0000), End(Verdict::Drop)],
         vec![tcp(), net(Field::Ip4Daddr, "10.0.0.0/8"), port(Field::Sport, 1)],
         vec![net(Field::Ip4Saddr, "10.0.0.0/8"), net(Field::Ip4Daddr, "10.0.0.0/9")],
         vec![udp(), port(Field::Dport, 8472), End(Verdict::Drop)],
@@ -177,7 +184,48 @@ fn nat_statements() -> Vec<Vec<Statement>> {
         Statement::Nat(side, NatSource::Map { ipv6, fields: fields.to_vec(), map: set_name(map) })
     };
     let local = || equals(Field::FibDaddrType, Value::Number(2));
+    let frontend4 = [Field::Ip4Daddr, Field::L4proto, Field::Dport];
+    let frontend6 = [Field::Ip6Daddr, Field::L4proto, Field::Dport];
+    let with =
+        |before: &[Field], fields: &[Field], after: &[Field]| [before, fields, after].concat();
+    let remember = |client: Field, frontend: &[Field], map: &str, op| Statement::Dynamic {
+        op,
+        map: set_name(map),
+        key: with(&[client], frontend, &[]),
+        data: vec![Field::Priority],
+    };
+    let choose = |frontend: &[Field], map: &str| {
+        Statement::SetFrom(
+            Writable::Priority,
+            with(&[], frontend, &[Field::Random(3)]),
+            set_name(map),
+        )
+    };
+    let ranges = |frontend: &[Field], saddr, set: &str| {
+        Statement::Lookup(with(&[], frontend, &[saddr]), Op::Ne, set_name(set))
+    };
     vec![
+        vec![ranges(&frontend4, Field::Ip4Saddr, "ranges4"), Statement::Counter],
+        vec![ranges(&frontend6, Field::Ip6Saddr, "ranges6"), Statement::Verdict(Verdict::Drop)],
+        vec![dnat(Nat::Dnat, false, &with(&[], &frontend4, &[Field::Random(300)]), "slots4")],
+        vec![dnat(Nat::Dnat, true, &with(&[], &frontend6, &[Field::Random(1)]), "slots6")],
+        vec![
+            choose(&frontend4, "chosen4"),
+            remember(Field::Ip4Saddr, &frontend4, "learned4", DynamicOp::Delete),
+            remember(Field::Ip4Saddr, &frontend4, "learned4", DynamicOp::Update),
+            dnat(Nat::Dnat, false, &with(&[], &frontend4, &[Field::Priority]), "members4"),
+        ],
+        vec![
+            choose(&frontend6, "chosen6"),
+            remember(Field::Ip6Saddr, &frontend6, "learned6", DynamicOp::Update),
+            dnat(Nat::Dnat, true, &with(&[], &frontend6, &[Field::Priority]), "members6"),
+        ],
+        vec![
+            Statement::SetFrom(Writable::Mark, frontend4.to_vec(), set_name("groups4")),
+            Statement::Counter,
+        ],
+        vec![equals(Field::L4proto, Value::Number(6)), Statement::Reject(RejectWith::TcpReset)],
+        vec![Statement::Reject(RejectWith::PortUnreachable)],
         vec![dnat(Nat::Dnat, false, &[Field::Ip4Daddr, Field::L4proto, Field::Dport], "dnat4")],
         vec![local(), dnat(Nat::Dnat, true, &[Field::L4proto, Field::Dport], "dnat6")],
         vec![equals(Field::Nfproto, Value::Number(2)), Statement::Counter],
@@ -247,7 +295,48 @@ fn maps(family: TableFamily) -> Vec<(Key, Row)> {
     let backend = Data::Values(vec![v6(9), Value::Port(5353)]);
     let frontend = vec![Value::Number(17), Value::Port(53)];
     maps.map("dnat6", &key[1..], to, false, vec![(frontend, backend)]);
+    services(&mut maps, v4, Type::Ipv4Addr, "4");
+    services(&mut maps, |n| v6(n.into()), Type::Ipv6Addr, "6");
     maps.rows
+}
+
+/// Maps with chance and memory, and a set of ranges behind a frontend.
+fn services(maps: &mut Declared, addr: impl Fn(u8) -> Value, kind: Type, family: &str) {
+    let named = |name: &str| format!("{name}{family}");
+    let frontend = || vec![addr(1), Value::Number(6), Value::Port(80)];
+    let key = |last| [kind, Type::InetProto, Type::InetService, last];
+    let to = || DataType::Values(vec![kind, Type::InetService]);
+    let class = || DataType::Values(vec![Type::ClassId]);
+    let with = |last| [frontend(), vec![last]].concat();
+    let backend = || Data::Values(vec![addr(9), Value::Port(8080)]);
+    let slot = vec![(with(Value::Mark(1)), backend())];
+    maps.map(&named("slots"), &key(Type::Mark), to(), false, slot);
+    let class_of = |class| Data::Values(vec![Value::ClassId(class)]);
+    let chosen = vec![
+        (with(Value::Mark(1)), class_of(0x0a00_0001)),
+        (with(Value::Mark(0)), class_of(u32::MAX)),
+    ];
+    maps.map(&named("chosen"), &key(Type::Mark), class(), false, chosen);
+    let member = vec![(with(Value::ClassId(0x0a00_0001)), backend())];
+    maps.map(&named("members"), &key(Type::ClassId), to(), false, member);
+    let group = Data::Values(vec![Value::Mark(0xcafe)]);
+    let groups = DataType::Values(vec![Type::Mark]);
+    maps.map(&named("groups"), &key(kind)[..3], groups, false, vec![(frontend(), group)]);
+    let nets = if kind == Type::Ipv6Addr {
+        ["fd00::/8", "2001:db8::1/128", "::/0"]
+    } else {
+        ["10.0.0.0/8", "192.0.2.1/32", "0.0.0.0/0"]
+    };
+    let range = |(port, net)| vec![addr(1), Value::Number(6), Value::Port(port), prefix(net)];
+    let ranges = [80, 80, 81].into_iter().zip(nets).map(range).collect();
+    maps.set(&named("ranges"), &key(kind), true, ranges);
+    let learned = Set {
+        key: vec![kind, kind, Type::InetProto, Type::InetService],
+        data: Some(class()),
+        interval: false,
+        dynamic: Some(Dynamic { timeout: Duration::from_secs(97_230), size: 1024 }),
+    };
+    maps.rows.push((Key::Set(maps.family, set_name(&named("learned"))), Row::Set(learned)));
 }
 
 /// Sets and maps of one family, and their elements.
@@ -258,7 +347,7 @@ struct Declared {
 
 impl Declared {
     fn set(&mut self, name: &str, key: &[Type], interval: bool, elements: Vec<Vec<Value>>) {
-        let set = Set { key: key.to_vec(), data: None, interval };
+        let set = Set { key: key.to_vec(), data: None, interval, dynamic: None };
         self.rows.push((Key::Set(self.family, set_name(name)), Row::Set(set)));
         let element = |key| (Key::Element(self.family, set_name(name), key), Row::Element(None));
         self.rows.extend(elements.into_iter().map(element));
@@ -272,7 +361,7 @@ impl Declared {
         interval: bool,
         elements: Vec<(Vec<Value>, Data)>,
     ) {
-        let set = Set { key: key.to_vec(), data: Some(to), interval };
+        let set = Set { key: key.to_vec(), data: Some(to), interval, dynamic: None };
         self.rows.push((Key::Set(self.family, set_name(name)), Row::Set(set)));
         let element = |(key, data)| {
             (Key::Element(self.family, set_name(name), key), Row::Element(Some(data)))

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use model::Mac;
 
 use super::TableFamily;
 
-/// Name of a set or map.
+/// Name of a set or map. Every element's key has it, so that it is shared.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SetName(pub String);
+pub struct SetName(pub Arc<str>);
 
 /// Name of a chain.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +46,21 @@ pub enum Statement {
     /// `meta mark set meta mark | BITS`: sets these bits and leaves the others, which are somebody
     /// else's.
     SetMarkBits(u32),
+    /// `meta mark & BITS != 0`: matches when one of the bits is set.
+    MarkBits(u32),
+    /// `meta mark set FIELD . FIELD map @map`. A packet whose key is not in the map does not match.
+    SetFrom(Writable, Vec<Field>, SetName),
+    /// `update @map { KEY : VALUES }` or `delete …`: the packet writes an element of a dynamic map.
+    Dynamic {
+        /// What it does.
+        op: DynamicOp,
+        /// The map.
+        map: SetName,
+        /// Key of the element.
+        key: Vec<Field>,
+        /// What it leads to.
+        data: Vec<Field>,
+    },
     /// `dnat …` or `snat …`.
     Nat(Nat, NatSource),
     /// `masquerade`, with `fully-random` when true.
@@ -98,6 +114,10 @@ pub enum Field {
     Icmpv6Type,
     /// `meta mark`.
     Mark,
+    /// `meta priority`.
+    Priority,
+    /// `numgen random mod N`: a number below N, another one each time it is read.
+    Random(u32),
     /// `fib daddr type`.
     FibDaddrType,
     /// `ct direction`: [`ORIGINAL`] or [`REPLY`]. A packet outside of conntrack has none.
@@ -111,8 +131,8 @@ pub const ORIGINAL: u8 = 0;
 pub const REPLY: u8 = 1;
 
 impl Field {
-    /// Every field there is.
-    pub const ALL: [Field; 19] = [
+    /// Every field there is, with one modulus for [`Field::Random`].
+    pub const ALL: [Field; 21] = [
         Field::Iifname,
         Field::Oifname,
         Field::EtherSaddr,
@@ -130,6 +150,8 @@ impl Field {
         Field::Dport,
         Field::Icmpv6Type,
         Field::Mark,
+        Field::Priority,
+        Field::Random(2),
         Field::FibDaddrType,
         Field::CtDirection,
     ];
@@ -177,6 +199,35 @@ pub enum CtStatus {
     Dying,
 }
 
+/// What a map can set of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writable {
+    /// [`Field::Mark`].
+    Mark,
+    /// [`Field::Priority`].
+    Priority,
+}
+
+impl Writable {
+    /// It, to read.
+    pub fn field(self) -> Field {
+        match self {
+            Writable::Mark => Field::Mark,
+            Writable::Priority => Field::Priority,
+        }
+    }
+}
+
+/// What a packet does to an element of a dynamic map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DynamicOp {
+    /// Adds it, or gives the one that is there its time anew and leaves its value. When there is no
+    /// room the rule does not match.
+    Update,
+    /// Takes it out. One that is not there is none the less gone.
+    Delete,
+}
+
 /// How a value is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
@@ -205,6 +256,8 @@ pub enum Value {
     Port(u16),
     /// Mark.
     Mark(u32),
+    /// Priority.
+    ClassId(u32),
 }
 
 /// Which side is rewritten.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
 use super::print::concatenated;
-use super::{Chain, Data, Key, Row, Set, SetName, TABLE, TableFamily, Type, Value, symbol};
+use super::{
+    Chain, Data, Dynamic, Key, Row, Set, SetName, TABLE, TableFamily, Type, Value, symbol,
+};
 use crate::Table;
 
 /// The elements of each set.
@@ -77,6 +79,10 @@ fn write_set(
 ) -> fmt::Result {
     let kind = if set.data.is_some() { "map" } else { "set" };
     writeln!(f, "\t{kind} {name} {{\n\t\ttype {set}")?;
+    if let Some(Dynamic { timeout, size }) = set.dynamic {
+        writeln!(f, "\t\tsize {size}\n\t\tflags dynamic,timeout")?;
+        writeln!(f, "\t\ttimeout {}", symbol::time(timeout.as_secs()))?;
+    }
     if set.interval {
         writeln!(f, "\t\tflags interval")?;
     }
@@ -110,7 +116,7 @@ fn write_elements(
 /// How many elements nft puts on a line.
 fn per_line(key: &[Type]) -> usize {
     match key {
-        [Type::InetProto | Type::InetService | Type::Mark] => 5,
+        [Type::InetProto | Type::InetService | Type::Mark | Type::ClassId] => 5,
         [Type::Ipv4Addr] => 2,
         _ => 1,
     }

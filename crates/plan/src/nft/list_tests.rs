@@ -13,7 +13,7 @@ fn key(element: &str, of: &str) -> Key {
         Ok(addr) => Value::from(std::net::IpAddr::V4(addr)),
         Err(_) => word.parse().map_or(Value::Number(6), Value::Port),
     });
-    Key::Element(TableFamily::Inet, SetName(of.to_owned()), values.collect())
+    Key::Element(TableFamily::Inet, SetName(of.into()), values.collect())
 }
 
 fn matches(field: Field, value: Value) -> Statement {
@@ -27,7 +27,7 @@ fn rule(statements: Vec<Statement>, comment: Option<&str>) -> Rule {
 fn forward() -> Chain {
     let lookup = vec![Field::Iifname, Field::EtherSaddr, Field::Ip4Saddr];
     let ports = vec![Field::Ip4Daddr, Field::L4proto, Field::Dport];
-    let source = NatSource::Map { ipv6: false, fields: ports, map: SetName("ports".to_owned()) };
+    let source = NatSource::Map { ipv6: false, fields: ports, map: SetName("ports".into()) };
     let states = BTreeSet::from([CtState::Related, CtState::Established]);
     Chain {
         hook: Some(Hook { kind: ChainKind::Filter, point: HookPoint::Forward, priority: 5 }),
@@ -42,7 +42,7 @@ fn forward() -> Chain {
             ),
             rule(
                 vec![
-                    Statement::Lookup(lookup, Op::Ne, SetName("pods".to_owned())),
+                    Statement::Lookup(lookup, Op::Ne, SetName("pods".into())),
                     Statement::Counter,
                     Statement::Verdict(Verdict::Jump(ChainName("spoofed".to_owned()))),
                 ],
@@ -70,16 +70,17 @@ fn a_table_prints_as_nft_lists_it() {
         key: vec![Type::Ipv4Addr, Type::InetProto, Type::InetService],
         data: Some(DataType::Values(vec![Type::Ipv4Addr, Type::InetService])),
         interval: false,
+        dynamic: None,
     };
-    let set = Set { key: vec![Type::Ipv4Addr], data: None, interval: true };
-    let cluster = SetName("cluster".to_owned());
+    let set = Set { key: vec![Type::Ipv4Addr], data: None, interval: true, dynamic: None };
+    let cluster = SetName("cluster".into());
     let prefix =
         |net: &str| Key::Element(inet, cluster.clone(), vec![Value::Prefix(net.parse().unwrap())]);
     let to = vec![Value::Ipv4([10, 244, 1, 2].into()), Value::Port(8080)];
     let table: Table<Key, Row> = [
         (Key::Table(inet), Row::Table),
         (Key::Set(inet, cluster.clone()), Row::Set(set)),
-        (Key::Set(inet, SetName("ports".to_owned())), Row::Set(map)),
+        (Key::Set(inet, SetName("ports".into())), Row::Set(map)),
         (prefix("10.244.0.0/16"), Row::Element(None)),
         (prefix("192.0.2.1/32"), Row::Element(None)),
         (prefix("198.51.100.0/24"), Row::Element(None)),

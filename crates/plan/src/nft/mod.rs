@@ -12,17 +12,18 @@ mod symbol;
 mod walk;
 
 pub use expr::{
-    ChainName, CtState, CtStatus, Field, Nat, NatSource, ORIGINAL, Op, REPLY, RejectWith, Rule,
-    SetName, Statement, Value, Verdict,
+    ChainName, CtState, CtStatus, DynamicOp, Field, Nat, NatSource, ORIGINAL, Op, REPLY,
+    RejectWith, Rule, SetName, Statement, Value, Verdict, Writable,
 };
 
 pub use list::list;
-pub use packet::{Network, Packet, Surroundings, Transport, fib_type};
+pub use packet::{Learned, Network, Packet, Surroundings, Transport, fib_type};
 pub use walk::{Outcome, Rewrite, Step, Walk, walk};
 
 use ipnet::IpNet;
 use model::Mac;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// Name of every nftables table Seaway owns, one per family.
 pub const TABLE: &str = "seaway";
@@ -87,9 +88,21 @@ pub struct Set {
     pub key: Vec<Type>,
     /// What a map leads to; `None` for a set.
     pub data: Option<DataType>,
-    /// Whether keys are prefixes (`flags interval`; single-field keys only). Every element is then a
-    /// [`Value::Prefix`], a single address being a host prefix, and no two of them overlap.
+    /// Whether the last field of a key, an address, is a prefix (`flags interval`). It is then a
+    /// [`Value::Prefix`] in every element, a single address being a host prefix, and no two elements
+    /// overlap.
     pub interval: bool,
+    /// Whether packets write its elements, which are then no rows: rules learn and forget.
+    pub dynamic: Option<Dynamic>,
+}
+
+/// How a set holds what rules put into it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dynamic {
+    /// How long an element stays after it was last put, in whole seconds.
+    pub timeout: Duration,
+    /// How many elements it has room for.
+    pub size: u32,
 }
 
 /// Types of key and data fields.
@@ -109,11 +122,13 @@ pub enum Type {
     IfName,
     /// `mark`, 32 bits.
     Mark,
+    /// `classid`, a packet's priority.
+    ClassId,
 }
 
 impl Type {
     /// Every type there is.
-    pub const ALL: [Type; 7] = [
+    pub const ALL: [Type; 8] = [
         Type::Ipv4Addr,
         Type::Ipv6Addr,
         Type::EtherAddr,
@@ -121,6 +136,7 @@ impl Type {
         Type::InetService,
         Type::IfName,
         Type::Mark,
+        Type::ClassId,
     ];
 }
 

@@ -1,13 +1,13 @@
 //! A packet at a hook, as the rules of a table see it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use model::{IfName, Mac};
 
 use super::walk::Rewrite;
-use super::{CtState, CtStatus, Field, Nat, Value};
+use super::{CtState, CtStatus, Field, Nat, SetName, Value};
 
 /// Protocol number of ICMPv6.
 const ICMPV6: u8 = 58;
@@ -31,6 +31,8 @@ pub struct Packet {
     pub is_reply: bool,
     /// Its mark.
     pub mark: u32,
+    /// Its priority.
+    pub priority: u32,
 }
 
 /// Network header of a packet and what follows it.
@@ -77,13 +79,20 @@ pub enum Transport {
     Other(u8),
 }
 
-/// What the node knows about addresses: the routes that `fib` asks.
+/// Elements of dynamic maps, by map and key.
+pub type Learned = BTreeMap<(SetName, Vec<Value>), Vec<Value>>;
+
+/// What stands around a packet: the routes that `fib` asks, chance, and what packets before it left.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Surroundings {
     /// The node's own addresses. Loopback addresses are local even when they are not listed.
     pub local: BTreeSet<IpAddr>,
     /// Prefixes of the node's links, for their broadcast addresses.
     pub links: BTreeSet<IpNet>,
+    /// What chance gives: `numgen random mod N` is this modulo N.
+    pub random: u32,
+    /// What rules have learned.
+    pub learned: Learned,
 }
 
 /// Numbers of `fib` address types, `RTN_` in linux/rtnetlink.h.
@@ -153,6 +162,8 @@ impl Packet {
             Field::Dport => self.ports().map(|(_, dport)| Value::Port(dport)),
             Field::Icmpv6Type => self.icmpv6().map(Value::Number),
             Field::Mark => Some(Value::Mark(self.mark)),
+            Field::Priority => Some(Value::ClassId(self.priority)),
+            Field::Random(modulus) => surroundings.random.checked_rem(modulus).map(Value::Mark),
             Field::FibDaddrType => {
                 self.addrs().map(|(_, dst)| Value::Number(surroundings.fib_type(dst)))
             }

@@ -5,9 +5,9 @@ use std::fmt::{self, Display, Formatter};
 use model::Family;
 
 use super::{
-    Chain, ChainKind, ChainName, CtState, CtStatus, Data, DataType, Field, HookPoint, Key, Nat,
-    NatSource, Op, RejectWith, Row, Rule, Set, SetName, Statement, TABLE, TableFamily, Type, Value,
-    Verdict, symbol,
+    Chain, ChainKind, ChainName, CtState, CtStatus, Data, DataType, Dynamic, DynamicOp, Field,
+    HookPoint, Key, Nat, NatSource, Op, RejectWith, Row, Rule, Set, SetName, Statement, TABLE,
+    TableFamily, Type, Value, Verdict, symbol,
 };
 
 impl Display for TableFamily {
@@ -50,8 +50,17 @@ impl Display for Row {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Row::Table | Row::Element(None) => Ok(()),
-            Row::Set(set) if set.interval => write!(f, "{{ type {set}; flags interval; }}"),
-            Row::Set(set) => write!(f, "{{ type {set}; }}"),
+            Row::Set(set) => {
+                write!(f, "{{ type {set}; ")?;
+                if set.interval {
+                    f.write_str("flags interval; ")?;
+                }
+                if let Some(Dynamic { timeout, size }) = set.dynamic {
+                    let time = symbol::time(timeout.as_secs());
+                    write!(f, "size {size}; flags dynamic,timeout; timeout {time}; ")?;
+                }
+                f.write_str("}")
+            }
             Row::Chain(chain) => chain.fmt(f),
             Row::Element(Some(data)) => write!(f, ": {data}"),
         }
@@ -83,6 +92,7 @@ impl Display for Type {
             Type::InetService => "inet_service",
             Type::IfName => "ifname",
             Type::Mark => "mark",
+            Type::ClassId => "classid",
         })
     }
 }
@@ -157,6 +167,7 @@ impl Display for Value {
             Value::Number(number) => f.write_str(&symbol::protocol(*number)),
             Value::Port(port) => port.fmt(f),
             Value::Mark(mark) => write!(f, "{mark:#010x}"),
+            Value::ClassId(class) => f.write_str(&symbol::class(*class)),
         }
     }
 }
@@ -181,6 +192,8 @@ impl Display for Field {
             Field::Dport => "th dport",
             Field::Icmpv6Type => "icmpv6 type",
             Field::Mark => "meta mark",
+            Field::Priority => "meta priority",
+            Field::Random(modulus) => return write!(f, "numgen random mod {modulus}"),
             Field::FibDaddrType => "fib daddr type",
             Field::CtDirection => "ct direction",
         })
@@ -245,18 +258,21 @@ fn ports_follow(statements: &[Statement]) -> bool {
 }
 
 impl Statement {
-    /// The fields of the packet that it reads.
+    /// The fields of the packet that it reads, as a key where it has one.
     pub fn fields(&self) -> &[Field] {
         match self {
             Statement::Match(field, ..) => std::slice::from_ref(field),
             Statement::Lookup(fields, ..)
             | Statement::Vmap(fields, _)
+            | Statement::SetFrom(_, fields, _)
+            | Statement::Dynamic { key: fields, .. }
             | Statement::Nat(_, NatSource::Map { fields, .. }) => fields,
             Statement::CtState(_)
             | Statement::CtStatus(_)
             | Statement::Counter
             | Statement::SetMark(_)
             | Statement::SetMarkBits(_)
+            | Statement::MarkBits(_)
             | Statement::Masquerade { .. }
             | Statement::Reject(_)
             | Statement::Verdict(_)
@@ -286,13 +302,7 @@ fn write_statement(f: &mut Formatter<'_>, statement: &Statement, header: &str) -
     match statement {
         Statement::Match(field, op, value) => {
             write!(f, "{}{} ", key(&[*field]), not(op))?;
-            if let Value::Number(number) = value {
-                f.write_str(&symbol::number(*field, *number))
-            } else if let (Field::EtherType, Value::Port(kind)) = (field, value) {
-                f.write_str(&symbol::ether(*kind))
-            } else {
-                value.fmt(f)
-            }
+            write_constant(f, *field, value)
         }
         Statement::Lookup(fields, op, set) => write!(f, "{}{} @{set}", key(fields), not(op)),
         Statement::Vmap(fields, map) => write!(f, "{} vmap @{map}", key(fields)),
@@ -307,6 +317,17 @@ fn write_statement(f: &mut Formatter<'_>, statement: &Statement, header: &str) -
         Statement::Counter => f.write_str("counter"),
         Statement::SetMark(mark) => write!(f, "meta mark set {mark:#010x}"),
         Statement::SetMarkBits(bits) => write!(f, "meta mark set meta mark | {bits:#010x}"),
+        Statement::MarkBits(bits) => write!(f, "meta mark & {bits:#010x} != 0x00000000"),
+        Statement::SetFrom(to, fields, map) => {
+            write!(f, "{} set {} map @{map}", to.field(), key(fields))
+        }
+        Statement::Dynamic { op, map, key: fields, data } => {
+            let op = match op {
+                DynamicOp::Update => "update",
+                DynamicOp::Delete => "delete",
+            };
+            write!(f, "{op} @{map} {{ {} : {} }}", key(fields), key(data))
+        }
         Statement::Nat(side, NatSource::Map { ipv6, fields, map }) => {
             let side = match side {
                 Nat::Dnat => "dnat",
@@ -321,6 +342,16 @@ fn write_statement(f: &mut Formatter<'_>, statement: &Statement, header: &str) -
         Statement::Reject(RejectWith::TcpReset) => f.write_str("reject with tcp reset"),
         Statement::Verdict(verdict) => verdict.fmt(f),
         Statement::Foreign => f.write_str("# not written by seaway"),
+    }
+}
+
+/// Writes `value` as one that `field` has.
+fn write_constant(f: &mut Formatter<'_>, field: Field, value: &Value) -> fmt::Result {
+    match (field, value) {
+        (_, Value::Number(number)) => f.write_str(&symbol::number(field, *number)),
+        (Field::EtherType, Value::Port(kind)) => f.write_str(&symbol::ether(*kind)),
+        (Field::Random(_), Value::Mark(number)) => number.fmt(f),
+        _ => value.fmt(f),
     }
 }
 

@@ -125,7 +125,9 @@ pub(super) fn number(field: Field, number: u8) -> String {
         | Field::ArpSaddrEther
         | Field::Sport
         | Field::Dport
-        | Field::Mark => protocol(number),
+        | Field::Mark
+        | Field::Priority
+        | Field::Random(_) => protocol(number),
     }
 }
 
@@ -152,6 +154,28 @@ pub(super) fn priority(family: TableFamily, point: HookPoint, priority: i32) -> 
         }
         Some(_) | None => priority.to_string(),
     }
+}
+
+/// Name of a packet's priority, as tc(8) writes it.
+pub(super) fn class(number: u32) -> String {
+    match number {
+        0 => "none".to_owned(),
+        u32::MAX => "root".to_owned(),
+        _ => format!("{:x}:{:x}", number >> 16, number & 0xffff),
+    }
+}
+
+/// `3h`, `1d2h`, `1m30s`.
+pub(super) fn time(seconds: u64) -> String {
+    let units = [(86_400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
+    let mut left = seconds;
+    units.iter().fold(String::new(), |mut text, (unit, name)| {
+        if left >= *unit {
+            text.push_str(&format!("{}{name}", left / unit));
+            left %= unit;
+        }
+        text
+    })
 }
 
 fn named(names: &[(u8, &'static str)], number: u8) -> String {

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::packet::{Packet, Surroundings};
+use super::packet::{Learned, Packet, Surroundings};
 use super::{
-    ChainKind, ChainName, CtState, Data, Field, HookPoint, Key, Nat, NatSource, Op, RejectWith,
-    Row, Rule, SetName, Statement, TableFamily, Value, Verdict,
+    ChainKind, ChainName, CtState, Data, DynamicOp, Field, HookPoint, Key, Nat, NatSource, Op,
+    RejectWith, Row, Rule, SetName, Statement, TableFamily, Value, Verdict, Writable,
 };
 use crate::{Table, nft::Chain};
 
@@ -22,6 +22,8 @@ pub struct Walk<'a> {
     pub mark: u32,
     /// The rules that matched, in order.
     pub trace: Vec<Step<'a>>,
+    /// What rules have learned, with what the packet added and took out.
+    pub learned: Learned,
 }
 
 /// Where a packet ended at a hook.
@@ -78,11 +80,12 @@ pub fn walk<'a>(
     packet: &Packet,
     surroundings: &Surroundings,
 ) -> Walk<'a> {
-    let mut walker = Walker { table, family, packet: packet.clone(), surroundings, trace: vec![] };
+    let (packet, learned) = (packet.clone(), surroundings.learned.clone());
+    let mut walker = Walker { table, family, packet, surroundings, learned, trace: vec![] };
     let mut rewrites = Vec::new();
     let mut outcome = Outcome::Accept;
     for (name, chain, kind) in base_chains(table, family, point) {
-        if kind == ChainKind::Nat && packet.ct_state != CtState::New {
+        if kind == ChainKind::Nat && walker.packet.ct_state != CtState::New {
             continue;
         }
         match walker.base(name, chain) {
@@ -98,7 +101,8 @@ pub fn walk<'a>(
             break;
         }
     }
-    Walk { outcome, rewrites, mark: walker.packet.mark, trace: walker.trace }
+    let Walker { packet, trace, learned, .. } = walker;
+    Walk { outcome, rewrites, mark: packet.mark, trace, learned }
 }
 
 /// Base chains at a hook, lowest priority first; by name among equals.
@@ -146,6 +150,7 @@ struct Walker<'a, 's> {
     family: TableFamily,
     packet: Packet,
     surroundings: &'s Surroundings,
+    learned: Learned,
     trace: Vec<Step<'a>>,
 }
 
@@ -222,6 +227,18 @@ impl<'a> Walker<'a, '_> {
                 self.packet.mark |= bits;
                 Next::Statement
             }
+            Statement::MarkBits(bits) => when(self.packet.mark & bits != 0),
+            Statement::SetFrom(to, fields, map) => {
+                match (to, self.lead_to(fields, map).as_deref()) {
+                    (Writable::Mark, Some([Value::Mark(mark)])) => self.packet.mark = *mark,
+                    (Writable::Priority, Some([Value::ClassId(priority)])) => {
+                        self.packet.priority = *priority;
+                    }
+                    _ => return Next::Rule,
+                }
+                Next::Statement
+            }
+            Statement::Dynamic { op, map, key, data } => self.learn(*op, map, key, data),
             Statement::Nat(side, NatSource::Map { ipv6, fields, map }) => {
                 self.rewrite(*side, *ipv6, fields, map)
             }
@@ -236,7 +253,7 @@ impl<'a> Walker<'a, '_> {
 
     /// A map that leads nowhere, or to another family, lets the packet pass to the next rule.
     fn rewrite(&self, side: Nat, ipv6: bool, fields: &[Field], map: &SetName) -> Next<'a> {
-        let Some(Data::Values(to)) = self.lead(fields, map) else { return Next::Rule };
+        let Some(to) = self.lead_to(fields, map) else { return Next::Rule };
         let (addr, port) = match to.as_slice() {
             [Value::Ipv4(addr), Value::Port(port)] => (IpAddr::V4(*addr), *port),
             [Value::Ipv6(addr), Value::Port(port)] => (IpAddr::V6(*addr), *port),
@@ -250,6 +267,29 @@ impl<'a> Walker<'a, '_> {
         Next::End(End::Rewrite(Rewrite::To { side, addr, port }))
     }
 
+    /// What a dynamic map has room for is not asked: there is always room.
+    fn learn(&mut self, op: DynamicOp, map: &SetName, key: &[Field], data: &[Field]) -> Next<'a> {
+        let Some((key, data)) = self.values(key).zip(self.values(data)) else { return Next::Rule };
+        let key = (map.clone(), key);
+        match op {
+            DynamicOp::Update => {
+                self.learned.entry(key).or_insert(data);
+            }
+            DynamicOp::Delete => {
+                self.learned.remove(&key);
+            }
+        }
+        Next::Statement
+    }
+
+    /// The values that `fields` lead to in `map`, written there by the plan or by packets.
+    fn lead_to(&self, fields: &[Field], map: &SetName) -> Option<Vec<Value>> {
+        if let Some(Data::Values(values)) = self.lead(fields, map) {
+            return Some(values.clone());
+        }
+        self.learned.get(&(map.clone(), self.values(fields)?)).cloned()
+    }
+
     fn lead(&self, fields: &[Field], map: &SetName) -> Option<&'a Data> {
         self.element(map, self.values(fields)?)?.as_ref()
     }
@@ -259,12 +299,12 @@ impl<'a> Walker<'a, '_> {
         fields.iter().map(|field| self.packet.field(*field, self.surroundings)).collect()
     }
 
-    /// The element that `values` meet: the equal one, or the prefix that holds a single address.
+    /// The element that `values` meet: the equal one, or the one whose last field is a prefix that
+    /// holds theirs.
     fn element(&self, set: &SetName, values: Vec<Value>) -> Option<&'a Option<Data>> {
-        let prefixes = prefixes(&values);
-        let exact = std::iter::once(values);
-        let keys = exact.chain(prefixes.map(|net| vec![Value::Prefix(net)]));
-        for key in keys {
+        let (last, first) = values.split_last()?;
+        let within = |net| first.iter().cloned().chain([Value::Prefix(net)]).collect();
+        for key in std::iter::once(values.clone()).chain(prefixes(last).map(within)) {
             let row = self.table.get(&Key::Element(self.family, set.clone(), key));
             if let Some(Row::Element(data)) = row {
                 return Some(data);
@@ -274,12 +314,18 @@ impl<'a> Walker<'a, '_> {
     }
 }
 
-/// Every prefix that holds the one address in `values`, longest first; none for anything else.
-fn prefixes(values: &[Value]) -> impl Iterator<Item = IpNet> + use<> {
-    let addr = match values {
-        [Value::Ipv4(addr)] => Some(IpNet::from(IpAddr::V4(*addr))),
-        [Value::Ipv6(addr)] => Some(IpNet::from(IpAddr::V6(*addr))),
-        _ => None,
+/// Every prefix that holds an address, longest first; none for anything else.
+fn prefixes(value: &Value) -> impl Iterator<Item = IpNet> + use<> {
+    let addr = match value {
+        Value::Ipv4(addr) => Some(IpNet::from(IpAddr::V4(*addr))),
+        Value::Ipv6(addr) => Some(IpNet::from(IpAddr::V6(*addr))),
+        Value::Prefix(_)
+        | Value::Ether(_)
+        | Value::Name(_)
+        | Value::Number(_)
+        | Value::Port(_)
+        | Value::Mark(_)
+        | Value::ClassId(_) => None,
     };
     std::iter::successors(addr, IpNet::supernet)
 }

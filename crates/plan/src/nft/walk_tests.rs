@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use model::Mac;
 
 use super::*;
-use crate::nft::{Hook, Network, ORIGINAL, REPLY, Set, Transport, Type, fib_type};
+use crate::nft::{DynamicOp, Hook, Network, ORIGINAL, REPLY, Set, Transport, Type, fib_type};
 
 fn chain(name: &str) -> ChainName {
     ChainName(name.to_owned())
 }
 
 fn set(name: &str) -> SetName {
-    SetName(name.to_owned())
+    SetName(name.into())
 }
 
 /// A rule that is its statements, with `name` as its comment so that traces can be read.
@@ -52,13 +52,20 @@ fn packet() -> Packet {
         ct_status: BTreeSet::new(),
         is_reply: false,
         mark: 5,
+        priority: 6,
     }
 }
 
 fn run<'a>(table: &'a Table<Key, Row>, packet: &Packet) -> Walk<'a> {
     let links = BTreeSet::from(["198.51.100.0/24".parse().unwrap()]);
     let local = BTreeSet::from(["192.0.2.1".parse().unwrap()]);
-    walk(table, TableFamily::Inet, HookPoint::Forward, packet, &Surroundings { local, links })
+    walk(
+        table,
+        TableFamily::Inet,
+        HookPoint::Forward,
+        packet,
+        &Surroundings { local, links, ..Surroundings::default() },
+    )
 }
 
 fn trace(walk: &Walk<'_>) -> String {
@@ -142,7 +149,8 @@ fn verdicts_lead_through_chains_as_in_the_kernel() {
 
 #[test]
 fn sets_hold_exact_keys_and_interval_sets_the_longest_prefix() {
-    let declared = |interval| Row::Set(Set { key: vec![Type::Ipv4Addr], data: None, interval });
+    let declared =
+        |interval| Row::Set(Set { key: vec![Type::Ipv4Addr], data: None, interval, dynamic: None });
     let fields = vec![Field::Ip4Saddr];
     let cases =
         [("10.0.0.0/8", true), ("10.0.0.1/32", true), ("0.0.0.0/0", true), ("11.0.0.0/8", false)];
@@ -281,6 +289,7 @@ fn address_types_follow_the_nodes_addresses_and_links() {
     let surroundings = Surroundings {
         local: BTreeSet::from(["192.0.2.1".parse().unwrap()]),
         links: BTreeSet::from(["192.0.2.0/24".parse().unwrap()]),
+        ..Surroundings::default()
     };
     let cases = [
         ("192.0.2.1", fib_type::LOCAL),
@@ -295,4 +304,44 @@ fn address_types_follow_the_nodes_addresses_and_links() {
     for (addr, expected) in cases {
         assert_eq!(surroundings.fib_type(addr.parse().unwrap()), expected, "{addr}");
     }
+}
+
+#[test]
+fn a_packet_learns_and_is_remembered_by_chance_and_priority() {
+    let choose = |key: &str| {
+        vec![
+            Statement::SetFrom(Writable::Priority, vec![Field::Random(2)], set(key)),
+            Statement::Dynamic {
+                op: DynamicOp::Update,
+                map: set("learned"),
+                key: vec![Field::Ip4Saddr],
+                data: vec![Field::Priority],
+            },
+            Statement::SetMarkBits(0x10),
+        ]
+    };
+    let recall = Statement::SetFrom(Writable::Priority, vec![Field::Ip4Saddr], set("learned"));
+    let done = verdict(Verdict::Accept);
+    let rules = vec![
+        rule("remembered", vec![recall, done]),
+        rule("no such map", choose("nothing")),
+        rule("chosen", choose("chances")),
+    ];
+    let chances = [(0, 7), (1, 8)].map(|(chance, class)| {
+        let leads_to = Data::Values(vec![Value::ClassId(class)]);
+        element("chances", vec![Value::Mark(chance)], Some(leads_to))
+    });
+    let forward = (key("forward"), base(ChainKind::Filter, 0, rules));
+    let table: Table<Key, Row> = chances.into_iter().chain([forward]).collect();
+    let mut surroundings = Surroundings { random: 5, ..Surroundings::default() };
+    let at = |surroundings: &Surroundings| {
+        walk(&table, TableFamily::Inet, HookPoint::Forward, &packet(), surroundings)
+    };
+    let first = at(&surroundings);
+    assert_eq!(first.mark, 0x15, "chosen");
+    assert_eq!(first.learned.values().collect::<Vec<_>>(), [&vec![Value::ClassId(8)]]);
+    surroundings.learned = first.learned.clone();
+    surroundings.random = 4;
+    let second = at(&surroundings);
+    assert_eq!((second.mark, second.learned), (5, first.learned), "remembered");
 }
