@@ -45,6 +45,8 @@ pub struct Compiled {
     pub peers: Peers,
     /// The containers of this node that are joined to the network.
     pub attachments: Attachments,
+    /// What this node does with packets to Services.
+    pub services: ServiceTable,
 }
 
 /// An object, or a part of one, that the plan does not honor. It blocks nothing else.
@@ -67,18 +69,34 @@ impl fmt::Display for Rejected {
 /// Everything `scope` should hold in `world`, and what of `world` could not be honored.
 ///
 /// A world that neither knows the node nor holds an attachment has an empty plan. While the Node
-/// object is missing, attachments that exist keep their links and routes; nothing else is planned.
+/// object is missing, attachments that exist keep their links and routes, and Services what they
+/// open; nothing else is planned.
 pub fn compile(world: &World, scope: &Scope) -> Compiled {
-    let Scope::Node(node) = scope;
-    let mut compiled = Compiled::default();
-    if !world.nodes.contains_key(node) && world.attachments.is_empty() {
-        return compiled;
+    Compiler::default().compile(world, scope)
+}
+
+/// Compiles one World after another, each in the time of what is new in it where that is worth it.
+/// What comes out is what [`compile()`] makes of the same World.
+#[derive(Debug, Default, Clone)]
+pub struct Compiler {
+    services: services::Memo,
+}
+
+impl Compiler {
+    /// As [`compile()`]; every World is for the same scope as the one before.
+    pub fn compile(&mut self, world: &World, scope: &Scope) -> Compiled {
+        let Scope::Node(node) = scope;
+        let mut compiled = Compiled::default();
+        if !world.nodes.contains_key(node) && world.attachments.is_empty() {
+            return compiled;
+        }
+        let Compiled { plan, rejected, pools, peers, attachments, services } = &mut compiled;
+        *pools = ipam::compile(world, node, plan, rejected);
+        *peers = routes::compile(world, node, pools, plan, rejected);
+        *attachments = cni::compile(world, node, pools, peers.mtu, plan, rejected);
+        egress::compile(world, node, pools, plan);
+        *services = self.services.resolve(world, node, rejected);
+        rejected.sort();
+        compiled
     }
-    let Compiled { plan, rejected, pools, peers, attachments } = &mut compiled;
-    *pools = ipam::compile(world, node, plan, rejected);
-    *peers = routes::compile(world, node, pools, plan, rejected);
-    *attachments = cni::compile(world, node, pools, peers.mtu, plan, rejected);
-    egress::compile(world, node, pools, plan);
-    rejected.sort();
-    compiled
 }

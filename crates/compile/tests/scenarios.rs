@@ -2,8 +2,10 @@
 //!
 //! Blocks of a file build one cluster, from top to bottom:
 //!
-//! - `yaml`: Node manifests, decoded as on a cluster. A node given again is replaced.
-//! - `delete`: one node name a line; the Node object is gone, the machine is not.
+//! - `yaml`: manifests of Nodes, Services, EndpointSlices and ServiceCIDRs, decoded as on a cluster. An
+//!   object given again is replaced.
+//! - `delete`: a node name or a Service's `NAMESPACE/NAME` a line. The Node object is gone, the machine is
+//!   not; of a Service its slices go, too.
 //! - `config`: settings of every agent, one `flag value` a line, named as on the command line.
 //! - `host node=N`: the machine's links: `eth0 mtu 1500 192.0.2.1/24 2001:db8::1/64`.
 //! - `attachments node=N`: the node's containers, all of them: `web 10.244.1.2 8080:80/tcp`, a
@@ -13,6 +15,8 @@
 //!
 //! - `plan node=N [TABLE…]`: the plan's tables as they print.
 //! - `rejected node=N`, `peers node=N`: what could not be honored; how others are reached.
+//! - `services node=N`: the table of Services.
+//! - `explain node=N NAMESPACE/NAME`: where packets to one Service may go, and why nowhere else.
 //! - `packets`: `FROM -> TO[:PORT/PROTOCOL]`, then two spaces and what becomes of the packet. FROM is
 //!   a container, a node or an address outside, with `as ADDRESS` when it lies about its own.
 //! - `lease node=N`: `SECONDS add|del NAME [ADDRESS]`, then two spaces and the answer.

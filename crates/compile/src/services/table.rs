@@ -29,8 +29,8 @@ pub struct ServiceTable {
 pub struct Resolved {
     /// Its ports, in the Service's order, IPv4 before IPv6.
     pub ports: Vec<PortEntry>,
-    /// What load balancers ask this node about it.
-    pub health_check: Option<HealthCheck>,
+    /// What load balancers ask this node about it, one in each of its families.
+    pub health_checks: Vec<HealthCheck>,
 }
 
 /// One port of a Service, in one family. It is also what session affinity is kept by.
@@ -106,7 +106,7 @@ pub enum FrontendKind {
     ExternalIp,
 }
 
-/// Where a frontend is.
+/// Where a frontend is. What is at an address comes before what is at all addresses of the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum At {
     /// At this address.
@@ -146,6 +146,8 @@ pub enum Source {
 /// What is answered at `spec.healthCheckNodePort` (S-78).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HealthCheck {
+    /// The family of the addresses it is asked at, and of the endpoints it counts.
+    pub family: Family,
     /// The port, at the addresses of node ports.
     pub port: u16,
     /// How many endpoints of this node are ready and stay.
@@ -186,10 +188,10 @@ impl Resolved {
                 }
             }
         }
-        if let Some(HealthCheck { port, local_endpoints }) = self.health_check {
-            writeln!(f, "{name} health check at {port}: {local_endpoints} local endpoints")?;
-        }
-        Ok(())
+        self.health_checks.iter().try_for_each(|check| {
+            let HealthCheck { family, port, local_endpoints } = check;
+            writeln!(f, "{name} {family} health check at {port}: {local_endpoints} here are ready")
+        })
     }
 }
 

@@ -7,26 +7,64 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use model::{
-    Attachment, AttachmentKey, Config, Host, IfName, Mac, NodeName, PodRef, PortMapping, Uplink,
+    Attachment, AttachmentKey, Config, Host, IfName, Mac, NodeName, PodRef, PortMapping,
+    ServiceName, Uplink, decode,
 };
 
 use super::{Cluster, yaml};
 
 type Containers = BTreeMap<AttachmentKey, Arc<Attachment>>;
 
-pub(super) fn nodes(cluster: &mut Cluster, body: &str) -> Result<(), String> {
+/// Takes in every object of `body`, by its kind.
+pub(super) fn objects(cluster: &mut Cluster, body: &str) -> Result<(), String> {
     for document in yaml::documents(body)? {
         let json = document.to_string();
-        let node = model::decode::node(json.as_bytes()).map_err(|error| error.to_string())?;
-        cluster.nodes.insert(node.name.clone(), Arc::new(node));
+        object(cluster, document["kind"].as_str().unwrap_or_default(), json.as_bytes())
+            .map_err(|error| error.to_string())?;
     }
     Ok(())
 }
 
+fn object(cluster: &mut Cluster, kind: &str, json: &[u8]) -> Result<(), decode::DecodeError> {
+    match kind {
+        "Service" => {
+            let service = decode::service(json)?;
+            cluster.services.insert(service.name.clone(), Arc::new(service));
+        }
+        "EndpointSlice" => {
+            if let Some(slice) = decode::endpoint_slice(json)? {
+                cluster.slices.insert(slice.key.clone(), Arc::new(slice));
+            }
+        }
+        "ServiceCIDR" => {
+            let cidr = decode::service_cidr(json)?;
+            cluster.service_cidrs.insert(cidr.name.clone(), Arc::new(cidr));
+        }
+        _ => {
+            let node = decode::node(json)?;
+            cluster.nodes.insert(node.name.clone(), Arc::new(node));
+        }
+    }
+    Ok(())
+}
+
+/// Takes out the nodes, and Services (`NAMESPACE/NAME`) with their slices, that are named.
 pub(super) fn delete(cluster: &mut Cluster, body: &str) {
     for line in body.lines() {
-        cluster.nodes.remove(&NodeName::from(line));
+        let Some(name) = service_name(line) else {
+            cluster.nodes.remove(&NodeName::from(line));
+            continue;
+        };
+        cluster.services.remove(&name);
+        let slices = cluster.slices.iter().filter(|(key, _)| key.service != name);
+        cluster.slices = slices.map(|(key, slice)| (key.clone(), Arc::clone(slice))).collect();
     }
+}
+
+/// `NAMESPACE/NAME`.
+pub(super) fn service_name(text: &str) -> Option<ServiceName> {
+    let (namespace, name) = text.split_once('/')?;
+    Some(ServiceName::new(namespace, name))
 }
 
 pub(super) fn config(config: &mut Config, body: &str) -> Result<(), String> {
@@ -38,6 +76,13 @@ pub(super) fn config(config: &mut Config, body: &str) -> Result<(), String> {
             "mtu" => config.mtu = Some(parse(value)?),
             "vxlan-port" => config.vxlan.port = parse(value)?,
             "vxlan-vni" => config.vxlan.vni = parse(value)?,
+            "nodeport-addresses" => {
+                config.node_port_addrs = value.split(',').map(parse).collect::<Result<_, _>>()?;
+            }
+            "external-ips" => {
+                config.external_ips = value.split(',').map(parse).collect::<Result<_, _>>()?;
+            }
+            "masquerade-all" => config.masquerade_all = true,
             "no-masquerade" => config.masquerade = false,
             "non-masquerade-cidrs" => {
                 config.non_masquerade_cidrs =

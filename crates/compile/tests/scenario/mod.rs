@@ -7,7 +7,10 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{Attachment, AttachmentKey, Config, Host, Node, NodeName, OrdMap, World};
+use model::{
+    Attachment, AttachmentKey, Config, EndpointSlice, Host, Node, NodeName, OrdMap, Service,
+    ServiceCidr, ServiceName, SliceKey, World,
+};
 
 use crate::network::Network;
 
@@ -16,6 +19,9 @@ use crate::network::Network;
 struct Cluster {
     config: Config,
     nodes: OrdMap<NodeName, Arc<Node>>,
+    services: OrdMap<ServiceName, Arc<Service>>,
+    slices: OrdMap<SliceKey, Arc<EndpointSlice>>,
+    service_cidrs: OrdMap<Arc<str>, Arc<ServiceCidr>>,
     hosts: BTreeMap<NodeName, Host>,
     attachments: BTreeMap<NodeName, BTreeMap<AttachmentKey, Arc<Attachment>>>,
 }
@@ -27,6 +33,9 @@ impl Cluster {
             config: Config { node: node.clone(), ..self.config.clone() },
             host: self.hosts.get(node).cloned().unwrap_or_default(),
             nodes: self.nodes.clone(),
+            services: self.services.clone(),
+            slices: self.slices.clone(),
+            service_cidrs: self.service_cidrs.clone(),
             attachments: self.attachments.get(node).cloned().unwrap_or_default(),
             ..World::default()
         }
@@ -72,7 +81,7 @@ fn block(cluster: &mut Cluster, head: &str, body: &str) -> Result<String, String
         named.map(NodeName::from).ok_or(format!("```{kind} lacks node=NAME"))
     };
     match kind {
-        "yaml" => input::nodes(cluster, body)?,
+        "yaml" => input::objects(cluster, body)?,
         "delete" => input::delete(cluster, body),
         "config" => input::config(&mut cluster.config, body)?,
         "host" => drop(cluster.hosts.insert(node()?, input::host(body)?)),
@@ -82,6 +91,12 @@ fn block(cluster: &mut Cluster, head: &str, body: &str) -> Result<String, String
         "plan" => return output::plan(&cluster.world(&node()?), &words[1..]),
         "rejected" => return Ok(output::rejected(&cluster.world(&node()?))),
         "peers" => return Ok(output::peers(&cluster.world(&node()?))),
+        "services" => return Ok(output::services(&cluster.world(&node()?))),
+        "explain" => {
+            let name = words.get(1).and_then(|word| input::service_name(word));
+            let name = name.ok_or("```explain lacks NAMESPACE/NAME")?;
+            return output::explain(&cluster.world(&node()?), &name);
+        }
         "packets" => return output::packets(&cluster.network(), body),
         "lease" => return output::leases(cluster.world(&node()?), body),
         _ => {} // Another language, for the reader.

@@ -4,12 +4,12 @@ use std::fmt::{Display, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use model::{Family, NodeName, World};
+use model::{Family, NodeName, ServiceName, World};
 use plan::nft::TableFamily;
 use plan::{Plan, Table, nft};
 use seaway_compile::cni::{Request, attach};
 use seaway_compile::ipam::Released;
-use seaway_compile::{Compiled, Scope, compile};
+use seaway_compile::{Compiled, Scope, compile, services};
 
 use super::input::{key, parse};
 use crate::network::{Fate, Flow, Network, Origin, Place};
@@ -24,6 +24,16 @@ pub(super) fn rejected(world: &World) -> String {
 
 pub(super) fn peers(world: &World) -> String {
     compiled(world).peers.to_string()
+}
+
+pub(super) fn services(world: &World) -> String {
+    compiled(world).services.to_string()
+}
+
+pub(super) fn explain(world: &World, name: &ServiceName) -> Result<String, String> {
+    let table = compiled(world).services;
+    let explanation = services::explain(world, &world.config.node, &table, name);
+    explanation.map(|explanation| explanation.to_string()).ok_or(format!("there is no {name}"))
 }
 
 /// The tables named, or all that hold a row; a title for each unless it is the only one.
