@@ -68,8 +68,11 @@ pub enum Status {
         /// Pod CIDRs of this node.
         pod_cidrs: Vec<IpNet>,
     },
-    /// It cannot, and why (CNI code 50: no attach, 51 is not used: limited connectivity).
+    /// It cannot, and why. Pods that are there are not affected, as far as anybody can tell.
     NotReady(String),
+    /// It cannot, and why: something that all pods of the node depend on could not be brought in place,
+    /// so those that are there may be cut off as well.
+    Impaired(String),
 }
 
 /// A loop that takes longer than this for a turn is stuck.

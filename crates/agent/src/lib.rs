@@ -4,6 +4,7 @@
 pub mod admin;
 mod capability;
 pub mod cni;
+mod condition;
 #[cfg(test)]
 mod fake;
 mod handle;

@@ -21,7 +21,7 @@ use crate::observe::Metrics;
 use crate::reconcile::{Loop, Parts, wall_clock};
 use crate::shown::Shown;
 use crate::sources::{Disturbed, Sources};
-use crate::{capability, cni, install, places, rebuild};
+use crate::{capability, cni, condition, install, places, rebuild};
 
 /// Most messages that wait for the loop.
 const INBOX: usize = 1024;
@@ -167,6 +167,8 @@ async fn serve(
     let client = kube::connect(&settings.access).await?;
     tasks.spawn(kube::watch_nodes(client, settings.access.clone(), nodes, moved));
     tasks.spawn(pass_on(watched, desk.clone()));
+    let node = settings.config.node.clone();
+    tasks.spawn(condition::tell(settings.access.clone(), node, desk.shown.status()));
     tasks.spawn(announce(settings.paths.clone(), settings.cni_conf_dir.clone(), desk.shown));
     let mut alive = tokio::time::interval(std::time::Duration::from_secs(1));
     loop {

@@ -57,7 +57,9 @@ impl Shown {
             if is_new {
                 match &status {
                     Status::Ready { .. } => tracing::info!("ready"),
-                    Status::NotReady(why) => tracing::warn!("not ready: {why}"),
+                    Status::NotReady(why) | Status::Impaired(why) => {
+                        tracing::warn!("not ready: {why}")
+                    }
                 }
                 *shown = status;
             }

@@ -1,10 +1,13 @@
 //! The API server's side of the World: objects listed and watched, decoded by `model::decode`, and
-//! shown as the newest level. Whoever reads them sees a complete list or none.
+//! shown as the newest level. Whoever reads them sees a complete list or none. The one thing that is told
+//! in return is a node's condition.
 
 mod client;
+mod condition;
 mod connection;
 mod nodes;
 
 pub use client::{Access, ConnectError, connect};
+pub use condition::{ConditionError, NetworkCondition, tell_network};
 pub use kube_rs::Client;
 pub use nodes::{Nodes, watch_nodes};

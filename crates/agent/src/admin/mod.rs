@@ -106,7 +106,7 @@ impl Desk {
     async fn readyz(&self) -> Answer {
         match self.handle.status().await {
             Status::Ready { .. } => Answer::text("ready\n"),
-            Status::NotReady(why) => {
+            Status::NotReady(why) | Status::Impaired(why) => {
                 Answer::new(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n"))
             }
         }

@@ -58,6 +58,10 @@ async fn operate(
             Status::NotReady(why) => {
                 Err(Error::new(Code::Unavailable, "the network is not ready").because(why))
             }
+            Status::Impaired(why) => {
+                let what = "the network is not ready, and pods may be cut off";
+                Err(Error::new(Code::LimitedConnectivity, what).because(why))
+            }
         },
     }
 }

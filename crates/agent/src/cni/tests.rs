@@ -51,13 +51,18 @@ impl Node {
 
     /// Serves until the value is dropped; every request the loop gets is in the books.
     fn serve(&self) -> Serving {
+        self.serve_as(Status::NotReady("the API has not been listed".into()))
+    }
+
+    /// Serves with a loop of that status.
+    fn serve_as(&self, status: Status) -> Serving {
         let (inbox, messages) = sync_channel(16);
         let (paths, handle) = (self.paths(), Handle::new(inbox));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let server = runtime.block_on(async { Server::bind(paths) }).unwrap();
         runtime.spawn(server.serve(handle, Arc::default()));
         let (book, books) = std::sync::mpsc::channel();
-        std::thread::spawn(move || keep_books(&messages, &book));
+        std::thread::spawn(move || keep_books(&messages, &book, &status));
         Serving { books, runtime: Some(runtime) }
     }
 }
@@ -73,7 +78,11 @@ impl Drop for Serving {
     }
 }
 
-fn keep_books(messages: &Receiver<Message>, book: &std::sync::mpsc::Sender<String>) {
+fn keep_books(
+    messages: &Receiver<Message>,
+    book: &std::sync::mpsc::Sender<String>,
+    status: &Status,
+) {
     for message in messages {
         let line = match message {
             Message::Detach(key, reply) => {
@@ -86,7 +95,7 @@ fn keep_books(messages: &Receiver<Message>, book: &std::sync::mpsc::Sender<Strin
                 format!("gc {network} {keep:?}")
             }
             Message::Status(reply) => {
-                drop(reply.send(Status::NotReady("the API has not been listed".into())));
+                drop(reply.send(status.clone()));
                 "status".to_owned()
             }
             Message::Attach(..)
@@ -152,6 +161,24 @@ fn requests_reach_the_loop_and_replies_the_runtime() {
     assert!(status.stdout.contains("the API has not been listed"), "{}", status.stdout);
     let books: Vec<_> = serving.books.try_iter().collect();
     assert_eq!(books, ["detach b/eth0", "gc seaway {\"c/eth0\"}", "status"]);
+}
+
+/// Code 51 says more than 50: not only is there no network for new containers.
+#[test]
+fn status_tells_whether_containers_that_are_there_may_be_cut_off() {
+    let cases = [
+        (Status::NotReady("no pod CIDR".into()), 50),
+        (Status::Impaired("put chain forward: refused".into()), 51),
+    ];
+    for (status, expect) in cases {
+        let node = Node::new();
+        let _serving = node.serve_as(status.clone());
+        let reply = node.ask("STATUS", "", json!({}));
+        assert_eq!(code(&reply), expect, "{status:?}: {}", reply.stdout);
+    }
+    let node = Node::new();
+    let _serving = node.serve_as(Status::Ready { pod_cidrs: Vec::new() });
+    assert!(node.ask("STATUS", "", json!({})).success);
 }
 
 #[test]

@@ -216,7 +216,7 @@ impl Loop {
             return Status::NotReady(format!("the uplink of Node {node} {cause}"));
         }
         if let Some(trouble) = self.report.trouble_of_all() {
-            return Status::NotReady(trouble.to_owned());
+            return Status::Impaired(trouble.to_owned());
         }
         Status::Ready { pod_cidrs: pools.iter().map(compile::ipam::Pool::cidr).collect() }
     }

@@ -194,6 +194,31 @@ async fn an_add_is_answered_when_its_rows_are_in_place_and_a_del_takes_them_away
 }
 
 #[tokio::test]
+async fn a_place_that_all_pods_depend_on_impairs_the_node_and_one_row_of_others_does_not() {
+    let scratch = Scratch::new();
+    let kernel = Kernel::default();
+    let agent = Agent::start(scratch.path(), &kernel);
+    agent.list("10.244.1.0/24");
+    agent.ready().await;
+    let mut status = agent.shown.status();
+    kernel.nft.go_blind(true);
+    let places = BTreeSet::from(["nft"]);
+    agent.disturbed.add(Disturbance { places, ..Disturbance::default() });
+    agent.handle.wake();
+    let impaired = status.wait_for(|status| matches!(status, Status::Impaired(_)));
+    tokio::time::timeout(Duration::from_secs(10), impaired).await.unwrap().unwrap();
+    kernel.nft.go_blind(false);
+    agent.ready().await;
+    let route = kernel.routes.rows().keys().next().unwrap().clone();
+    kernel.routes.refuse(Some(route));
+    kernel.routes.disturb(|rows| *rows = plan::Table::default());
+    let places = BTreeSet::from(["routes"]);
+    agent.disturbed.add(Disturbance { places, ..Disturbance::default() });
+    agent.handle.wake();
+    assert!(matches!(agent.handle.status().await, Status::Ready { .. }));
+}
+
+#[tokio::test]
 async fn a_failed_add_leaves_nothing_behind_and_harms_no_other() {
     let scratch = Scratch::new();
     let kernel = Kernel::default();
