@@ -6,6 +6,7 @@ mod inside;
 mod kernel;
 mod lab;
 mod memory;
+mod plane;
 mod plugin;
 mod samples;
 
@@ -17,10 +18,11 @@ use crate::run::{Result, output, say};
 /// One scenario: its name, what it measures, and what prints its tables.
 type Scenario = (&'static str, &'static str, fn() -> Result);
 
-const SCENARIOS: [Scenario; 4] = [
+const SCENARIOS: [Scenario; 5] = [
     ("cni", "ADD and DEL against bridge + host-local; ADD with many pods", cni::run),
     ("lab", "lab up and down, small and large", lab::run),
     ("memory", "resident memory of an agent and of a pod's pause", memory::run),
+    ("plane", "placing ten thousand pods on a hundred nodes", plane::run),
     ("kernel", "the places, one by one, in namespaces of their own", kernel::run),
 ];
 

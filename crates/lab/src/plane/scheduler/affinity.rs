@@ -3,13 +3,11 @@
 //! Source: Pod API, `podAffinity` and `podAntiAffinity`; kube-scheduler, InterPodAffinity.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Pod, PodAffinityTerm, PodSpec};
 
 use super::board::Board;
 use super::filter::domain;
-use crate::plane::level::key;
 use crate::plane::runtime::Cluster;
 use crate::plane::selector;
 
@@ -34,18 +32,18 @@ pub(super) struct Company {
 }
 
 impl Company {
-    pub(super) fn new(cluster: &Cluster, board: &Board, pod: &Pod, spec: &PodSpec) -> Self {
+    pub(super) fn new(cluster: &Cluster, board: &mut Board, pod: &Pod, spec: &PodSpec) -> Self {
         let mut company = Self { unwelcome: unwelcome(cluster, board, pod), ..Self::default() };
         let Some(affinity) = &spec.affinity else { return company };
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let domains = |term: &PodAffinityTerm| {
+        let mut domains = |term: &PodAffinityTerm| {
             let counts = counts(cluster, board, namespace, term);
             Domains { label: term.topology_key.clone(), values: counts.into_keys().collect() }
         };
         if let Some(near) = &affinity.pod_affinity {
             let required = near.required_during_scheduling_ignored_during_execution.as_deref();
             let terms = required.unwrap_or_default();
-            company.near = terms.iter().map(domains).collect();
+            company.near = terms.iter().map(&mut domains).collect();
             let nobody = company.near.iter().all(|domains| domains.values.is_empty());
             company.is_first =
                 nobody && terms.iter().all(|term| matches(cluster, namespace, term, pod));
@@ -145,28 +143,16 @@ fn namespaces(cluster: &Cluster, namespace: &str, term: &PodAffinityTerm) -> BTr
 /// For each value of the term's label how many pods it is about are on nodes with it.
 fn counts(
     cluster: &Cluster,
-    board: &Board,
+    board: &mut Board,
     namespace: &str,
     term: &PodAffinityTerm,
 ) -> BTreeMap<String, i64> {
     let mut counts = BTreeMap::new();
     let Some(select) = &term.label_selector else { return counts };
-    let none = BTreeMap::new();
-    let labels = select.match_labels.as_ref().unwrap_or(&none);
     for namespace in namespaces(cluster, namespace, term) {
-        for pod in cluster.pods.labeled(&namespace, labels) {
-            if let Some(value) = value_of(board, pod, &term.topology_key)
-                && selector::matches(select, pod.metadata.labels.as_ref())
-            {
-                *counts.entry(value.to_owned()).or_default() += 1;
-            }
+        for (value, many) in board.spread_over(&namespace, select, &term.topology_key) {
+            *counts.entry(value.to_owned()).or_default() += many.all;
         }
     }
     counts
-}
-
-/// The label's value of the node where `pod` is.
-pub(super) fn value_of<'a>(board: &'a Board, pod: &Arc<Pod>, label: &str) -> Option<&'a str> {
-    let seat = board.seats.get(board.place(&key(&**pod))?)?;
-    domain(&seat.node, label)
 }

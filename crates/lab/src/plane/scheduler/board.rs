@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Pod, PodAffinityTerm};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
+use super::census::{Censuses, Count};
+use super::filter::domain;
 use super::quantity::{Amounts, add, amounts, requests, subtract};
 use crate::plane::pods;
 use crate::plane::runtime::controller_of;
@@ -41,6 +44,7 @@ pub(super) struct Board {
     homeless: BTreeMap<String, Vec<Arc<str>>>,
     /// How many pods of an owner, by uid, are on each node.
     owned: HashMap<String, BTreeMap<String, usize>>,
+    censuses: Censuses,
     /// By namespace and term.
     pub aversions: BTreeMap<String, Aversion>,
 }
@@ -92,6 +96,7 @@ impl Board {
             let nodes = self.owned.entry(owner.uid.clone()).or_default();
             *nodes.entry(node.to_owned()).or_default() += 1;
         }
+        self.censuses.step(node, pod, 1);
         for (id, aversion) in aversions(pod) {
             let entry = self.aversions.entry(id).or_insert(aversion);
             *entry.nodes.entry(node.to_owned()).or_default() += 1;
@@ -122,6 +127,7 @@ impl Board {
                 self.owned.remove(&owner.uid);
             }
         }
+        self.censuses.step(&node, &pod, -1);
         for (id, _) in aversions(&pod) {
             if let Some(aversion) = self.aversions.get_mut(&id) {
                 less(&mut aversion.nodes, &node);
@@ -141,6 +147,20 @@ impl Board {
             host_ports(&pod).iter().for_each(|port| less(&mut seat.ports, port));
         }
         true
+    }
+
+    /// How many pods of `namespace` that fit `selector` are where a node has each value of `label`.
+    pub(super) fn spread_over<'a>(
+        &'a mut self,
+        namespace: &str,
+        selector: &LabelSelector,
+        label: &str,
+    ) -> impl Iterator<Item = (&'a str, Count)> + use<'a> {
+        let (seats, label) = (&self.seats, label.to_owned());
+        let census = self.censuses.of(namespace, selector, self.placed.values());
+        census.iter().filter_map(move |(node, count)| {
+            Some((domain(&seats.get(node)?.node, &label)?, *count))
+        })
     }
 
     /// The pod as it was when it was put where it is.

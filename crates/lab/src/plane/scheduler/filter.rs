@@ -26,13 +26,18 @@ pub(super) struct Wish<'a> {
 }
 
 impl<'a> Wish<'a> {
-    pub(super) fn new(cluster: &Cluster, board: &Board, pod: &'a Pod, spec: &'a PodSpec) -> Self {
+    pub(super) fn new(
+        cluster: &Cluster,
+        board: &mut Board,
+        pod: &'a Pod,
+        spec: &'a PodSpec,
+    ) -> Self {
         Self {
             pod,
             spec,
             requests: requests(spec),
             ports: host_ports(pod),
-            spread: Spread::new(cluster, board, pod, spec),
+            spread: Spread::new(board, pod, spec),
             company: Company::new(cluster, board, pod, spec),
         }
     }

@@ -1,13 +1,14 @@
 //! Chooses a node for each pod: filters, then scores, as kube-scheduler does. There is no preemption: a pod
 //! of higher priority is only served earlier.
 //!
-//! What each node has left is kept up to date change by change, so that a pod costs a look at every node and
-//! not at every pod; only pods with affinity to pods or spread constraints look at those they are about. A
+//! What each node has left, and how many pods of a description are on it, is kept up to date change by change,
+//! so that a pod costs a look at every node and not at every pod. A
 //! pod that no node will have is tried again when something changed that may help, after a pause that
 //! grows.
 
 mod affinity;
 mod board;
+mod census;
 mod filter;
 mod quantity;
 mod score;
@@ -20,7 +21,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::node_health::is_ready;
+use super::node_lifecycle::is_ready;
 use super::pods;
 use super::runtime::{Action, Change, Changed, Cluster, Controller, Keys, Note, Plan, Turn, Write};
 use board::Board;
@@ -72,7 +73,7 @@ impl Controller for Scheduler {
             let why = "Scheduling is blocked due to non-empty scheduling gates";
             return unscheduled(pod, "SchedulingGated", why, turn.now);
         }
-        match choose(cluster, &self.board, pod, spec) {
+        match choose(cluster, &mut self.board, pod, spec) {
             Ok(node) => {
                 self.refused.remove(key);
                 self.board.put(&key.into(), &node, pod);
@@ -138,8 +139,14 @@ impl Scheduler {
 }
 
 /// The node for `pod`, or why there is none.
-fn choose(cluster: &Cluster, board: &Board, pod: &Pod, spec: &PodSpec) -> Result<String, String> {
+fn choose(
+    cluster: &Cluster,
+    board: &mut Board,
+    pod: &Pod,
+    spec: &PodSpec,
+) -> Result<String, String> {
     let wish = Wish::new(cluster, board, pod, spec);
+    let board = &*board;
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     let mut nodes = Vec::new();
     for (name, seat) in &board.seats {

@@ -6,12 +6,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Node, Pod, PodSpec, TopologySpreadConstraint};
 
-use super::affinity::value_of;
 use super::board::Board;
 use super::filter::domain;
 use crate::plane::numbers::count;
 use crate::plane::placement::{taints, untolerated, wants};
-use crate::plane::runtime::Cluster;
 use crate::plane::{pods, selector};
 
 /// How the pods that one constraint is about are spread.
@@ -34,9 +32,9 @@ struct Constraint {
 pub(super) struct Spread(Vec<Constraint>);
 
 impl Spread {
-    pub(super) fn new(cluster: &Cluster, board: &Board, pod: &Pod, spec: &PodSpec) -> Self {
+    pub(super) fn new(board: &mut Board, pod: &Pod, spec: &PodSpec) -> Self {
         let all = spec.topology_spread_constraints.as_deref().unwrap_or_default();
-        let read = |constraint| Constraint::new(cluster, board, pod, spec, constraint);
+        let read = |constraint| Constraint::new(board, pod, spec, constraint);
         Self(all.iter().map(read).collect())
     }
 
@@ -67,13 +65,7 @@ impl Spread {
 }
 
 impl Constraint {
-    fn new(
-        cluster: &Cluster,
-        board: &Board,
-        pod: &Pod,
-        spec: &PodSpec,
-        from: &TopologySpreadConstraint,
-    ) -> Self {
+    fn new(board: &mut Board, pod: &Pod, spec: &PodSpec, from: &TopologySpreadConstraint) -> Self {
         let mut select = from.label_selector.clone().unwrap_or_default();
         for key in from.match_label_keys.iter().flatten() {
             if let Some(value) = pods::label(pod, key) {
@@ -91,15 +83,11 @@ impl Constraint {
             }
         }
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let none = BTreeMap::new();
-        let labels = select.match_labels.as_ref().unwrap_or(&none);
-        for other in cluster.pods.labeled(namespace, labels) {
-            if let Some(value) = value_of(board, other, &from.topology_key)
-                && is_meant(other)
-                && !pods::is_leaving(other)
-                && let Some(count) = counts.get_mut(value)
-            {
-                *count += 1;
+        if from.label_selector.is_some() {
+            for (value, many) in board.spread_over(namespace, &select, &from.topology_key) {
+                if let Some(count) = counts.get_mut(value) {
+                    *count += many.staying;
+                }
             }
         }
         let few = from.min_domains.is_some_and(|least| count(counts.len()) < least);

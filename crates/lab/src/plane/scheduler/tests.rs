@@ -217,6 +217,25 @@ fn a_hard_spread_is_kept_and_a_soft_one_is_a_wish() {
     assert!(["a", "c"].contains(&lab.schedule("w6", "web", &spread("ScheduleAnyway")).as_str()));
 }
 
+/// What is left of nodes and where company is was noted when it came: with ten thousand pods on the nodes, one
+/// more costs what it costs with ten.
+#[test]
+fn a_pod_finds_its_place_without_a_look_at_the_others() {
+    let web = |kind: &str| affinity(kind, "web", "kubernetes.io/hostname");
+    let mut lab = Lab::new(3);
+    assert_eq!(lab.schedule("w0", "web", &web("podAntiAffinity")), "a");
+    assert_eq!(lab.schedule("w1", "web", &web("podAntiAffinity")), "b");
+    for name in ["w0", "w1"] {
+        lab.world.remove::<Pod>(&format!("ns/{name}")); // Nobody told the scheduler.
+    }
+    assert_eq!(lab.schedule("w2", "web", &web("podAntiAffinity")), "c");
+    let refused = lab.schedule("w3", "web", &web("podAntiAffinity"));
+    assert_eq!(refused, "0/3 nodes are available: 3 node(s) didn't match pod anti-affinity rules.");
+    lab.node("d", "z", &json!({}));
+    let near = lab.schedule("near", "x", &web("podAffinity"));
+    assert!(["a", "b", "c"].contains(&near.as_str()), "{near}");
+}
+
 #[test]
 fn gates_hold_a_pod_back_and_other_schedulers_pods_are_left_alone() {
     let mut lab = Lab::new(1);
