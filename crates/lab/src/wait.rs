@@ -1,16 +1,18 @@
 //! Waiting until a lab is ready, and saying what is not and why.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Debug};
 use std::time::Duration;
 
+use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use kube_rs::api::ListParams;
-use kube_rs::{Api, Client};
-use tokio::task::JoinSet;
+use kube_rs::runtime::{WatchStreamExt, watcher};
+use kube_rs::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
 
-use crate::plane::level::{self, Objects};
-use crate::plane::node_health::is_ready;
+use crate::plane::node_lifecycle::is_ready;
+use crate::plane::object_key;
 
 /// What is waited for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,16 +66,13 @@ pub async fn ready(
     timeout: Duration,
     mut progress: impl FnMut(&Progress),
 ) -> Result<(), NotReady> {
-    let mut tasks = JoinSet::new();
-    let mut nodes = level::watch(Api::<Node>::all(client.clone()), &mut tasks);
-    let mut pods = level::watch(Api::<Pod>::all(client.clone()), &mut tasks);
+    let (mut node_events, mut pod_events) = (events::<Node>(client), events::<Pod>(client));
+    let (mut nodes, mut pods) = (Objects::<Node>::default(), Objects::<Pod>::default());
     let deadline = tokio::time::sleep(timeout);
     tokio::pin!(deadline);
     let mut shown = None;
     let not_ready = loop {
-        let levels = (nodes.borrow_and_update().clone(), pods.borrow_and_update().clone());
-        let (nodes_now, pods_now) = (levels.0.unwrap_or_default(), levels.1.unwrap_or_default());
-        let (not_ready, now) = judge(wanted, &nodes_now, &pods_now);
+        let (not_ready, now) = judge(wanted, &nodes.all, &pods.all);
         if shown.as_ref() != Some(&now) {
             progress(&now);
             shown = Some(now);
@@ -86,23 +85,68 @@ pub async fn ready(
         }
         tokio::select! {
             () = &mut deadline => break not_ready,
-            _ = nodes.changed() => {}
-            _ = pods.changed() => {}
+            Some(event) = node_events.next() => nodes.take(event),
+            Some(event) = pod_events.next() => pods.take(event),
         }
     };
     Err(with_events(client, not_ready).await)
 }
 
-fn judge(wanted: &Wanted, nodes: &Objects<Node>, pods: &Objects<Pod>) -> (NotReady, Progress) {
+type Happening<K> = Result<watcher::Event<K>, watcher::Error>;
+
+fn events<K>(client: &Client) -> impl Stream<Item = Happening<K>> + Unpin
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    Box::pin(watcher(Api::all(client.clone()), watcher::Config::default()).default_backoff())
+}
+
+/// Objects of a kind by key, as they are now.
+struct Objects<K> {
+    all: BTreeMap<String, K>,
+    /// What has been read of a list that is not complete yet.
+    list: BTreeMap<String, K>,
+}
+
+impl<K> Default for Objects<K> {
+    fn default() -> Self {
+        Self { all: BTreeMap::new(), list: BTreeMap::new() }
+    }
+}
+
+impl<K: Resource<DynamicType = ()>> Objects<K> {
+    fn take(&mut self, event: Happening<K>) {
+        match event {
+            Err(error) => tracing::warn!("watch {}: {error}", K::plural(&())),
+            Ok(watcher::Event::Init) => self.list.clear(),
+            Ok(watcher::Event::InitApply(object)) => {
+                self.list.insert(object_key(&object), object);
+            }
+            Ok(watcher::Event::InitDone) => self.all = std::mem::take(&mut self.list),
+            Ok(watcher::Event::Apply(object)) => {
+                self.all.insert(object_key(&object), object);
+            }
+            Ok(watcher::Event::Delete(object)) => {
+                self.all.remove(&object_key(&object));
+            }
+        }
+    }
+}
+
+fn judge(
+    wanted: &Wanted,
+    nodes: &BTreeMap<String, Node>,
+    pods: &BTreeMap<String, Pod>,
+) -> (NotReady, Progress) {
     let mut not_ready = NotReady { reasons: BTreeMap::new(), hopeless: false };
     for name in &wanted.nodes {
-        if let Some(why) = node_trouble(nodes.get(name).map(|node| &**node)) {
+        if let Some(why) = node_trouble(nodes.get(name)) {
             not_ready.reasons.insert(format!("node {name}"), why);
         }
     }
     let missing_nodes = not_ready.reasons.len();
     for key in &wanted.pods {
-        if let Some((why, hopeless)) = pod_trouble(pods.get(key).map(|pod| &**pod)) {
+        if let Some((why, hopeless)) = pod_trouble(pods.get(key)) {
             not_ready.reasons.insert(format!("pod {key}"), why);
             not_ready.hopeless |= hopeless;
         }

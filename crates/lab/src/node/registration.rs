@@ -18,7 +18,7 @@ use super::context::Context;
 use super::settings::architecture;
 use crate::images::Images;
 use crate::plane::is_overtaken;
-use crate::plane::node_health::{GRACE, LEASES, RENEWAL, now};
+use crate::plane::node_lifecycle::{GRACE, LEASES, RENEWAL, now};
 
 /// Pods a node has room for: the kubelet's default.
 const ROOM: &str = "110";
@@ -99,7 +99,8 @@ async fn register(client: &Client, context: &Context) -> Result<(), kube_rs::Err
 
 async fn show(client: &Client, context: &Context, status: Value) -> Result<(), kube_rs::Error> {
     let api = Api::<Node>::all(client.clone());
-    let patch = Patch::Merge(json!({ "status": status }));
+    // Conditions of others, as that of the network, stay.
+    let patch = Patch::Strategic(json!({ "status": status }));
     api.patch_status(&context.name, &PatchParams::default(), &patch).await?;
     Ok(())
 }
@@ -154,6 +155,8 @@ fn status(context: &Context, readiness: &Readiness, addrs: &[IpAddr], since: &st
     let mut addresses: Vec<_> =
         addrs.iter().map(|addr| json!({ "type": "InternalIP", "address": addr })).collect();
     addresses.push(json!({ "type": "Hostname", "address": context.name }));
+    // The API merges addresses by their type, and there may be two of one.
+    addresses.push(json!({ "$patch": "replace" }));
     let resources = json!({ "cpu": cores().to_string(), "memory": memory(), "pods": ROOM });
     let machine = nix::sys::utsname::uname().ok();
     let kernel = machine.map(|uname| uname.release().to_string_lossy().into_owned());
@@ -177,7 +180,8 @@ fn status(context: &Context, readiness: &Readiness, addrs: &[IpAddr], since: &st
     })
 }
 
-/// Source: kubelet, `ReadyCondition`: the message of a network that is not ready.
+/// Source: kubelet, `ReadyCondition` and its neighbors: the messages of a network that is not ready, and of
+/// what nodes of a lab never lack.
 fn conditions(readiness: &Readiness, since: &str) -> Value {
     let condition = |kind: &str, status: &str, reason: &str, message: &str| {
         json!({
@@ -186,13 +190,33 @@ fn conditions(readiness: &Readiness, since: &str) -> Value {
         })
     };
     let ready = match readiness {
-        Ok(()) => condition("Ready", "True", "KubeletReady", "the node runs pods"),
+        Ok(()) => condition("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
         Err(why) => {
             let message = format!("container runtime network not ready: {why}");
             condition("Ready", "False", "KubeletNotReady", &message)
         }
     };
-    json!([ready])
+    json!([
+        condition(
+            "MemoryPressure",
+            "False",
+            "KubeletHasSufficientMemory",
+            "kubelet has sufficient memory available"
+        ),
+        condition(
+            "DiskPressure",
+            "False",
+            "KubeletHasNoDiskPressure",
+            "kubelet has no disk pressure"
+        ),
+        condition(
+            "PIDPressure",
+            "False",
+            "KubeletHasSufficientPID",
+            "kubelet has sufficient PID available"
+        ),
+        ready,
+    ])
 }
 
 /// The node's addresses as its kernel has them now, so that a change at run time is reported; those

@@ -30,7 +30,7 @@ impl Controller for Budgets {
     fn concerns(&mut self, cluster: &Cluster, change: &Change, keys: &mut Keys) {
         let of_namespace = |namespace: Option<&str>, keys: &mut Keys| {
             let budgets = cluster.budgets.in_namespace(namespace.unwrap_or_default());
-            keys.extend(budgets.map(|budget| super::level::key(&**budget)));
+            keys.extend(budgets.map(|budget| super::runtime::key(&**budget)));
         };
         if let Change::PodDisruptionBudget(changed) = change {
             keys.add(changed.key.clone());
@@ -39,7 +39,7 @@ impl Controller for Budgets {
                 let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
                 let about =
                     cluster.budgets.in_namespace(namespace).filter(|budget| selects(budget, pod));
-                keys.extend(about.map(|budget| super::level::key(&**budget)));
+                keys.extend(about.map(|budget| super::runtime::key(&**budget)));
             }
         } else if let Change::ReplicaSet(changed) = change {
             of_namespace(changed.last().and_then(|set| set.metadata.namespace.as_deref()), keys);

@@ -69,7 +69,7 @@ pub(crate) fn takers<K: Kind, O: Kind>(
             .is_some_and(|select| !selector::is_empty(select) && selector::matches(select, labels))
     };
     let takers = cache.in_namespace(namespace).filter(takes);
-    takers.map(|owner| super::level::key(&**owner)).collect()
+    takers.map(|owner| super::runtime::key(&**owner)).collect()
 }
 
 fn other_owners<K: Kind>(object: &K, uid: &str) -> Vec<OwnerReference> {

@@ -7,14 +7,17 @@
 //! | `node_cidrs` | `Node.spec.podCIDRs` | node-ipam-controller |
 //! | `scheduler` | `Pod.spec.nodeName` | kube-scheduler |
 //! | `replica_set`, `deployment`, `stateful_set`, `daemon_set`, `job`, `cron_job` | the pods of those kinds | the controllers of that name |
+//! | `autoscaler` | sizes within their bounds, and why no metric moves them | horizontal-pod-autoscaling |
 //! | `budget` | how many pods of a PodDisruptionBudget may be evicted | disruption |
 //! | `endpoint_slices`, `endpoints` | who answers for a Service | endpointslice, endpointslicemirroring and endpoint controllers |
 //! | `service_cidrs` | IPAddresses, conditions of ServiceCIDRs | the API server's repair loops, service-cidrs-controller |
 //! | `api_service` | Service `default/kubernetes` and range `kubernetes` | the API server's own controllers |
-//! | [`node_health`] | `Ready` of nodes that fell silent, taints of nodes, the end of pods without a node | node-lifecycle, podgc |
+//! | [`node_lifecycle`] | conditions of nodes that fell silent and of their pods, taints of nodes | node-lifecycle |
+//! | `pod_gc` | the end of pods that no node will end | podgc |
 //! | `taint_eviction` | the end of pods that do not tolerate a node's taints | taint-eviction |
 
 mod api_service;
+mod autoscaler;
 mod budget;
 mod claim;
 mod cron_job;
@@ -24,11 +27,11 @@ mod endpoint_slices;
 mod endpoints;
 mod history;
 mod job;
-pub mod level;
 mod node_cidrs;
-pub mod node_health;
+pub mod node_lifecycle;
 mod numbers;
 mod placement;
+mod pod_gc;
 mod pods;
 mod replica_set;
 pub(crate) mod runtime;
@@ -40,30 +43,27 @@ mod taint_eviction;
 
 use std::sync::Arc;
 
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, Pod};
-use kube_rs::{Api, Client};
-use tokio::task::JoinSet;
+use kube_rs::Client;
 
 use crate::spec::Spec;
 
+pub(crate) use runtime::key as object_key;
+
 /// Runs all controllers until the future is dropped.
 pub async fn run(client: Client, spec: Arc<Spec>) {
-    let mut controllers = JoinSet::new();
-    let nodes = level::watch(Api::<Node>::all(client.clone()), &mut controllers);
-    let pods = level::watch(Api::<Pod>::all(client.clone()), &mut controllers);
-    let leases = Api::<Lease>::namespaced(client.clone(), node_health::LEASES);
-    let leases = level::watch(leases, &mut controllers);
-    controllers.spawn(node_cidrs::run(client.clone(), nodes.clone(), spec.clone()));
-    controllers.spawn(node_health::run(client.clone(), nodes, pods, leases));
     let seats: Vec<Box<dyn runtime::Controller>> = vec![
+        Box::new(node_cidrs::NodeCidrs::new(spec.clone())),
+        Box::<node_lifecycle::NodeLifecycle>::default(),
+        Box::new(node_lifecycle::pods::SilentPods),
+        Box::<pod_gc::PodGc>::default(),
         Box::<scheduler::Scheduler>::default(),
         Box::new(replica_set::ReplicaSets),
         Box::new(deployment::Deployments),
         Box::new(stateful_set::StatefulSets),
         Box::new(daemon_set::DaemonSets),
         Box::new(job::Jobs),
-        Box::new(cron_job::CronJobs),
+        Box::<cron_job::CronJobs>::default(),
+        Box::new(autoscaler::Autoscalers),
         Box::new(budget::Budgets),
         Box::<taint_eviction::TaintEviction>::default(),
         Box::new(endpoint_slices::EndpointSlices),
@@ -72,8 +72,7 @@ pub async fn run(client: Client, spec: Arc<Spec>) {
         Box::new(service_cidrs::Ranges),
         Box::new(api_service::ApiService(spec)),
     ];
-    controllers.spawn(runtime::run(client, seats));
-    while controllers.join_next().await.is_some() {}
+    runtime::run(client, seats).await;
 }
 
 /// Whether an API error only says that somebody was faster: what was to be made is there, what was to

@@ -1,77 +1,121 @@
 //! Gives each node its part of the pod CIDRs.
+//!
+//! Source: Kubernetes, node-ipam-controller; which part a node gets is our own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
-use kube_rs::api::{Patch, PatchParams};
-use kube_rs::{Api, Client};
 use serde_json::json;
 
-use super::is_overtaken;
-use super::level::{Level, Objects};
-use crate::spec::{Spec, part};
+use super::runtime::{Action, Change, Cluster, Controller, Keys, Note, Plan, Turn, Write};
+use crate::spec::{Spec, numbers, part};
 use crate::topology::node_number;
 
-/// Gives every node without pod CIDRs some, until the level ends.
-pub(super) async fn run(client: Client, mut nodes: Level<Node>, spec: Arc<Spec>) {
-    let api = Api::<Node>::all(client);
-    // Decisions whose effect the level may not show yet.
-    let mut given: Vec<(String, u32)> = Vec::new();
-    let mut complained = BTreeSet::new();
-    loop {
-        let level = nodes.borrow_and_update().clone().unwrap_or_default();
-        given.retain(|(name, _)| level.get(name).is_some_and(|node| cidrs(node).is_empty()));
-        for (name, index) in choose(&spec, &level, &given) {
-            let Some(index) = index else {
-                if complained.insert(name.clone()) {
-                    tracing::warn!("node {name}: every part of the pod CIDRs is taken");
-                }
-                continue;
-            };
-            let cidrs = parts(&spec, index);
-            let texts: Vec<_> = cidrs.iter().map(ToString::to_string).collect();
-            let patch = json!({ "spec": { "podCIDR": texts.first(), "podCIDRs": texts } });
-            match api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
-                Ok(_) => given.push((name, index)),
-                Err(error) if is_overtaken(&error) => {}
-                Err(error) => tracing::warn!("give node {name} {}: {error}", texts.join(", ")),
-            }
-        }
-        if nodes.changed().await.is_err() {
-            return;
-        }
+/// The controller of nodes' pod CIDRs.
+pub(super) struct NodeCidrs {
+    spec: Arc<Spec>,
+    /// By node, the numbers of the parts it has, or was just given.
+    held: HashMap<Arc<str>, Vec<RangeInclusive<u32>>>,
+    /// How many nodes hold each part.
+    taken: BTreeMap<u32, usize>,
+    /// Nodes for which nothing was left.
+    waiting: BTreeSet<Arc<str>>,
+}
+
+impl NodeCidrs {
+    pub(super) fn new(spec: Arc<Spec>) -> Self {
+        let (held, taken, waiting) = Default::default();
+        Self { spec, held, taken, waiting }
     }
 }
 
-/// For each node without pod CIDRs, which part it gets; `None` when none is left.
-///
-/// A node named `node-7` gets part 7 if that is free, so that a pod's address tells its node; any
-/// other the lowest free part. Part 0 goes last: networks that end in 0 read badly.
-fn choose(
-    spec: &Spec,
-    nodes: &Objects<Node>,
-    given: &[(String, u32)],
-) -> Vec<(String, Option<u32>)> {
-    let mut taken: BTreeSet<IpNet> = nodes.values().flat_map(|node| cidrs(node)).collect();
-    taken.extend(given.iter().flat_map(|(_, index)| parts(spec, *index)));
-    let mut chosen = Vec::new();
-    for (name, node) in nodes.iter() {
-        let decided = given.iter().any(|(other, _)| other == name);
-        if decided || !cidrs(node).is_empty() || node.metadata.deletion_timestamp.is_some() {
-            continue;
-        }
-        let wished = node_number(name).into_iter();
-        let free = |index: &u32| {
-            let parts = parts(spec, *index);
-            parts.len() == spec.pod_cidrs.len() && parts.iter().all(|part| !taken.contains(part))
-        };
-        let index = wished.chain(1..room(spec)).chain([0]).find(free);
-        taken.extend(index.iter().flat_map(|index| parts(spec, *index)));
-        chosen.push((name.clone(), index));
+impl Controller for NodeCidrs {
+    fn name(&self) -> &'static str {
+        "cidrAllocator"
     }
-    chosen
+
+    fn concerns(&mut self, _cluster: &Cluster, change: &Change, keys: &mut Keys) {
+        let Change::Node(changed) = change else { return };
+        let Some(node) = &changed.new else {
+            self.waiting.remove(&changed.key);
+            self.release(&changed.key);
+            // Somebody may have waited for what the node had.
+            self.waiting.iter().for_each(|key| keys.add(key.clone()));
+            return;
+        };
+        let own = cidrs(node);
+        if own.is_empty() {
+            if changed.old.is_none() {
+                keys.add(changed.key.clone());
+            }
+            return;
+        }
+        self.waiting.remove(&changed.key);
+        let held = held(&self.spec, &own);
+        if self.held.get(&changed.key) != Some(&held) {
+            self.hold(&changed.key, held);
+        }
+    }
+
+    fn decide(&mut self, cluster: &Cluster, key: &str, _turn: &Turn<'_>) -> Plan {
+        let mut plan = Plan::nothing();
+        let node = cluster.nodes.get(key).filter(|node| cidrs(node).is_empty());
+        let Some(node) = node.filter(|node| node.metadata.deletion_timestamp.is_none()) else {
+            return plan;
+        };
+        // What was given before did not become the node's own.
+        self.release(key);
+        let key: Arc<str> = key.into();
+        let Some(number) = self.choose(&key) else {
+            tracing::warn!("node {key}: every part of the pod CIDRs is taken");
+            let message = format!("Node {key} status is now: CIDRNotAvailable");
+            plan.events.push(Note::normal(&**node, "CIDRNotAvailable", message));
+            self.waiting.insert(key);
+            return plan;
+        };
+        self.hold(&key, vec![number..=number]);
+        let texts: Vec<_> = parts(&self.spec, number).map(|part| part.to_string()).collect();
+        let patch = json!({ "spec": { "podCIDR": texts.first(), "podCIDRs": texts } });
+        plan.writes.push(Write::new(Action::Patch(patch), Node::clone(node)));
+        plan
+    }
+}
+
+impl NodeCidrs {
+    /// The number of the part that a node gets; `None` when none is left.
+    ///
+    /// A node named `node-7` gets part 7 if that is free, so that a pod's address tells its node; any
+    /// other the lowest free part. Part 0 goes last: networks that end in 0 read badly.
+    fn choose(&self, name: &str) -> Option<u32> {
+        let is_free = |number: &u32| {
+            !self.taken.contains_key(number)
+                && parts(&self.spec, *number).count() == self.spec.pod_cidrs.len()
+        };
+        let wished = node_number(name).into_iter();
+        wished.chain(1..room(&self.spec)).chain([0]).find(is_free)
+    }
+
+    fn hold(&mut self, name: &Arc<str>, numbers: Vec<RangeInclusive<u32>>) {
+        self.release(name);
+        for number in numbers.iter().cloned().flatten() {
+            *self.taken.entry(number).or_default() += 1;
+        }
+        self.held.insert(name.clone(), numbers);
+    }
+
+    fn release(&mut self, name: &str) {
+        for number in self.held.remove(name).into_iter().flatten().flatten() {
+            if let Some(count) = self.taken.get_mut(&number) {
+                *count -= 1;
+                if *count == 0 {
+                    self.taken.remove(&number);
+                }
+            }
+        }
+    }
 }
 
 /// How many parts every pod CIDR has.
@@ -83,8 +127,16 @@ fn room(spec: &Spec) -> u32 {
     1 << spec.pod_cidrs.iter().map(bits).min().unwrap_or(0).min(16)
 }
 
-fn parts(spec: &Spec, index: u32) -> Vec<IpNet> {
-    spec.pod_cidrs.iter().filter_map(|cidr| part(*cidr, index)).collect()
+/// The numbers of the parts that `cidrs` reach into.
+fn held(spec: &Spec, cidrs: &[IpNet]) -> Vec<RangeInclusive<u32>> {
+    let last = room(spec) - 1;
+    let pairs = cidrs.iter().flat_map(|own| spec.pod_cidrs.iter().map(move |pool| (*pool, *own)));
+    let all = pairs.filter_map(|(pool, own)| numbers(pool, own));
+    all.map(|numbers| *numbers.start()..=last.min(*numbers.end())).collect()
+}
+
+fn parts(spec: &Spec, number: u32) -> impl Iterator<Item = IpNet> {
+    spec.pod_cidrs.iter().filter_map(move |cidr| part(*cidr, number))
 }
 
 fn cidrs(node: &Node) -> Vec<IpNet> {
@@ -95,38 +147,65 @@ fn cidrs(node: &Node) -> Vec<IpNet> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
+    use crate::plane::runtime::testing::World;
 
-    fn node(name: &str, cidrs: &[&str]) -> (String, Arc<Node>) {
-        let json = json!({ "metadata": { "name": name }, "spec": { "podCIDRs": cidrs } });
-        (name.to_owned(), Arc::new(serde_json::from_value(json).unwrap()))
+    /// What each of `nodes` (name and CIDRs) has after all were looked at in this order; those that got
+    /// none are told `-`.
+    fn given(spec: Spec, nodes: &[(&str, &[&str])]) -> String {
+        let mut world = World::new();
+        let mut controller = NodeCidrs::new(Arc::new(spec));
+        for (name, cidrs) in nodes {
+            world.put::<Node>(&json!({ "metadata": { "name": name, "namespace": "" },
+                "spec": { "podCIDRs": cidrs } }));
+            let made = world.made::<Node>(name);
+            world.told(&mut controller, made);
+        }
+        for (name, _) in nodes {
+            world.settle(&mut controller, name);
+        }
+        let first = |(name, _): &(&str, _)| {
+            let node = world.cluster.nodes.get(name).unwrap();
+            cidrs(node).first().map_or("-".to_owned(), ToString::to_string)
+        };
+        nodes.iter().map(first).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
     fn a_node_gets_the_part_of_its_number_or_the_lowest_that_is_free() {
         let spec = Spec::new("lab".parse().unwrap());
-        let nodes: BTreeMap<_, _> = [
-            node("node-2", &["10.244.3.0/24", "fd00:10:244:3::/64"]),
-            node("node-1", &[]),
-            node("node-3", &[]),
-            node("other", &[]),
-        ]
-        .into();
-        let given = [("node-9".to_owned(), 2)];
-        let chosen = choose(&spec, &Arc::new(nodes), &given);
-        let expect = [("node-1", Some(1)), ("node-3", Some(4)), ("other", Some(5))];
-        assert_eq!(chosen, expect.map(|(name, index)| (name.to_owned(), index)));
+        let nodes: [(&str, &[&str]); 5] = [
+            ("node-2", &["10.244.3.0/24", "fd00:10:244:3::/64"]),
+            ("wide", &["10.244.4.0/23"]),
+            ("node-1", &[]),
+            ("node-3", &[]),
+            ("other", &[]),
+        ];
+        let expect = "10.244.3.0/24 10.244.4.0/23 10.244.1.0/24 10.244.2.0/24 10.244.6.0/24";
+        assert_eq!(given(spec, &nodes), expect);
     }
 
     #[test]
-    fn a_full_pool_gives_none_and_says_so() {
+    fn a_full_pool_gives_none_until_a_node_goes() {
         let mut spec = Spec::new("lab".parse().unwrap());
         spec.pod_cidrs[0] = "10.244.0.0/23".parse().unwrap();
-        let nodes: BTreeMap<_, _> = (1..=3).map(|n| node(&format!("node-{n}"), &[])).collect();
-        let chosen = choose(&spec, &Arc::new(nodes), &[]);
-        let indices: Vec<_> = chosen.into_iter().map(|(_, index)| index).collect();
-        assert_eq!(indices, [Some(1), Some(0), None]);
+        let nodes: [(&str, &[&str]); 3] = [("node-1", &[]), ("node-2", &[]), ("node-3", &[])];
+        assert_eq!(given(spec.clone(), &nodes), "10.244.1.0/24 10.244.0.0/24 -");
+
+        let mut controller = NodeCidrs::new(Arc::new(spec));
+        let mut world = World::new();
+        for (name, cidr) in [("a", "10.244.0.0/24"), ("b", "10.244.1.0/24"), ("c", "")] {
+            let cidrs: Vec<_> = Some(cidr).filter(|cidr| !cidr.is_empty()).into_iter().collect();
+            world.put::<Node>(&json!({ "metadata": { "name": name, "namespace": "" },
+                "spec": { "podCIDRs": cidrs } }));
+            let made = world.made::<Node>(name);
+            world.told(&mut controller, made);
+        }
+        let plan = world.decide(&mut controller, "c");
+        assert_eq!((plan.writes.len(), plan.events[0].reason), (0, "CIDRNotAvailable"));
+        let gone = world.remove::<Node>("a");
+        assert_eq!(world.told(&mut controller, gone), ["c"]);
+        assert_eq!(world.settle(&mut controller, "c"), ["patch Node c"]);
+        assert_eq!(cidrs(world.cluster.nodes.get("c").unwrap())[0].to_string(), "10.244.0.0/24");
     }
 }

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{
     Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, Taint, Toleration,
 };
 
-use super::node_health::is_ready;
+use super::node_lifecycle::is_ready;
 
 /// Key of the taint of nodes that say they are not ready.
 pub(crate) const NOT_READY: &str = "node.kubernetes.io/not-ready";

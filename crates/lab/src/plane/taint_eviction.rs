@@ -48,7 +48,7 @@ impl Controller for TaintEviction {
                 self.seen.entry(place(&changed.key, taint)).or_insert(keys.now);
             }
             let here = cluster.pods.on_node(&changed.key);
-            keys.extend(here.map(|pod| super::level::key(&**pod)));
+            keys.extend(here.map(|pod| super::runtime::key(&**pod)));
         }
     }
 

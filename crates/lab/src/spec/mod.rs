@@ -2,14 +2,17 @@
 //! combination that could not work refused before anything is made.
 
 mod choice;
+mod part;
 mod text;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use model::{Family, PodLinkMode, Routing};
 use serde::{Deserialize, Serialize};
+
+pub(crate) use part::{numbers, part};
 
 pub use choice::{IpFamily, LabName, UnknownIpFamily};
 
@@ -276,27 +279,6 @@ impl Spec {
     }
 }
 
-/// Part number `index` of `cidr` when it is cut into /24 (IPv4) or /64 (IPv6) networks, if there are
-/// as many.
-pub(crate) fn part(cidr: IpNet, index: u32) -> Option<IpNet> {
-    match cidr {
-        IpNet::V4(net) => {
-            let at = u32::from(net.network()).checked_add(index.checked_mul(256)?)?;
-            let part = Ipv4Net::new(at.into(), 24).ok()?;
-            net.contains(&part).then_some(part.into())
-        }
-        IpNet::V6(net) if net.prefix_len() <= 64 => {
-            // A network of at most 48 bits numbers its parts in the third group, so that
-            // fd00:80::/32 reads fd00:80:1::/64, fd00:80:2::/64, …
-            let shift = if net.prefix_len() <= 48 - 16 { 80 } else { 64 };
-            let at = u128::from(net.network()).checked_add(u128::from(index) << shift)?;
-            let part = Ipv6Net::new(at.into(), 64).ok()?;
-            net.contains(&part).then_some(part.into())
-        }
-        IpNet::V6(_) => None,
-    }
-}
-
 fn in_range(option: &'static str, value: u32, least: u32, most: u32) -> Result<(), SpecError> {
     if (least..=most).contains(&value) {
         Ok(())
@@ -366,23 +348,5 @@ mod tests {
         let mut outside = spec();
         outside.pod_cidrs[0] = net("203.0.112.0/22");
         assert!(outside.check().unwrap_err().to_string().contains("the lab's outside network"));
-    }
-
-    #[test]
-    fn a_cidr_is_cut_into_networks_whose_number_can_be_read() {
-        let cases = [
-            ("10.244.0.0/16", 3, Some("10.244.3.0/24")),
-            ("10.244.0.0/16", 256, None),
-            ("10.0.0.0/24", 0, Some("10.0.0.0/24")),
-            ("10.0.0.0/25", 0, None),
-            ("fd00:10:244::/56", 3, Some("fd00:10:244:3::/64")),
-            ("fd00:10:244::/56", 256, None),
-            ("fd00:80::/32", 2, Some("fd00:80:2::/64")),
-            ("fd00::/65", 0, None),
-        ];
-        for (cidr, index, expect) in cases {
-            let expect = expect.map(|net| net.parse::<IpNet>().unwrap());
-            assert_eq!(part(cidr.parse().unwrap(), index), expect, "{cidr} {index}");
-        }
     }
 }

@@ -21,7 +21,7 @@ use crate::children::{Child, Children};
 use crate::directory::{Directory, NodeDirectory};
 use crate::node::{self, Settings};
 use crate::plane::is_overtaken;
-use crate::plane::node_health::doubt;
+use crate::plane::node_lifecycle::doubt;
 use crate::spec::{MAX_NODES, Spec};
 use crate::topology::{self, Place};
 use crate::underlay::Underlay;

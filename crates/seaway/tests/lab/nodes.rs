@@ -11,7 +11,26 @@ pub(crate) fn trials() -> Vec<Trial> {
         test("the_first_node_across_a_router_changes_the_mtu_of_live_pods", mtu),
         test("a_bridge_works_with_and_without_br_netfilter", br_netfilter),
         test("a_chain_of_others_that_drops_is_named", foreign_drop),
+        test("a_node_says_how_it_is_and_its_agent_says_how_its_network_is", conditions),
     ]
+}
+
+fn conditions() {
+    let lab = Lab::up(&["--nodes", "1"]);
+    let all = "-o=jsonpath={range .status.conditions[*]}{.type}={.status} {end}";
+    eventually("all conditions are there", || {
+        let told = text(&lab.kubectl(&["get", "node", "node-1", all]));
+        let mut told: Vec<_> = told.split_whitespace().collect();
+        told.sort_unstable();
+        let told = told.join(" ");
+        let expect = "DiskPressure=False MemoryPressure=False NetworkUnavailable=False \
+                      PIDPressure=False Ready=True";
+        if told == expect { Ok(()) } else { Err(told) }
+    });
+    let described = text(&lab.kubectl(&["describe", "node", "node-1"]));
+    for word in ["SeawayIsUp", "KubeletReady", "RegisteredNode"] {
+        assert!(described.contains(word), "no {word} in\n{described}");
+    }
 }
 
 fn join_and_leave() {

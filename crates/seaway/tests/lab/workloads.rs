@@ -13,6 +13,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         test("a_drain_obeys_the_budget_and_pods_go_elsewhere", drain),
         test("pods_of_a_lost_node_are_replaced_elsewhere", lost_node),
         test("a_cron_job_makes_jobs", cron_job),
+        test("an_autoscaler_keeps_to_its_bounds_and_says_why_it_does_no_more", autoscaler),
     ]
 }
 
@@ -29,6 +30,24 @@ fn kubectl(lab: &Lab, words: &str) -> String {
     let words: Vec<_> = words.split_whitespace().collect();
     success(&lab.kubectl(&words))
         .unwrap_or_else(|why| panic!("kubectl {words:?}: {why}\n{}", lab.logs()))
+}
+
+fn autoscaler() {
+    let lab = Lab::up(&["--nodes", "1"]);
+    lab.apply(&workload("Deployment", "web", "replicas: 1", ""));
+    kubectl(&lab, "autoscale deployment/web --min=2 --max=3 --cpu-percent=80");
+    kubectl(&lab, "wait deployment/web --for=jsonpath={.status.availableReplicas}=2 --timeout=60s");
+    // It looks again after a while only.
+    kubectl(&lab, "wait hpa/web --for=condition=ScalingActive=false --timeout=60s");
+    let described = kubectl(&lab, "describe hpa web");
+    for word in [
+        "Current number of replicas below Spec.MinReplicas",
+        "FailedGetResourceMetric",
+        "the server could not find the requested resource (get pods.metrics.k8s.io)",
+    ] {
+        assert!(described.contains(word), "no {word:?} in:\n{described}");
+    }
+    assert!(kubectl(&lab, "get hpa web").contains("<unknown>/80%"));
 }
 
 fn deployment() {

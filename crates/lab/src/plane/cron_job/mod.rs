@@ -1,9 +1,9 @@
 //! Makes a Job whenever a CronJob's schedule says so, and removes the oldest that are over.
 //!
-//! Source: Kubernetes, `pkg/controller/cronjob`. Schedules are in UTC; another `timeZone` is refused with an
-//! event, as an unknown one is on a cluster.
+//! Source: Kubernetes, `pkg/controller/cronjob`.
 
 mod schedule;
+mod zone;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use kube_rs::Resource;
 use super::pods::controlled_by;
 use super::runtime::{Action, Change, Cluster, Controller, Keys, Note, Plan, Turn, Write};
 use schedule::Schedule;
+use zone::Zones;
 
 /// When a Job should have been made.
 const SCHEDULED: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
@@ -24,7 +25,10 @@ const SCHEDULED: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
 const MISSED: usize = 100;
 
 /// The controller of CronJobs.
-pub(super) struct CronJobs;
+#[derive(Default)]
+pub(super) struct CronJobs {
+    zones: Zones,
+}
 
 impl Controller for CronJobs {
     fn name(&self) -> &'static str {
@@ -50,7 +54,7 @@ impl Controller for CronJobs {
         let mut status = follow(cron, &jobs, &mut plan);
         plan.writes.extend(clean_up(cron, spec, &jobs));
         if cron.metadata.deletion_timestamp.is_none() && spec.suspend != Some(true) {
-            match times(cron, spec, turn.now) {
+            match times(cron, spec, &mut self.zones, turn.now) {
                 Ok(times) => {
                     times.next.into_iter().for_each(|time| plan.again_at(time));
                     plan.events.extend(times.note);
@@ -145,12 +149,17 @@ struct Times {
     note: Option<Note>,
 }
 
-fn times(cron: &CronJob, spec: &CronJobSpec, now: Timestamp) -> Result<Times, Box<Note>> {
-    if let Some(zone) = spec.time_zone.as_deref().filter(|zone| !matches!(*zone, "UTC" | "Etc/UTC"))
-    {
-        let message = format!("invalid timeZone: \"{zone}\": a lab knows UTC only");
-        return Err(Box::new(Note::warning(cron, "UnknownTimeZone", message)));
-    }
+fn times(
+    cron: &CronJob,
+    spec: &CronJobSpec,
+    zones: &mut Zones,
+    now: Timestamp,
+) -> Result<Times, Box<Note>> {
+    let name = spec.time_zone.as_deref().unwrap_or("UTC");
+    let zone = zones.named(name).map_err(|why| {
+        let message = format!("invalid timeZone: \"{name}\": {why}");
+        Box::new(Note::warning(cron, "UnknownTimeZone", message))
+    })?;
     let schedule = Schedule::parse(&spec.schedule).map_err(|why| {
         let message = format!("unparseable schedule: \"{}\" : {why}", spec.schedule);
         Box::new(Note::warning(cron, "UnparseableSchedule", message))
@@ -162,7 +171,7 @@ fn times(cron: &CronJob, spec: &CronJobSpec, now: Timestamp) -> Result<Times, Bo
         spec.starting_deadline_seconds.map(|seconds| now - SignedDuration::from_secs(seconds));
     let mut at = deadline.map_or(from, |deadline| from.max(deadline));
     let (mut due, mut missed, mut note) = (None, 0, None);
-    while let Some(time) = schedule.next(at).filter(|time| *time <= now) {
+    while let Some(time) = schedule.next(at, &zone).filter(|time| *time <= now) {
         (due, at, missed) = (Some(time), time, missed + 1);
         if missed > MISSED {
             let message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds \
@@ -171,17 +180,17 @@ fn times(cron: &CronJob, spec: &CronJobSpec, now: Timestamp) -> Result<Times, Bo
             // Only the last of them is of interest: it is less than a day, or else a year, ago.
             for back in [24, 24 * 366] {
                 at = at.max(now - SignedDuration::from_hours(back));
-                if schedule.next(at).is_some_and(|time| time <= now) {
+                if schedule.next(at, &zone).is_some_and(|time| time <= now) {
                     break;
                 }
             }
-            while let Some(time) = schedule.next(at).filter(|time| *time <= now) {
+            while let Some(time) = schedule.next(at, &zone).filter(|time| *time <= now) {
                 (due, at) = (Some(time), time);
             }
             break;
         }
     }
-    Ok(Times { due, next: schedule.next(now), note })
+    Ok(Times { due, next: schedule.next(now, &zone), note })
 }
 
 /// Makes the Job of `time`, unless one before it is in the way.
@@ -268,8 +277,8 @@ mod tests {
 
     /// Waits for the next time, and takes what is to be done then.
     fn tick(world: &mut World) {
-        world.now = world.decide(&mut CronJobs, "ns/tick").again.unwrap();
-        world.settle(&mut CronJobs, "ns/tick");
+        world.now = world.decide(&mut CronJobs::default(), "ns/tick").again.unwrap();
+        world.settle(&mut CronJobs::default(), "ns/tick");
     }
 
     fn finish(world: &mut World, kind: &str) {
@@ -280,13 +289,13 @@ mod tests {
             value["status"] = json!({ "conditions": [{ "type": kind, "status": "True", "lastTransitionTime": now }] });
             world.put::<Job>(&value);
         }
-        world.settle(&mut CronJobs, "ns/tick");
+        world.settle(&mut CronJobs::default(), "ns/tick");
     }
 
     #[test]
     fn a_job_is_made_at_its_time_and_named_after_it() {
         let mut world = cron(&json!({}));
-        let first = world.settle(&mut CronJobs, "ns/tick");
+        let first = world.settle(&mut CronJobs::default(), "ns/tick");
         assert!(!first.iter().any(|line| line.starts_with("create")), "{first:?}");
         tick(&mut world);
         let minute = world.now.as_second() / 60;
@@ -321,7 +330,7 @@ mod tests {
             let mut world = cron(&more);
             world.now += SignedDuration::from_hours(24 * 30);
             world.now += SignedDuration::from_mins(2);
-            world.settle(&mut CronJobs, "ns/tick");
+            world.settle(&mut CronJobs::default(), "ns/tick");
             assert_eq!(jobs(&world).len(), many, "{more}");
         }
     }
@@ -341,10 +350,10 @@ mod tests {
     fn what_cannot_be_understood_is_told() {
         for (more, reason) in [
             (json!({ "schedule": "often" }), "UnparseableSchedule"),
-            (json!({ "timeZone": "Europe/Rome" }), "UnknownTimeZone"),
+            (json!({ "timeZone": "Middle/Earth" }), "UnknownTimeZone"),
         ] {
             let world = cron(&more);
-            let plan = world.decide(&mut CronJobs, "ns/tick");
+            let plan = world.decide(&mut CronJobs::default(), "ns/tick");
             assert_eq!(plan.events[0].reason, reason);
         }
     }

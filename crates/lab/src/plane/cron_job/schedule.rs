@@ -1,10 +1,13 @@
-//! Times at which a CronJob runs, in UTC.
+//! Times at which a CronJob runs.
+//!
+//! As with Kubernetes, what falls into the hour that is skipped in spring does not run, and what falls into
+//! the hour that comes twice in autumn runs twice.
 //!
 //! Source: crontab(5); Kubernetes, CronJob API, `spec.schedule` (github.com/robfig/cron, standard parser).
 
-use k8s_openapi::jiff::civil::DateTime;
+use k8s_openapi::jiff::civil::{DateTime, Time};
 use k8s_openapi::jiff::tz::TimeZone;
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::{SignedDuration, Span, Timestamp};
 
 /// Which minutes, hours, days, months and weekdays are meant, each as a set of bits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,29 +59,36 @@ impl Schedule {
         })
     }
 
-    /// The first time after `time`; none for days that never come.
-    pub(super) fn next(&self, time: Timestamp) -> Option<Timestamp> {
-        let mut at =
-            TimeZone::UTC.to_datetime(time).with().second(0).subsec_nanosecond(0).build().ok()?;
-        at = at.checked_add(SignedDuration::from_mins(1)).ok()?;
-        let last_year = at.year().checked_add(HORIZON_YEARS)?;
-        while at.year() <= last_year {
-            let (bit, more) = (|set: u64, place: i8| set >> place & 1 == 1, midnight(at)?);
-            if !bit(self.months, at.month()) {
-                let first = midnight(at)?.with().day(1).build().ok()?;
-                at = first.checked_add(k8s_openapi::jiff::Span::new().months(1)).ok()?;
-            } else if !self.is_day(at) {
-                at = more.checked_add(SignedDuration::from_hours(24)).ok()?;
-            } else if !bit(self.hours, at.hour()) {
-                let hour = at.with().minute(0).build().ok()?;
-                at = hour.checked_add(SignedDuration::from_hours(1)).ok()?;
-            } else if !bit(self.minutes, at.minute()) {
-                at = at.checked_add(SignedDuration::from_mins(1)).ok()?;
-            } else {
-                return TimeZone::UTC.to_timestamp(at).ok();
+    /// The first time after `time` that the clocks of `zone` fit; none for days that never come.
+    pub(super) fn next(&self, time: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        let minute = SignedDuration::from_mins(1);
+        let bit = |set: u64, place: i8| set >> place & 1 == 1;
+        let second = SignedDuration::from_secs(zone.to_datetime(time).second().into());
+        let whole = Timestamp::from_second(time.as_second()).ok()? - second;
+        let mut at = whole.checked_add(minute).ok()?;
+        let last_year = zone.to_datetime(at).year().checked_add(HORIZON_YEARS)?;
+        loop {
+            let local = zone.to_datetime(at);
+            if local.year() > last_year {
+                return None;
             }
+            let next = if !bit(self.months, local.month()) {
+                let month =
+                    local.date().first_of_month().checked_add(Span::new().months(1)).ok()?;
+                zone.to_timestamp(month.to_datetime(Time::midnight())).ok()?
+            } else if !self.is_day(local) {
+                let day = local.date().tomorrow().ok()?;
+                zone.to_timestamp(day.to_datetime(Time::midnight())).ok()?
+            } else if !bit(self.hours, local.hour()) {
+                at + SignedDuration::from_mins((60 - local.minute()).into())
+            } else if !bit(self.minutes, local.minute()) {
+                at + minute
+            } else {
+                return Some(at);
+            };
+            // A midnight that comes twice is no way back.
+            at = next.max(at + minute);
         }
-        None
     }
 
     fn is_day(&self, at: DateTime) -> bool {
@@ -86,10 +96,6 @@ impl Schedule {
         let weekday = self.weekdays >> at.weekday().to_sunday_zero_offset() & 1 == 1;
         if self.either { day || weekday } else { day && weekday }
     }
-}
-
-fn midnight(at: DateTime) -> Option<DateTime> {
-    at.with().hour(0).minute(0).build().ok()
 }
 
 /// The numbers of a field as bits: `*`, `5`, `1-5`, `*/15`, `10-20/2`, names, and lists of these.
@@ -152,8 +158,32 @@ mod tests {
             ("0 0 31 2 *", "2026-01-01T00:00:00Z", "never"),
         ];
         for (text, after, expect) in cases {
-            let next = Schedule::parse(text).unwrap().next(after.parse().unwrap());
+            let next = Schedule::parse(text).unwrap().next(after.parse().unwrap(), &TimeZone::UTC);
             assert_eq!(next.map_or("never".to_owned(), |time| time.to_string()), expect, "{text}");
+        }
+    }
+
+    /// New York's clocks: on 8 March 2026 they skip from 2:00 to 3:00, on 1 November 2:00 is 1:00 again.
+    #[test]
+    fn clocks_that_change_skip_an_hour_and_have_one_twice() {
+        let zone = TimeZone::posix("EST5EDT,M3.2.0,M11.1.0").unwrap();
+        let cases = [
+            ("0 9 * * *", "2026-01-15T00:00:00Z", "2026-01-15T14:00:00Z"),
+            ("0 9 * * *", "2026-07-15T00:00:00Z", "2026-07-15T13:00:00Z"),
+            ("0 0 1 * *", "2026-03-02T00:00:00Z", "2026-04-01T04:00:00Z"),
+            ("30 2 * * *", "2026-03-08T05:00:00Z", "2026-03-09T06:30:00Z"),
+            ("0 * * * *", "2026-03-08T06:00:00Z", "2026-03-08T07:00:00Z"),
+            ("30 1 * * *", "2026-11-01T04:00:00Z", "2026-11-01T05:30:00Z"),
+            ("30 1 * * *", "2026-11-01T05:30:00Z", "2026-11-01T06:30:00Z"),
+            ("30 1 * * *", "2026-11-01T06:30:00Z", "2026-11-02T06:30:00Z"),
+        ];
+        for (text, after, expect) in cases {
+            let next = Schedule::parse(text).unwrap().next(after.parse().unwrap(), &zone);
+            assert_eq!(
+                next.map(|time| time.to_string()).as_deref(),
+                Some(expect),
+                "{text} {after}"
+            );
         }
     }
 

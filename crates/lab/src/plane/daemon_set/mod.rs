@@ -16,7 +16,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::claim::{claim, takers};
 use super::history::{self, History};
 use super::runtime::{Action, Change, Changed, Cluster, Controller, Keys, Note, Plan, Turn, Write};
-use super::{node_health, pods, selector};
+use super::{node_lifecycle, pods, selector};
 use place::Fit;
 
 /// Label of a pod that names the template it was made from.
@@ -85,7 +85,7 @@ fn is_other_place(changed: &Changed<Node>) -> bool {
     let (Some(old), Some(new)) = (&changed.old, &changed.new) else { return true };
     old.metadata.labels != new.metadata.labels
         || old.spec != new.spec
-        || node_health::is_ready(old) != node_health::is_ready(new)
+        || node_lifecycle::is_ready(old) != node_lifecycle::is_ready(new)
 }
 
 /// A DaemonSet, the nodes, and its pods on them.
@@ -206,7 +206,7 @@ impl<'a> State<'a> {
     }
 
     fn replaces(&self, pod: &Pod, node: &str) -> Note {
-        let name = super::level::key(pod);
+        let name = super::runtime::key(pod);
         let (verb, what) =
             if pods::phase(pod) == "Failed" { ("kill", "failed") } else { ("delete", "succeeded") };
         let message =

@@ -42,7 +42,7 @@ impl Controller for Jobs {
             keys.add(changed.key.clone());
             if let (Some(old), None) = (&changed.old, &changed.new) {
                 let pods = cluster.pods.owned_by(old.metadata.uid.as_deref().unwrap_or_default());
-                pods.for_each(|pod| keys.add(format!("{ORPHAN}{}", super::level::key(&**pod))));
+                pods.for_each(|pod| keys.add(format!("{ORPHAN}{}", super::runtime::key(&**pod))));
             }
         } else if let Change::Pod(changed) = change {
             keys.add_owner(changed, "Job");

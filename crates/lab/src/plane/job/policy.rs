@@ -8,7 +8,7 @@ use k8s_openapi::api::batch::v1::{
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use super::indexes::Indexes;
-use crate::plane::level::key;
+use crate::plane::runtime::key;
 
 /// What a pod's failure means.
 #[derive(Debug, Clone, PartialEq, Eq)]

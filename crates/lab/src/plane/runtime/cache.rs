@@ -8,8 +8,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use kube_rs::Resource;
 
-use super::controller_of;
-use crate::plane::level::key;
+use super::{controller_of, key};
 
 /// Where an object is filed beside its name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

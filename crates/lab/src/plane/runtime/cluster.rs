@@ -5,7 +5,9 @@ use std::fmt::Debug;
 use k8s_openapi::api::apps::v1::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
 };
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
@@ -18,8 +20,8 @@ use tokio::task::JoinSet;
 
 use super::cache::{Cache, Changed};
 use super::feed::{Delta, feed};
+use super::key;
 use super::write::{Action, send};
-use crate::plane::level::key;
 
 /// A kind of object that has a cache.
 pub(crate) trait Kind:
@@ -110,6 +112,7 @@ macro_rules! kinds {
 kinds! {
     namespaces: Namespace,
     nodes: Node,
+    leases: Lease,
     pods: Pod,
     replica_sets: ReplicaSet,
     deployments: Deployment,
@@ -118,6 +121,7 @@ kinds! {
     daemon_sets: DaemonSet,
     jobs: Job,
     cron_jobs: CronJob,
+    autoscalers: HorizontalPodAutoscaler,
     budgets: PodDisruptionBudget,
     services: Service,
     endpoints: Endpoints,

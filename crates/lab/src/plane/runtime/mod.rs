@@ -41,7 +41,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use kube_rs::Resource;
+use kube_rs::{Resource, ResourceExt};
 
 pub(crate) use cache::{Cache, Changed};
 pub(crate) use cluster::{Change, Cluster, Kind};
@@ -161,6 +161,15 @@ impl Plan {
     /// Looks again at `time` at the latest.
     pub(crate) fn again_at(&mut self, time: Timestamp) {
         self.again = Some(self.again.map_or(time, |other| other.min(time)));
+    }
+}
+
+/// `namespace/name`, or the name alone of what has no namespace. Of what has no name yet, what its name will
+/// begin with.
+pub(crate) fn key<K: Resource>(object: &K) -> String {
+    match &object.meta().namespace {
+        Some(namespace) => format!("{namespace}/{}", object.name_any()),
+        None => object.name_any(),
     }
 }
 

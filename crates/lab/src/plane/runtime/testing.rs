@@ -5,8 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::cluster::{Cluster, Kind};
-use super::{Action, Controller, Failure, Plan, Turn, Write};
-use crate::plane::level::key;
+use super::{Action, Changed, Controller, Failure, Keys, Plan, Turn, Write, key};
 
 /// A cluster that obeys writes as the API server does, as far as controllers can tell.
 pub(crate) struct World {
@@ -48,6 +47,30 @@ impl World {
         self.version += 1;
         object.meta_mut().resource_version = Some(self.version.to_string());
         K::cache(&mut self.cluster).shown(object);
+    }
+
+    /// Takes an object away.
+    pub(crate) fn remove<K: Kind>(&mut self, key: &str) -> Changed<K> {
+        let object = K::cache(&mut self.cluster).get(key).map(|object| K::clone(object));
+        let gone = K::cache(&mut self.cluster).gone(&object.expect("there is such an object"));
+        gone.expect("it was there")
+    }
+
+    /// The change that brought an object.
+    pub(crate) fn made<K: Kind>(&mut self, key: &str) -> Changed<K> {
+        let new = K::cache(&mut self.cluster).get(key).cloned();
+        Changed { key: key.into(), old: None, new }
+    }
+
+    /// What `controller` says is to be looked at after a change.
+    pub(crate) fn told<K: Kind>(
+        &self,
+        controller: &mut impl Controller,
+        changed: Changed<K>,
+    ) -> Vec<String> {
+        let mut keys = Keys::new(self.now);
+        controller.concerns(&self.cluster, &K::change(changed), &mut keys);
+        keys.names()
     }
 
     /// What `controller` decides about `key` now.

@@ -10,9 +10,8 @@ use serde_json::{Value, json};
 
 use super::cluster::{Cluster, Kind, Lists, Object};
 use super::feed::Delta;
-use super::{Changed, Failure, Tried};
+use super::{Changed, Failure, Tried, key};
 use crate::events;
-use crate::plane::level::key;
 
 /// What is done with an object.
 #[derive(Debug, Clone, PartialEq)]

@@ -7,7 +7,7 @@ use kube::Access;
 use kube_rs::api::ListParams;
 use kube_rs::{Api, ResourceExt};
 use lab::lab::Lab;
-use lab::plane::node_health::is_ready;
+use lab::plane::node_lifecycle::is_ready;
 use serde_json::{Value, json};
 
 use super::print;
