@@ -2,14 +2,14 @@
 
 use std::process::Command;
 
-use crate::run::{Result, cargo, command, root, say, step};
+use crate::run::{Result, cargo, command, output, root, say, step};
 
-/// Set for the run inside the node.
+/// Set for the run inside the node, to the part of the scenario that is measured.
 const INSIDE: &str = "SEAWAY_BENCH_INSIDE";
 
-/// Whether this is the run inside the node.
-pub(super) fn is_inside() -> bool {
-    std::env::var_os(INSIDE).is_some()
+/// The part of the scenario that is to be measured, if this is the run inside the node.
+pub(super) fn part() -> Option<String> {
+    std::env::var(INSIDE).ok()
 }
 
 /// Builds the binary that is measured and gives its path.
@@ -19,9 +19,9 @@ pub(super) fn seaway() -> Result<String> {
     path.into_os_string().into_string().map_err(|_| "the tree's path is not UTF-8".to_owned())
 }
 
-/// Brings up a lab of one node with further arguments `up`, runs `scenario` inside the node, and
-/// takes the lab down.
-pub(super) fn run(scenario: &str, up: &[&str]) -> Result {
+/// Brings up a lab of one node with further arguments `up`, applies the manifest `crowd` without waiting
+/// for what is in it, runs a part of `scenario` inside the node, and takes the lab down.
+pub(super) fn run(scenario: &str, part: &str, up: &[&str], crowd: Option<&str>) -> Result {
     let seaway = seaway()?;
     let lab = format!("bench-{scenario}");
     let of_lab = |args: &[&str]| -> Command {
@@ -30,9 +30,16 @@ pub(super) fn run(scenario: &str, up: &[&str]) -> Result {
         command
     };
     step("lab up", of_lab(&["lab", "up", "--nodes", "1"]).args(up))?;
+    if let Some(crowd) = crowd {
+        let applied = output(of_lab(&["lab", "apply"]).args(["-f", crowd]))?;
+        if !applied.status.success() {
+            step("lab down", &mut of_lab(&["lab", "down"]))?;
+            return Err(format!("lab apply: {}", String::from_utf8_lossy(&applied.stderr)));
+        }
+    }
     let me = std::env::current_exe().map_err(|e| format!("find this executable: {e}"))?;
     let mut inside = of_lab(&["lab", "node"]);
-    inside.args(["node-1", "--", "env"]).arg(format!("{INSIDE}=1")).arg(me);
+    inside.args(["node-1", "--", "env"]).arg(format!("{INSIDE}={part}")).arg(me);
     say("");
     let measured = inside.args(["bench", scenario]).status();
     let down = step("lab down", &mut of_lab(&["lab", "down"]));

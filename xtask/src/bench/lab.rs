@@ -61,7 +61,12 @@ impl Manifest {
             );
             written.map_err(|e| e.to_string())?;
         }
-        let file = format!("seaway-bench-{}-{pods}.yaml", std::process::id());
+        Self::of(&pods.to_string(), &text)
+    }
+
+    /// Writes this one; `name` tells it from others.
+    pub(super) fn of(name: &str, text: &str) -> Result<Self> {
+        let file = format!("seaway-bench-{}-{name}.yaml", std::process::id());
         let path = std::env::temp_dir().join(file);
         fs::write(&path, text).map_err(|e| format!("write {}: {e}", path.display()))?;
         Ok(Manifest(path))

@@ -2,6 +2,7 @@
 //! the kernel counts it (`VmRSS` of `/proc/PID/status`). File-backed pages are those of the binary,
 //! which all agents, plugins and lab processes of a machine share.
 
+use std::fmt::Write;
 use std::fs;
 use std::time::Duration;
 
@@ -16,13 +17,66 @@ const MANY: usize = 200;
 /// Longer than anything the agent does after its last change.
 const SETTLED: Duration = Duration::from_secs(3);
 
-/// Brings up a lab of one node and one pod, measures in it, takes it down.
+/// What else there is in a large cluster: nodes that nobody runs, with a hundred pods and a Service each.
+const CROWD: u32 = 100;
+
+/// Brings up a lab of one node and one pod, measures in it, takes it down; and again with a crowd around.
 pub(super) fn run() -> Result {
-    if inside::is_inside() {
-        return measure();
+    match inside::part().as_deref() {
+        Some("crowd") => measure_in_a_crowd(),
+        Some(_) => measure(),
+        None => {
+            let manifest = Manifest::write(1)?;
+            let up = ["-f", manifest.path()?];
+            inside::run("memory", "alone", &up, None)?;
+            let crowd = Manifest::of("crowd", &crowd().map_err(|e| e.to_string())?)?;
+            inside::run("memory", "crowd", &up, Some(crowd.path()?))
+        }
     }
-    let manifest = Manifest::write(1)?;
-    inside::run("memory", &["-f", manifest.path()?])
+}
+
+/// A manifest of the crowd. Nobody renews its leases, so they last.
+fn crowd() -> std::result::Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    for node in 1..=CROWD {
+        writeln!(
+            text,
+            "---\napiVersion: v1\nkind: Node\nmetadata: {{ name: crowd-{node} }}\n\
+             ---\napiVersion: coordination.k8s.io/v1\nkind: Lease\n\
+             metadata: {{ name: crowd-{node}, namespace: kube-node-lease }}\n\
+             spec: {{ holderIdentity: crowd-{node}, renewTime: '2100-01-01T00:00:00.000000Z' }}\n\
+             ---\napiVersion: v1\nkind: Service\nmetadata: {{ name: crowd-{node} }}\n\
+             spec: {{ ports: [{{ name: http, port: 80 }}] }}\n\
+             ---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\n\
+             metadata: {{ name: crowd-{node}, labels: {{ kubernetes.io/service-name: crowd-{node} }} }}\n\
+             ports: [{{ name: http, port: 8080 }}]\nendpoints:"
+        )?;
+        for pod in 1..=100 {
+            writeln!(
+                text,
+                "- {{ addresses: [10.{}.1.{pod}], nodeName: crowd-{node}, conditions: {{ ready: true }}, \
+                 targetRef: {{ kind: Pod, namespace: default, name: crowd-{node}-{pod} }} }}",
+                100 + node
+            )?;
+        }
+        for pod in 1..=100 {
+            writeln!(
+                text,
+                "---\napiVersion: v1\nkind: Pod\n\
+                 metadata: {{ name: crowd-{node}-{pod}, labels: {{ app: crowd-{node} }} }}\n\
+                 spec: {{ nodeName: crowd-{node}, containers: [{{ name: echo, image: seaway/echo }}] }}"
+            )?;
+        }
+    }
+    Ok(text)
+}
+
+/// With [`MANY`] pods of its own among a hundred times as many.
+fn measure_in_a_crowd() -> Result {
+    let (plugin, names) = (Contestant::seaway()?, namespaces(MANY)?);
+    names.iter().try_for_each(|name| plugin.operate("ADD", name).map(drop))?;
+    std::thread::sleep(SETTLED);
+    print("agent, 201 of 10,201 pods", &["seaway", "agent"], 40 << 10)
 }
 
 fn measure() -> Result {

@@ -8,6 +8,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use kube_rs::api::DeleteParams;
+use ruzstd::encoding::CompressionLevel;
 use seaway_lab::images::Store;
 use serde_json::{Value, json};
 
@@ -66,7 +67,7 @@ fn write_tar(path: &Path, files: &[(String, Vec<u8>)]) {
     archive.into_inner().unwrap().flush().unwrap();
 }
 
-/// An OCI archive whose layers are compressed, all but the first.
+/// An OCI archive whose first layer is as it is, the third compressed by zstd and the others by gzip.
 fn oci(path: &Path, name: &str, layers: &[Vec<u8>], config: &Value) {
     let mut files = vec![("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec())];
     let mut blob = |bytes: Vec<u8>| {
@@ -80,9 +81,16 @@ fn oci(path: &Path, name: &str, layers: &[Vec<u8>], config: &Value) {
         .iter()
         .enumerate()
         .map(|(index, layer)| {
-            let mut compressed = GzEncoder::new(Vec::new(), Compression::fast());
-            compressed.write_all(layer).unwrap();
-            blob(if index == 0 { layer.clone() } else { compressed.finish().unwrap() })
+            let gzip = || {
+                let mut compressed = GzEncoder::new(Vec::new(), Compression::fast());
+                compressed.write_all(layer).unwrap();
+                compressed.finish().unwrap()
+            };
+            blob(match index {
+                0 => layer.clone(),
+                2 => ruzstd::encoding::compress_to_vec(layer.as_slice(), CompressionLevel::Fastest),
+                _ => gzip(),
+            })
         })
         .collect();
     let config = json!({"architecture": architecture(), "os": "linux", "config": config,
@@ -147,10 +155,11 @@ pub(crate) async fn an_image_runs_without_a_registry(lab: &Lab) {
     first.push(File::Text("etc/group", "www:x:102:\nlogs:x:7:web\n"));
     first.push(File::Text("old", "of the first layer"));
     let second = layer(&[File::Text("word", "of the second layer"), File::Text(".wh.old", "")]);
-    let script = "echo $GREETING $NAME; id -u; id -G; echo $HOME; pwd; cat /word; echo; ls /";
+    let script = "echo $GREETING $NAME; id -u; id -G; echo $HOME; pwd; cat /word; echo; cat /third; echo; ls /";
     let config = json!({"Entrypoint": ["/bin/sh", "-c"], "Cmd": [script], "User": "web",
         "Env": ["PATH=/bin", "GREETING=ahoy", "NAME=nobody"], "WorkingDir": "/made/here"});
-    oci(&path, "docker.io/library/hello:1", &[layer(&first), second], &config);
+    let third = layer(&[File::Text("third", "of the third layer")]);
+    oci(&path, "docker.io/library/hello:1", &[layer(&first), second, third], &config);
     assert_eq!(store().load(&path, None).unwrap(), ["docker.io/library/hello:1"]);
     let main = json!({"name": "main", "image": "hello:1", "imagePullPolicy": "Never",
         "env": [{"name": "NAME", "value": "you"}]});
@@ -158,9 +167,10 @@ pub(crate) async fn an_image_runs_without_a_registry(lab: &Lab) {
     let pod = lab.eventually("hello", |pod| phase(pod) == "Succeeded").await;
     assert!(container(&pod).image_id.starts_with("sha256:"), "{}", container(&pod).image_id);
     let log = lab.log("hello").await;
-    let expected = ["ahoy you", "101", "102 7", "/srv", "/made/here", "of the second layer"];
-    assert_eq!(log[..6], expected, "{log:?}");
-    let root = &log[6..];
+    let layers = ["of the second layer", "of the third layer"];
+    assert_eq!(log[..5], ["ahoy you", "101", "102 7", "/srv", "/made/here"], "{log:?}");
+    assert_eq!(log[5..7], layers, "{log:?}");
+    let root = &log[7..];
     assert!(root.contains(&"word".to_owned()) && !root.contains(&"old".to_owned()), "{root:?}");
 }
 

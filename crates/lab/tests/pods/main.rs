@@ -73,6 +73,7 @@ fn main() -> ExitCode {
         a_failed_liveness_probe_restarts_the_container,
         nothing_is_asked_before_the_startup_probe_has_succeeded,
         probes_go_from_the_node_over_http_tcp_and_grpc,
+        an_https_probe_takes_any_certificate,
         a_readiness_gate_holds_the_pod_back,
         a_container_is_asked_before_it_is_killed,
         a_stubborn_container_is_killed_after_its_grace,

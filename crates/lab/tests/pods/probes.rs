@@ -71,6 +71,7 @@ pub(crate) async fn probes_go_from_the_node_over_http_tcp_and_grpc(lab: &Lab) {
     let probes = [
         ("tcp", json!({"tcpSocket": {"port": 19090}, "periodSeconds": 1}), true),
         ("grpc", json!({"grpc": {"port": port}, "periodSeconds": 1}), true),
+        ("named", json!({"grpc": {"port": port, "service": "good"}, "periodSeconds": 1}), true),
         ("other", json!({"grpc": {"port": port, "service": "x"}, "periodSeconds": 1}), false),
         ("closed", json!({"tcpSocket": {"port": 1}, "periodSeconds": 1}), false),
     ];
@@ -97,14 +98,17 @@ pub(crate) async fn probes_go_from_the_node_over_http_tcp_and_grpc(lab: &Lab) {
     server.abort();
 }
 
-/// Answers health checks as gRPC servers do: healthy as a whole, and no service by name.
+/// Answers health checks as gRPC servers do: healthy as a whole, so is its service `good`, and there is no
+/// other.
 async fn serve_health(listener: tokio::net::TcpListener) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         let service = service_fn(|request: Request<Incoming>| async move {
             assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
             let body = request.into_body().collect().await.unwrap().to_bytes();
-            Ok::<_, std::convert::Infallible>(answer(body.len() == 5))
+            // A frame's head of five bytes, and field 1, the service's name, unless it is empty.
+            let is_known = [&b""[..], b"\x0a\x04good"].contains(&&body[5..]);
+            Ok::<_, std::convert::Infallible>(answer(is_known))
         });
         let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
         tokio::spawn(builder.serve_connection(TokioIo::new(stream), service));
@@ -124,6 +128,28 @@ fn answer(ok: bool) -> Response<BoxBody<Bytes, std::convert::Infallible>> {
     let frames = [Ok(serving), Ok(Frame::trailers(trailers))];
     let body = StreamBody::new(futures_util::stream::iter(frames));
     response.body(BodyExt::boxed(body)).unwrap()
+}
+
+/// The API server's certificate is by an authority that no node knows.
+pub(crate) async fn an_https_probe_takes_any_certificate(lab: &Lab) {
+    let kubeconfig = std::fs::read_to_string("/run/kubeconfig").unwrap();
+    let port = kubeconfig.split("https://127.0.0.1:").nth(1).unwrap();
+    let port: String = port.chars().take_while(char::is_ascii_digit).collect();
+    let get = |path: &str| {
+        json!({"httpGet": {"host": "127.0.0.1", "scheme": "HTTPS", "path": path,
+            "port": port.parse::<u16>().unwrap()}, "periodSeconds": 1})
+    };
+    let container = |name: &str, path: &str| json!({"name": name, "image": "seaway/shell", "readinessProbe": get(path)});
+    let both = [container("known", "/livez"), container("unknown", "/nothing")];
+    lab.run("https", json!({"hostNetwork": true, "containers": both})).await;
+    let pod = lab
+        .eventually("https", |pod| {
+            let all = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+            all.into_iter().flatten().any(|status| status.name == "known" && status.ready)
+        })
+        .await;
+    lab.told("https", "Readiness probe failed: HTTP probe failed with statuscode: 40").await;
+    assert_eq!(condition(&pod, "Ready"), "False");
 }
 
 pub(crate) async fn a_readiness_gate_holds_the_pod_back(lab: &Lab) {

@@ -3,10 +3,12 @@
 //! Source: OCI image specification ("Image Layout", "Image Manifest", "Image Index", "Image
 //! Configuration"); moby image specification v1.2 (`manifest.json`). Every digest is verified.
 
+mod files;
+
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::path::{Component, Path, PathBuf};
+use std::io::{self, BufReader, Read};
+use std::path::Path;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use flate2::read::MultiGzDecoder;
@@ -14,11 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::layer;
-
-/// Longest document in an archive, in bytes.
-const LONGEST: u64 = 4 << 20;
-/// How many links a path may go through.
-const LINKS: u32 = 8;
+use files::Files;
 
 /// Why an archive is not used.
 #[derive(Debug, thiserror::Error)]
@@ -73,12 +71,7 @@ pub(super) struct Found {
 }
 
 /// An archive, open.
-pub(super) struct Archive {
-    file: File,
-    /// Files by path: where they begin, and how long they are.
-    files: BTreeMap<String, (u64, u64)>,
-    links: BTreeMap<String, String>,
-}
+pub(super) struct Archive(Files);
 
 #[derive(Deserialize)]
 struct Descriptor {
@@ -125,7 +118,8 @@ struct RootFs {
     diff_ids: Vec<String>,
 }
 
-fn files(attempt: impl Into<String>) -> impl FnOnce(io::Error) -> ArchiveError {
+/// An error of the operating system, with what was attempted.
+fn failed(attempt: impl Into<String>) -> impl FnOnce(io::Error) -> ArchiveError {
     move |cause| ArchiveError::Files { attempt: attempt.into(), cause }
 }
 
@@ -135,40 +129,7 @@ impl Archive {
     /// # Errors
     /// If it is no tar archive.
     pub(super) fn open(path: &Path, scratch: &Path) -> Result<Self, ArchiveError> {
-        let attempt = || format!("read {}", path.display());
-        let mut file = File::open(path).map_err(files(attempt()))?;
-        let mut start = [0; 2];
-        let read = file.read(&mut start).map_err(files(attempt()))?;
-        file.rewind().map_err(files(attempt()))?;
-        if start[..read] == [0x1f, 0x8b] {
-            let mut plain = File::options().read(true).write(true).create_new(true).open(scratch);
-            let plain = plain.as_mut().map_err(|error| io::Error::from(error.kind()));
-            let plain = plain.map_err(files(format!("create {}", scratch.display())))?;
-            // It has a name only as long as that takes.
-            std::fs::remove_file(scratch).map_err(files("remove a file without a name"))?;
-            io::copy(&mut MultiGzDecoder::new(BufReader::new(file)), plain)
-                .map_err(files(format!("decompress {}", path.display())))?;
-            file = plain.try_clone().map_err(files(attempt()))?;
-        }
-        Self::index(file).map_err(files(attempt()))
-    }
-
-    fn index(mut file: File) -> io::Result<Self> {
-        file.rewind()?;
-        let (mut found, mut links) = (BTreeMap::new(), BTreeMap::new());
-        let mut archive = tar::Archive::new(BufReader::new(file.try_clone()?));
-        for entry in archive.entries_with_seek()? {
-            let entry = entry?;
-            let path = plain(&entry.path()?);
-            match entry.link_name()? {
-                Some(target) => {
-                    let above = Path::new(&path).parent().unwrap_or(Path::new(""));
-                    links.insert(path.clone(), plain(&above.join(target)));
-                }
-                None => drop(found.insert(path, (entry.raw_file_position(), entry.size()))),
-            }
-        }
-        Ok(Self { file, files: found, links })
+        Files::open(path, scratch).map(Self)
     }
 
     /// The images of the archive that this machine can run.
@@ -176,11 +137,11 @@ impl Archive {
     /// # Errors
     /// If there is none, or one that is not whole.
     pub(super) fn images(&self) -> Result<Vec<Found>, ArchiveError> {
-        if self.files.contains_key("manifest.json") {
+        if self.0.has("manifest.json") {
             let saved: Vec<Saved> = self.read("manifest.json", None)?;
             return saved.into_iter().map(|saved| self.saved(saved)).collect();
         }
-        if !self.files.contains_key("index.json") {
+        if !self.0.has("index.json") {
             let why =
                 "it has neither index.json (OCI image layout) nor manifest.json (docker save)";
             return Err(ArchiveError::Odd(why.to_owned()));
@@ -259,7 +220,7 @@ impl Archive {
         blobs: Vec<String>,
         names: Vec<String>,
     ) -> Result<(Found, String), ArchiveError> {
-        let text = self.bytes(path)?;
+        let text = self.0.bytes(path)?;
         let config: ImageConfig = parse(path, &text)?;
         let ids = config.rootfs.diff_ids;
         if ids.len() != blobs.len() {
@@ -284,14 +245,14 @@ impl Archive {
         let mut bytes = 0;
         for (path, id) in &image.layers {
             let attempt = || format!("unpack layer {path}");
-            let raw = self.reader(path)?;
+            let raw = self.0.reader(path)?;
             let mut hashed = Hashed {
-                reader: decompressed(raw).map_err(files(attempt()))?,
+                reader: decompressed(raw).map_err(failed(attempt()))?,
                 sum: Context::new(&SHA256),
             };
-            bytes += layer::apply(&mut hashed, root).map_err(files(attempt()))?;
+            bytes += layer::apply(&mut hashed, root).map_err(failed(attempt()))?;
             // The padding at the end belongs to the digest.
-            layer::drain(&mut hashed).map_err(files(attempt()))?;
+            layer::drain(&mut hashed).map_err(failed(attempt()))?;
             let found = format!("sha256:{}", hex(hashed.sum.finish().as_ref()));
             if found != *id {
                 let why = format!("layer {path} is damaged: {id} was expected, it is {found}");
@@ -306,7 +267,7 @@ impl Archive {
         path: &str,
         digest: Option<&str>,
     ) -> Result<T, ArchiveError> {
-        let text = self.bytes(path)?;
+        let text = self.0.bytes(path)?;
         if let Some(digest) = digest {
             let found =
                 format!("sha256:{}", hex(aws_lc_rs::digest::digest(&SHA256, &text).as_ref()));
@@ -316,30 +277,6 @@ impl Archive {
             }
         }
         parse(path, &text)
-    }
-
-    fn bytes(&self, path: &str) -> Result<Vec<u8>, ArchiveError> {
-        let mut text = Vec::new();
-        let mut reader = self.reader(path)?.take(LONGEST);
-        reader.read_to_end(&mut text).map_err(files(format!("read {path}")))?;
-        Ok(text)
-    }
-
-    /// The file at `path`; links on the way are followed.
-    fn reader(&self, path: &str) -> Result<io::Take<BufReader<File>>, ArchiveError> {
-        let mut path = plain(Path::new(path));
-        for _ in 0..LINKS {
-            match self.links.get(&path) {
-                Some(target) => path = target.clone(),
-                None => break,
-            }
-        }
-        let (start, length) =
-            *self.files.get(&path).ok_or_else(|| ArchiveError::Odd(format!("it has no {path}")))?;
-        // Its position is shared with the archive's: nobody else reads meanwhile.
-        let mut file = self.file.try_clone().map_err(files("read the archive"))?;
-        file.seek(SeekFrom::Start(start)).map_err(files("read the archive"))?;
-        Ok(BufReader::new(file).take(length))
     }
 }
 
@@ -380,19 +317,6 @@ fn names(descriptor: &Descriptor) -> Vec<String> {
 
 fn blob(digest: &str) -> String {
     format!("blobs/{}", digest.replacen(':', "/", 1))
-}
-
-/// A path in an archive, without `.` and `..`.
-fn plain(path: &Path) -> String {
-    let mut plain = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::Normal(name) => plain.push(name),
-            Component::ParentDir => drop(plain.pop()),
-            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
-        }
-    }
-    plain.to_string_lossy().into_owned()
 }
 
 fn parse<T: DeserializeOwned>(path: &str, text: &[u8]) -> Result<T, ArchiveError> {
