@@ -38,6 +38,11 @@ fn drift(link: &str) {
     let foreign = "set -e; ip route add 198.18.0.0/15 via 10.80.1.1; nft add table inet other; \
                    nft add chain inet other mine; ip link add theirs type bridge";
     success(&lab.node("node-1", &["sh", "-c", foreign])).expect("make what is foreign");
+    // Sets and chains are listed in the order they were made in: from here on, that of one pass, however many
+    // the agent needed until it knew the other node.
+    let list = ["nft", "list", "table", "inet", "seaway"];
+    success(&lab.node("node-1", &["nft", "delete", "table", "inet", "seaway"])).expect("delete it");
+    eventually("the table is back", || success(&lab.node("node-1", &list)));
     let before = state(&lab);
     for harm in HARM {
         let script = format!("pod=$(basename /sys/class/net/sw????????????); {harm}");
