@@ -1,21 +1,28 @@
 //! Sorted, keyed tables, and the difference between two of them.
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::BTreeMap;
 use std::fmt;
 
+use imbl::OrdMap;
+use imbl::ordmap::{self, DiffItem};
+use imbl::shared_ptr::DefaultSharedPtr;
+
 /// A sorted map from key to row: the unit of diff.
+///
+/// A copy shares its rows with the table it was made from, and goes on sharing those that neither
+/// changes: [`diff`] between the two costs what differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table<K: Ord, R> {
-    rows: BTreeMap<K, R>,
+    rows: OrdMap<K, R>,
 }
 
 impl<K: Ord, R> Default for Table<K, R> {
     fn default() -> Self {
-        Table { rows: BTreeMap::new() }
+        Table { rows: OrdMap::new() }
     }
 }
 
-impl<K: Ord, R> Table<K, R> {
+impl<K: Ord + Clone, R: Clone> Table<K, R> {
     /// Puts `row` under `key`; returns the row that was there.
     pub fn insert(&mut self, key: K, row: R) -> Option<R> {
         self.rows.insert(key, row)
@@ -25,19 +32,21 @@ impl<K: Ord, R> Table<K, R> {
     pub fn remove(&mut self, key: &K) -> Option<R> {
         self.rows.remove(key)
     }
+}
 
+impl<K: Ord, R> Table<K, R> {
     /// The row of `key`.
     pub fn get(&self, key: &K) -> Option<&R> {
         self.rows.get(key)
     }
 
     /// Rows in the order of their keys.
-    pub fn iter(&self) -> btree_map::Iter<'_, K, R> {
+    pub fn iter(&self) -> ordmap::Iter<'_, K, R, DefaultSharedPtr> {
         self.rows.iter()
     }
 
     /// Keys in order.
-    pub fn keys(&self) -> btree_map::Keys<'_, K, R> {
+    pub fn keys(&self) -> ordmap::Keys<'_, K, R, DefaultSharedPtr> {
         self.rows.keys()
     }
 
@@ -52,13 +61,13 @@ impl<K: Ord, R> Table<K, R> {
     }
 }
 
-impl<K: Ord, R> FromIterator<(K, R)> for Table<K, R> {
+impl<K: Ord + Clone, R: Clone> FromIterator<(K, R)> for Table<K, R> {
     fn from_iter<I: IntoIterator<Item = (K, R)>>(rows: I) -> Self {
         Table { rows: rows.into_iter().collect() }
     }
 }
 
-impl<K: Ord, R> Extend<(K, R)> for Table<K, R> {
+impl<K: Ord + Clone, R: Clone> Extend<(K, R)> for Table<K, R> {
     fn extend<I: IntoIterator<Item = (K, R)>>(&mut self, rows: I) {
         self.rows.extend(rows);
     }
@@ -66,7 +75,7 @@ impl<K: Ord, R> Extend<(K, R)> for Table<K, R> {
 
 impl<'a, K: Ord, R> IntoIterator for &'a Table<K, R> {
     type Item = (&'a K, &'a R);
-    type IntoIter = btree_map::Iter<'a, K, R>;
+    type IntoIter = ordmap::Iter<'a, K, R, DefaultSharedPtr>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.rows.iter()
@@ -137,19 +146,23 @@ impl<K: Ord + fmt::Display, R: fmt::Display> fmt::Display for Changes<K, R> {
     }
 }
 
-/// What brings `have` to `want`: touches only the keys that differ.
+/// What brings `have` to `want`: touches only the keys that differ, and looks only where the two
+/// don't share their rows.
 pub fn diff<K: Ord + Clone, R: Eq + Clone>(
     have: &Table<K, R>,
     want: &Table<K, R>,
 ) -> Changes<K, R> {
     let mut changes = Changes::default();
-    for (key, row) in want {
-        let old = have.get(key);
-        if old != Some(row) {
-            changes.puts.insert(key.clone(), Put { row: row.clone(), old: old.cloned() });
+    let mut put = |key: &K, row: &R, old: Option<&R>| {
+        changes.puts.insert(key.clone(), Put { row: row.clone(), old: old.cloned() });
+    };
+    for item in have.rows.diff(&want.rows) {
+        match item {
+            DiffItem::Add(key, row) => put(key, row, None),
+            DiffItem::Update { old: (_, old), new: (key, row) } => put(key, row, Some(old)),
+            DiffItem::Remove(key, _) => changes.deletes.push(key.clone()),
         }
     }
-    changes.deletes = have.keys().filter(|key| want.get(key).is_none()).cloned().collect();
     changes
 }
 

@@ -121,6 +121,14 @@ where
         changes
     }
 
+    /// Holds `want` itself where the place has all of it and nothing else: the next diff looks only
+    /// at what the plan after this one does not share with it.
+    fn share(&mut self, want: &Table<M::Key, M::Row>) {
+        if self.is_atomic && self.unsure.is_empty() && self.have.is_some() {
+            self.have = Some(want.clone());
+        }
+    }
+
     fn observe(&mut self) {
         let start = Instant::now();
         let doubtful = std::mem::take(&mut self.doubtful);
@@ -194,8 +202,8 @@ where
 impl<M> Stage for Step<M>
 where
     M: Mechanism + Send,
-    M::Key: About + Send,
-    M::Row: Send,
+    M::Key: About + Send + Sync,
+    M::Row: Send + Sync,
 {
     fn name(&self) -> &'static str {
         self.name
@@ -209,6 +217,7 @@ where
             self.pending = std::mem::take(&mut changes.deletes);
         }
         self.apply(&changes);
+        self.share((self.table.get)(plan));
         shakes
     }
 
