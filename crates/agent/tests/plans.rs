@@ -104,17 +104,19 @@ fn world(mode: PodLinkMode, routing: Routing, containers: &[Container]) -> World
     world
 }
 
-/// Brings `place` to `want`, and says what a second pass would change.
-fn settle<M: Mechanism>(mut place: M, want: &Table<M::Key, M::Row>) -> usize
+/// Brings the place that `open` opens to `want`, and says what another, which has written nothing,
+/// finds there.
+fn settle<M: Mechanism>(open: impl Fn() -> M, want: &Table<M::Key, M::Row>) -> usize
 where
     M::Key: Debug,
     M::Row: Debug,
 {
-    let (_, failures) = converge(&mut place, want).unwrap();
+    let (_, failures) = converge(&mut open(), want).unwrap();
     for failure in &failures {
         eprintln!("{}: {}", failure.attempt, model::chain(&*failure.cause));
     }
     assert!(failures.is_empty());
+    let mut place = open();
     let (again, _) = converge(&mut place, want).unwrap();
     assert!(again.is_empty(), "a second pass changes {again:?}");
     place.observe().unwrap().len()
@@ -122,15 +124,15 @@ where
 
 /// Every place, in the loop's order; the number of rows there are then.
 fn apply(plan: &Plan, record: &std::path::Path) -> usize {
-    settle(Links::open().unwrap(), &plan.links)
-        + settle(Addrs::open().unwrap(), &plan.addrs)
-        + settle(Pods::open().unwrap(), &plan.pods)
-        + settle(Sysctls::open(record).unwrap(), &plan.sysctls)
-        + settle(Neighbors::open().unwrap(), &plan.neighbors)
-        + settle(ForwardingEntries::open().unwrap(), &plan.fdb)
-        + settle(Routes::open().unwrap(), &plan.routes)
-        + settle(Rules::open().unwrap(), &plan.rules)
-        + settle(Nft::open().unwrap(), &plan.nft)
+    settle(|| Links::open().unwrap(), &plan.links)
+        + settle(|| Addrs::open().unwrap(), &plan.addrs)
+        + settle(|| Pods::open().unwrap(), &plan.pods)
+        + settle(|| Sysctls::open(record).unwrap(), &plan.sysctls)
+        + settle(|| Neighbors::open().unwrap(), &plan.neighbors)
+        + settle(|| ForwardingEntries::open().unwrap(), &plan.fdb)
+        + settle(|| Routes::open().unwrap(), &plan.routes)
+        + settle(|| Rules::open().unwrap(), &plan.rules)
+        + settle(|| Nft::open().unwrap(), &plan.nft)
 }
 
 fn plan(world: &World) -> Plan {

@@ -40,6 +40,15 @@ const READS: usize = 20;
 #[derive(Debug)]
 pub struct Nft {
     socket: Socket,
+    mirror: Option<Mirror>,
+}
+
+/// What both tables held at a generation of the ruleset: they hold it for as long as that is the
+/// ruleset's, which every transaction of anyone changes.
+#[derive(Debug)]
+struct Mirror {
+    generation: u32,
+    rows: Table<Key, Row>,
 }
 
 /// What nf_tables refused.
@@ -71,12 +80,18 @@ impl Nft {
     /// # Errors
     /// [`Error::Open`] when the kernel has no nf_tables.
     pub fn open() -> Result<Self, Error> {
-        Ok(Nft { socket: Socket::open().map_err(Error::Open)? })
+        Ok(Nft { socket: Socket::open().map_err(Error::Open)?, mirror: None })
     }
 
-    /// Reads both tables at one generation of the ruleset.
+    /// Both tables at one generation of the ruleset: read, unless it is that of the mirror.
     fn read(&mut self) -> io::Result<Table<Key, Row>> {
         let mut generation = self.socket.generation()?;
+        if let Some(mirror) = &self.mirror
+            && mirror.generation == generation
+        {
+            return Ok(mirror.rows.clone());
+        }
+        self.mirror = None;
         for _ in 0..READS {
             let mut rows = Table::default();
             for family in [TableFamily::Inet, TableFamily::Bridge] {
@@ -84,6 +99,7 @@ impl Nft {
             }
             let now = self.socket.generation()?;
             if now == generation {
+                self.mirror = Some(Mirror { generation, rows: rows.clone() });
                 return Ok(rows);
             }
             generation = now;
@@ -141,8 +157,13 @@ impl Mechanism for Nft {
     /// transaction: the kernel can't change either while rules use them.
     fn apply(&mut self, changes: &Changes<Key, Row>) -> Vec<Failure<Key>> {
         let anew = made_anew(changes);
+        let mirror = self.mirror.take();
         if anew.is_empty() {
-            return self.write(changes, BTreeSet::new());
+            let failures = self.write(changes, BTreeSet::new());
+            if failures.is_empty() {
+                self.mirror = mirror.and_then(|mirror| self.follow(mirror, changes));
+            }
+            return failures;
         }
         let mut want = match self.read() {
             Ok(have) => have,
@@ -159,6 +180,17 @@ impl Mechanism for Nft {
 }
 
 impl Nft {
+    /// The mirror after a transaction that carried `changes` out, if that was the only one since and
+    /// took nothing along that they don't name.
+    fn follow(&mut self, mut mirror: Mirror, changes: &Changes<Key, Row>) -> Option<Mirror> {
+        let takes_along = |key: &Key| matches!(key, Key::Table(_) | Key::Set(..));
+        let generation = self.socket.generation().ok()?;
+        let is_alone = generation == mirror.generation.wrapping_add(1);
+        (is_alone && !changes.deletes.iter().any(takes_along)).then_some(())?;
+        mirror.rows.patch(changes);
+        Some(Mirror { generation, ..mirror })
+    }
+
     fn write(
         &mut self,
         changes: &Changes<Key, Row>,
