@@ -80,6 +80,7 @@ pub fn compile(world: &World, scope: &Scope) -> Compiled {
 #[derive(Debug, Default, Clone)]
 pub struct Compiler {
     services: services::Memo,
+    rules: services::Lowered,
 }
 
 impl Compiler {
@@ -96,6 +97,7 @@ impl Compiler {
         *attachments = cni::compile(world, node, pools, peers.mtu, plan, rejected);
         egress::compile(world, node, pools, plan);
         *services = self.services.resolve(world, node, rejected);
+        plan.nft = self.rules.update(services, &plan.nft);
         rejected.sort();
         compiled
     }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use compile::{Compiled, Scope};
+use compile::{Compiled, Compiler, Scope};
 use model::{Config, Generation, World};
 
 use crate::handle::{Message, Status};
@@ -44,6 +44,7 @@ pub(crate) struct Loop {
     metrics: Arc<Metrics>,
     shown: Arc<Shown>,
     world: World,
+    compiler: Compiler,
     compiled: Arc<Compiled>,
     report: Arc<Report>,
     retry: Retry,
@@ -85,6 +86,7 @@ impl Loop {
             metrics,
             shown,
             world,
+            compiler: Compiler::default(),
             compiled: Arc::default(),
             report: Arc::default(),
             retry,
@@ -151,7 +153,7 @@ impl Loop {
         }
         self.world.generation = Generation(self.world.generation.0 + 1);
         let scope = Scope::Node(self.world.config.node.clone());
-        let compiled = compile::compile(&self.world, &scope);
+        let compiled = self.compiler.compile(&self.world, &scope);
         if compiled.rejected != self.compiled.rejected {
             for rejected in &compiled.rejected {
                 tracing::warn!("left out: {rejected}");

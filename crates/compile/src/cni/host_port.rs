@@ -166,7 +166,7 @@ fn hairpin(mode: PodLinkMode, rules: &mut Ruleset<'_>) {
             let to_itself = |(saddr, daddr): (Field, Field), set| {
                 let matches =
                     vec![translated(), lookup(&[saddr, daddr], Op::Eq, set), masquerade()];
-                ruleset::rule(matches, "a pod that reaches itself by its hostPort")
+                ruleset::rule(matches, "a pod that reaches itself")
             };
             vec![to_itself(four, "hairpins4"), to_itself(six, "hairpins6")]
         }
@@ -184,10 +184,8 @@ fn hairpin(mode: PodLinkMode, rules: &mut Ruleset<'_>) {
 }
 
 /// The elements of one container.
+/// A Service may lead any of them to itself, and so may its own hostPort.
 pub(super) fn attachment(mode: PodLinkMode, joined: &Joined, plan: &mut Plan) {
-    if joined.ports.is_empty() {
-        return;
-    }
     let mut rules = Ruleset::new(&mut plan.nft, TableFamily::Inet);
     for addr in &joined.addrs {
         let family = Family::of(*addr);

@@ -18,12 +18,14 @@ mod endpoints;
 mod explain;
 mod frontends;
 mod memo;
+mod nft;
 mod resolve;
 mod table;
 
 pub use endpoints::{Excluded, Topology};
 pub use explain::{ExplainedEndpoint, ExplainedPort, Explanation, explain};
 pub(crate) use memo::Memo;
+pub use nft::Lowered;
 pub use table::{
     Action, At, Backend, Frontend, FrontendKind, HealthCheck, PortEntry, Resolved, Row,
     ServiceTable, Source,

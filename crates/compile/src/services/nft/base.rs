@@ -1,0 +1,80 @@
+//! The chains that are there whatever Services there are.
+
+use model::Family;
+use plan::nft::{
+    Chain, ChainKind, ChainName, CtStatus, Field, Hook, HookPoint, Op, RejectWith, Rule, Statement,
+    Value, Verdict,
+};
+
+use super::MASQUERADE;
+use super::names::{Map, Names, Place, frontend};
+use crate::ruleset::{self, by_family};
+
+/// Before hostPorts (-100): a Service has a frontend that a container wants, too.
+const BEFORE_HOST_PORTS: i32 = -105;
+
+/// The chains by name.
+pub(super) fn chains(names: &mut Names) -> Vec<(ChainName, Chain)> {
+    let dnat = |point| Hook { kind: ChainKind::Nat, point, priority: BEFORE_HOST_PORTS };
+    let go = Statement::Verdict(Verdict::Goto(name("services")));
+    let enter = |why| vec![ruleset::rule(vec![go.clone()], why)];
+    let masquerade = vec![
+        Statement::CtStatus([CtStatus::Dnat].into()),
+        Statement::MarkBits(MASQUERADE),
+        Statement::Masquerade { fully_random: true },
+    ];
+    let leaving = vec![ruleset::rule(masquerade, "so that answers come by here")];
+    let base = |hook, rules| Chain { hook: Some(hook), rules };
+    let plain = |rules| Chain { hook: None, rules };
+    vec![
+        (name("services_in"), base(dnat(HookPoint::Prerouting), enter("first packets of flows"))),
+        (name("services_out"), base(dnat(HookPoint::Output), enter("the node's own"))),
+        (name("services_leaving"), base(ruleset::source_nat(), leaving)),
+        (name("services"), plain(services(names))),
+        (name("refused"), plain(refused())),
+        (name("dropped"), plain(vec![ruleset::drop(Vec::new(), "no endpoint to use")])),
+    ]
+}
+
+fn name(chain: &str) -> ChainName {
+    ChainName(chain.to_owned())
+}
+
+/// By frontend; what is left is no Service's.
+fn services(names: &mut Names) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    let daddr = |family| by_family(family, Field::Ip4Daddr, Field::Ip6Daddr);
+    for family in Family::ALL {
+        let map = names.of(Map::Frontends, Place::Address, family);
+        let find = Statement::Vmap(frontend(Place::Address, family), map);
+        rules.push(ruleset::rule(vec![find], "a Service's address and port"));
+    }
+    for family in Family::ALL {
+        let addrs = names.of(Map::NodeAddrs, Place::Address, family);
+        let here = Statement::Lookup(vec![daddr(family)], Op::Eq, addrs);
+        let map = names.of(Map::Frontends, Place::Node, family);
+        let find = Statement::Vmap(frontend(Place::Node, family), map);
+        rules.push(ruleset::rule(vec![here, find], "a node port"));
+    }
+    for family in Family::ALL {
+        let ips = names.of(Map::Ips, Place::Address, family);
+        let active = Statement::Lookup(vec![daddr(family)], Op::Eq, ips);
+        let refuse = Statement::Verdict(Verdict::Goto(name("refused")));
+        rules.push(ruleset::rule(vec![active, refuse], "no port of the Service"));
+        let cidrs = names.of(Map::Cidrs, Place::Address, family);
+        let within = Statement::Lookup(vec![daddr(family)], Op::Eq, cidrs);
+        rules.push(ruleset::drop(vec![within], "no Service has this address"));
+    }
+    rules
+}
+
+/// The client knows at once.
+fn refused() -> Vec<Rule> {
+    let tcp = Statement::Match(Field::L4proto, Op::Eq, Value::Number(6));
+    let reset = Statement::Reject(RejectWith::TcpReset);
+    let unreachable = Statement::Reject(RejectWith::PortUnreachable);
+    vec![
+        ruleset::rule(vec![tcp, Statement::Counter, reset], "connection refused"),
+        ruleset::rule(vec![Statement::Counter, unreachable], "port unreachable"),
+    ]
+}
