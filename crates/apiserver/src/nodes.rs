@@ -8,6 +8,7 @@ use std::sync::Arc;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
+use tracing::debug;
 
 use crate::http::Body;
 
@@ -26,20 +27,27 @@ impl Nodes {
         Self(Some(Arc::new(socket)))
     }
 
-    /// A connection to the server of `node`, for one request and what it may become.
+    /// A connection to the server of `node`, for one request and what it may become, and what drives
+    /// it: it ends with the answer, or hands the stream over to what the answer became.
     ///
     /// # Errors
     /// Nobody listens there, or this server has no nodes.
-    pub(crate) async fn dial(&self, node: &str) -> io::Result<SendRequest<Body>> {
+    pub(crate) async fn dial(
+        &self,
+        node: &str,
+    ) -> io::Result<(SendRequest<Body>, impl Future<Output = ()> + Send + use<>)> {
         let Some(socket) = &self.0 else {
             return Err(io::Error::other("this API server has no way to its nodes"));
         };
         let stream = UnixStream::connect(socket(node)).await?;
         let (requests, connection) =
             handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        // It ends with the answer, or hands the stream over to what the answer became.
-        tokio::spawn(connection.with_upgrades());
-        Ok(requests)
+        let driven = async {
+            if let Err(error) = connection.with_upgrades().await {
+                debug!(%error, "the connection to a node's server ended");
+            }
+        };
+        Ok((requests, driven))
     }
 }
 

@@ -11,8 +11,10 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Body;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::AsyncBufReadExt;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
@@ -25,8 +27,17 @@ use crate::http::{Api, BrokenOff, MEMORY, Upload};
 use crate::keys::Keys;
 use crate::lifecycle;
 use crate::nodes::Nodes;
-use crate::store::{StateError, Store};
+use crate::store::{Mark, StateError, Store};
 
+/// Connections at once; who comes then waits until one ends.
+const CONNECTIONS: usize = 4096;
+/// Requests at once on a connection that carries several.
+const STREAMS: u32 = 250;
+/// How much of an answer is held for a client that does not take it, in bytes: for each request.
+const HELD: usize = 64 * 1024;
+/// How often a connection that carries several requests is asked whether it is still there, and how
+/// long it may take to say so.
+const PULSE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(15));
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a client may take for a request's head.
@@ -62,6 +73,9 @@ pub enum Error {
     /// No certificate.
     #[error("prepare the API server's credentials")]
     Credentials(#[from] credentials::Error),
+    /// What every cluster has can't be written.
+    #[error("make what every cluster has")]
+    Unsettled(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A listener can't be used.
     #[error("listen for the API server")]
     Listen(#[source] io::Error),
@@ -73,6 +87,8 @@ pub struct Server {
     api: Arc<Api>,
     credentials: Credentials,
     listeners: Vec<TcpListener>,
+    /// Before anything was written.
+    mark: Mark,
 }
 
 impl Server {
@@ -99,8 +115,9 @@ impl Server {
             options.patience,
         ));
         api.admit_kept();
+        let mark = api.store.mark();
         lifecycle::populate(&api);
-        Ok(Self { api, credentials, listeners: options.listeners })
+        Ok(Self { api, credentials, listeners: options.listeners, mark })
     }
 
     /// The certificate authority that clients must trust, as PEM.
@@ -159,15 +176,23 @@ impl Server {
     /// Serves until `shutdown` completes, then ends watches and lets other requests finish.
     ///
     /// # Errors
-    /// [`Error::Listen`] if a listener can't be used; nothing was served then.
+    /// [`Error::Listen`] if a listener can't be used, [`Error::Unsettled`] if a new cluster's first
+    /// objects can't be written; nothing was served then.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        let settled = self.api.store.settle(self.mark).await;
+        settled.map_err(|unsettled| Error::Unsettled(unsettled.into()))?;
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let mut tasks = JoinSet::new();
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
         for listener in &self.listeners {
             let listener = self.listener(listener).map_err(Error::Listen)?;
             let acceptor = TlsAcceptor::from(self.credentials.tls.clone());
-            tasks.spawn(accept(listener, acceptor, self.api.clone(), stopped.clone()));
+            let door = Door { acceptor, places: places.clone(), api: self.api.clone() };
+            tasks.spawn(accept(listener, door, stopped.clone()));
         }
+        let api = self.api.clone();
+        let watched = stopped.clone();
+        tasks.spawn(async move { api.flights.watch_over(watched).await });
         tasks.spawn(lifecycle::run(self.api.clone(), stopped.clone()));
         tasks.spawn(crd::run(self.api.clone(), stopped.clone()));
         tasks.spawn(rbac::run(self.api.clone(), stopped.clone()));
@@ -207,7 +232,7 @@ where
     body.map_err(BrokenOff::by).boxed_unsync()
 }
 
-type Stopped = tokio::sync::watch::Receiver<bool>;
+pub(crate) type Stopped = tokio::sync::watch::Receiver<bool>;
 
 /// Returns once the server stops.
 pub(crate) async fn signalled(stopped: &mut Stopped) {
@@ -215,19 +240,30 @@ pub(crate) async fn signalled(stopped: &mut Stopped) {
     drop(stopped.wait_for(|stopped| *stopped).await);
 }
 
-/// Takes connections from one listener until told to stop, then waits for those it has.
-async fn accept(
-    listener: tokio::net::TcpListener,
+/// What a connection needs to be served.
+#[derive(Clone)]
+struct Door {
     acceptor: TlsAcceptor,
+    places: Arc<Semaphore>,
     api: Arc<Api>,
-    mut stopped: Stopped,
-) {
+}
+
+/// Takes connections from one listener until told to stop, then waits for those it has.
+async fn accept(listener: tokio::net::TcpListener, door: Door, mut stopped: Stopped) {
     let mut connections = JoinSet::new();
     loop {
+        let taken = async {
+            let place = door.places.clone().acquire_owned().await;
+            (place, listener.accept().await)
+        };
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            (place, accepted) = taken => match accepted {
                 Ok((stream, peer)) => {
-                    connections.spawn(serve(stream, peer, acceptor.clone(), api.clone(), stopped.clone()));
+                    let served = serve(stream, peer, door.clone(), stopped.clone());
+                    connections.spawn(async move {
+                        served.await;
+                        drop(place);
+                    });
                 }
                 // Out of descriptors, or the peer went away: neither is helped by haste.
                 Err(error) => {
@@ -246,20 +282,23 @@ async fn accept(
 }
 
 /// Serves one connection.
-async fn serve(
-    stream: tokio::net::TcpStream,
-    peer: SocketAddr,
-    acceptor: TlsAcceptor,
-    api: Arc<Api>,
-    mut stopped: Stopped,
-) {
+async fn serve(stream: tokio::net::TcpStream, peer: SocketAddr, door: Door, mut stopped: Stopped) {
     let nodelay = stream.set_nodelay(true);
-    let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await;
-    let (Ok(()), Ok(Ok(stream))) = (nodelay, handshake) else {
+    let handshake = tokio::time::timeout(HANDSHAKE, door.acceptor.accept(stream)).await;
+    let (Ok(()), Ok(Ok(mut stream))) = (nodelay, handshake) else {
         debug!(%peer, "no TLS handshake");
         return;
     };
-    let user: Arc<Option<User>> = Arc::new(credentials::peer(stream.get_ref().1));
+    // Who has nothing to say is not waited for.
+    if !matches!(tokio::time::timeout(HEAD, stream.fill_buf()).await, Ok(Ok([_, ..]))) {
+        debug!(%peer, "no request");
+        return;
+    }
+    let session = stream.get_ref().1;
+    let user: Arc<Option<User>> = Arc::new(credentials::peer(session));
+    // What is agreed on need not be guessed from the first bytes.
+    let several = session.alpn_protocol() == Some(b"h2");
+    let api = door.api;
     let service = hyper::service::service_fn(move |request| {
         let (api, user) = (api.clone(), user.clone());
         async move {
@@ -269,8 +308,14 @@ async fn serve(
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(HEAD);
-    builder.http2().timer(hyper_util::rt::TokioTimer::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(HELD);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_send_buf_size(HELD);
+    builder.http2().keep_alive_interval(PULSE.0).keep_alive_timeout(PULSE.1);
+    let builder = if several { builder.http2_only() } else { builder.http1_only() };
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let result = tokio::select! {

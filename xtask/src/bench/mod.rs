@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: scenarios that measure us, against a named peer in the same run where there
 //! is one. Each prints a table that says where, when and by which command it was made.
 
+mod api;
 mod cni;
 mod inside;
 mod kernel;
@@ -18,7 +19,8 @@ use crate::run::{Result, output, say};
 /// One scenario: its name, what it measures, and what prints its tables.
 type Scenario = (&'static str, &'static str, fn() -> Result);
 
-const SCENARIOS: [Scenario; 5] = [
+const SCENARIOS: [Scenario; 6] = [
+    ("api", "the API server: writes while many watch, long lists", api::run),
     ("cni", "ADD and DEL against bridge + host-local; ADD with many pods", cni::run),
     ("lab", "lab up and down, small and large", lab::run),
     ("memory", "resident memory of an agent and of a pod's pause", memory::run),

@@ -6,7 +6,7 @@ use super::deletion::{self, Deleted};
 use super::read::check_list_options;
 use super::request::Call;
 use super::write::answer;
-use super::{Answer, Api, respond};
+use super::{Answer, Api, pieces, respond};
 use crate::refusal::Refusal;
 use crate::resource::Resource;
 use crate::store::Key;
@@ -71,8 +71,7 @@ impl Api {
             deleted.push(object);
         }
         let metadata = json!({"resourceVersion": self.store.version().to_string()});
-        let body = call.form.list(resource, deleted.iter().map(AsRef::as_ref), &metadata);
-        Ok(respond::bytes(StatusCode::OK, "application/json", body))
+        Ok(pieces::answer(call.form, resource, deleted, &metadata))
     }
 
     /// Deletes one object as `options` (`meta/v1 DeleteOptions`, or null) ask.

@@ -6,9 +6,11 @@ mod body;
 mod delete;
 pub(crate) mod deletion;
 mod evict;
+pub(crate) mod flight;
 mod gate;
 mod kept;
 mod page;
+mod pieces;
 mod read;
 mod request;
 pub(crate) mod respond;
@@ -23,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use tokio::sync::Semaphore;
@@ -36,11 +39,13 @@ use crate::refusal::Refusal;
 use crate::resource::{Registry, Resource};
 use crate::store::{Memory, Store};
 pub(crate) use body::BrokenOff;
+use flight::Flights;
 use request::{Call, Target};
 pub(crate) use respond::Body;
 
 /// What each kind remembers for watches and paged lists.
-pub(crate) const MEMORY: Memory = Memory { events: 8192, bytes: 32 * 1024 * 1024 };
+pub(crate) const MEMORY: Memory =
+    Memory { events: 8192, bytes: 32 * 1024 * 1024, total: 256 * 1024 * 1024 };
 
 /// Everything requests are answered from.
 #[derive(Debug)]
@@ -57,6 +62,7 @@ pub(crate) struct Api {
     uploads: Semaphore,
     /// How long a body may take.
     patience: Duration,
+    pub(crate) flights: Flights,
     /// Turns true when the server stops, so that watches end.
     stopped: tokio::sync::watch::Sender<bool>,
 }
@@ -85,6 +91,7 @@ impl Api {
             openapi: OpenApi::default(),
             uploads: Semaphore::new(body::UNDER_WAY),
             patience: patience.unwrap_or(body::PATIENCE),
+            flights: Flights::new(),
             stopped: tokio::sync::watch::Sender::new(false),
         }
     }
@@ -127,6 +134,14 @@ impl Api {
             return Ok(respond::text("ok"));
         }
         let user = self.admit(&parts, peer)?;
+        let flight = self.flights.board(&self.registry(), &parts, &user).await?;
+        let answer = self.answer_to(user, parts, body).await?;
+        Ok(self.flights.carry(flight, answer))
+    }
+
+    /// Answers what `user` may ask.
+    async fn answer_to(self: &Arc<Self>, user: User, parts: Parts, body: Upload) -> Answer {
+        let path = parts.uri.path();
         match path.trim_end_matches('/') {
             "/version" => return Ok(respond::json(StatusCode::OK, &discovery::version())),
             "/openid/v1/jwks" => {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::page::Page;
 use super::request::Call;
-use super::{Answer, Api, respond};
+use super::{Answer, Api, pieces, respond};
 use crate::refusal::{Cause, Refusal};
 use crate::store::{Compacted, Key, Object};
 
@@ -72,9 +72,8 @@ impl Api {
             let page = matching.last().map(|(key, _)| Page::after(snapshot.version, key));
             metadata["continue"] = json!(page.map(|page| page.write()));
         }
-        let objects = matching.into_iter().map(|(_, object)| object.as_ref());
-        let body = call.form.list(resource, objects, &metadata);
-        Ok(respond::bytes(StatusCode::OK, "application/json", body))
+        let objects = matching.into_iter().map(|(_, object)| object.clone()).collect();
+        Ok(pieces::answer(call.form, resource, objects, &metadata))
     }
 
     /// Which state a list shows. Where any state will do, or one that is not older than some

@@ -97,34 +97,31 @@ impl Form {
         }
     }
 
-    /// A list of objects, with the metadata of a list.
-    pub(super) fn list<'o>(
-        self,
-        resource: &Resource,
-        objects: impl Iterator<Item = &'o Object>,
-        metadata: &Value,
-    ) -> Bytes {
+    /// What a list says before its first object, given the metadata of a list.
+    pub(super) fn opening(self, resource: &Resource, metadata: &Value) -> String {
         let (kind, api_version) = match self {
             Self::Whole => (resource.list_kind(), resource.api_version()),
             Self::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
-            Self::Table(include) => {
-                let rows = objects.map(|object| self.row(resource, object, include)).collect();
-                return self.table(resource, rows, metadata, true).to_string().into();
+            Self::Table(_) => {
+                let columns = json!(table::columns(resource));
+                return format!(
+                    "{{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{metadata},\
+                     \"columnDefinitions\":{columns},\"rows\":["
+                );
             }
         };
-        let mut out = format!(
+        format!(
             "{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\
              \"items\":["
         )
-        .into_bytes();
-        for (n, object) in objects.enumerate() {
-            if n > 0 {
-                out.push(b',');
-            }
-            out.extend_from_slice(&self.object(resource, object));
+    }
+
+    /// One object of a list.
+    pub(super) fn item(self, resource: &Resource, object: &Object) -> Bytes {
+        match self {
+            Self::Whole | Self::Metadata => self.object(resource, object),
+            Self::Table(include) => self.row(resource, object, include).to_string().into(),
         }
-        out.extend_from_slice(b"]}\n");
-        out.into()
     }
 
     fn row(self, resource: &Resource, object: &Object, include: Include) -> Value {

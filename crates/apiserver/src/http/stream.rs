@@ -183,7 +183,7 @@ impl Api {
         }
         let node = hyper::upgrade::on(&mut answer);
         let mut stopped = self.stopped.subscribe();
-        tokio::spawn(async move {
+        self.flights.run(async move {
             tokio::select! {
                 () = join(client, node) => {}
                 () = signalled(&mut stopped) => {}
@@ -206,7 +206,9 @@ impl Api {
         let failed = |error: &dyn std::fmt::Display| {
             Refusal::internal(&format!("error dialing backend: node {node}: {error}"))
         };
-        let mut requests = self.nodes.dial(node).await.map_err(|error| failed(&error))?;
+        let dialed = self.nodes.dial(node).await.map_err(|error| failed(&error))?;
+        let (mut requests, driven) = dialed;
+        self.flights.run(driven);
         let mut request = Request::new(Empty::new().boxed_unsync());
         *request.method_mut() = method;
         *request.uri_mut() = asked.parse().map_err(|error| failed(&error))?;

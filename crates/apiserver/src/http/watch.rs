@@ -13,8 +13,10 @@ use http::StatusCode;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::pieces::PIECE;
 use super::read::{check_watch_options, expired, version_of};
 use super::request::Call;
 use super::respond::{self, Form};
@@ -25,8 +27,11 @@ use crate::selector::Selector;
 use crate::server::signalled;
 use crate::store::{Change, Cursor, Event, Object};
 
-/// How many events are written at once.
+/// How many events are looked at at once.
 const BATCH: usize = 128;
+/// How long a client that was just told something is not told more: where much happens, it learns
+/// of it in fewer, larger lots. The first event after a quiet spell is told at once.
+const PACE: Duration = Duration::from_millis(5);
 /// How long a watch lasts if the client does not say.
 const LIFE: Duration = Duration::from_secs(45 * 60);
 /// How often a client is told the version it has reached.
@@ -47,12 +52,16 @@ struct Watch {
     bookmarks: bool,
     next_bookmark: Instant,
     end: Instant,
+    /// When the client may be told of events again.
+    due: Instant,
     /// Nothing was sent yet; a table names its columns once.
     first: bool,
     stopped: tokio::sync::watch::Receiver<bool>,
     /// The kinds served; the watch ends with its kind.
     kinds: tokio::sync::watch::Receiver<Arc<Registry>>,
     over: bool,
+    /// Among all watches.
+    _place: OwnedSemaphorePermit,
 }
 
 /// Where a watch begins.
@@ -87,10 +96,12 @@ impl Api {
             bookmarks: call.flag("allowWatchBookmarks"),
             next_bookmark: now + BOOKMARK,
             end: now.checked_add(life).unwrap_or(now + LIFE),
+            due: now,
             first: true,
             stopped: self.stopped.subscribe(),
             kinds: self.registry.subscribe(),
             over: false,
+            _place: self.flights.watch()?,
         };
         let frames = stream::unfold(watch, |mut watch| async move {
             let chunk = watch.next().await?;
@@ -133,6 +144,7 @@ impl Watch {
             if self.over || *self.stopped.borrow() {
                 return None;
             }
+            tokio::time::sleep_until(self.due).await;
             let lines = self.ready();
             if !lines.is_empty() {
                 return Some(lines.into());
@@ -161,8 +173,9 @@ impl Watch {
     fn ready(&mut self) -> Vec<u8> {
         let mut lines = Vec::new();
         if !self.initial.is_empty() {
-            let count = self.initial.len().min(BATCH);
-            for object in self.initial.drain(..count).collect::<Vec<_>>() {
+            while lines.len() < PIECE
+                && let Some(object) = self.initial.pop_front()
+            {
                 self.line(&mut lines, "ADDED", &object);
             }
             return lines;
@@ -173,7 +186,7 @@ impl Watch {
         }
         while lines.is_empty() {
             let before = self.cursor.version();
-            match self.api.store.read(&mut self.cursor, BATCH) {
+            match self.api.store.read(&mut self.cursor, BATCH, PIECE) {
                 Ok(events) => {
                     for event in events {
                         self.event(&mut lines, &event);
@@ -191,6 +204,7 @@ impl Watch {
                 break;
             }
         }
+        self.due = Instant::now() + PACE;
         lines
     }
 

@@ -15,13 +15,18 @@ use crate::ownership::{self, Author};
 use crate::patch::Patch;
 use crate::refusal::Refusal;
 use crate::resource::Resource;
-use crate::store::{Key, Object};
+use crate::store::{Key, Object, weight};
 use crate::strategy::{self, Part};
 use crate::{schema, validate};
 
 /// How often a write starts over because others wrote in between. Each time somebody's write
 /// succeeded, so the bound is only there for a client that could wait for ever.
 const ATTEMPTS: usize = 64;
+
+/// The heaviest object that is stored, in bytes of JSON: etcd's `--max-request-bytes`.
+const OBJECT_LIMIT: usize = 1536 * 1024;
+/// What all objects may weigh together, in bytes of JSON; in memory they take several times that.
+const STORE_LIMIT: usize = 256 * 1024 * 1024;
 
 /// The patches that objects of custom kinds can take: their lists have no merge keys.
 const FOR_CUSTOM_KINDS: &str =
@@ -209,12 +214,37 @@ impl Api {
         Err(Refusal::forbidden(resource, &key.name, &why))
     }
 
+    /// Holds an object that is to be stored against what one, and all together, may weigh. One that
+    /// is too heavy loses its notes on who owns what first.
+    ///
+    /// # Errors
+    /// The refusal of one that is still too heavy, or for which there is no room.
+    ///
+    /// Source: k8s.io/apiserver `endpoints/handlers` (`isTooLargeError`).
+    fn weigh(&self, value: &mut Value, before: usize) -> Result<(), Refusal> {
+        if weight(value) > OBJECT_LIMIT
+            && let Some(metadata) = value["metadata"].as_object_mut()
+        {
+            metadata.remove("managedFields");
+        }
+        let weight = weight(value);
+        if weight > OBJECT_LIMIT {
+            return Err(Refusal::too_large_to_store());
+        }
+        let grows = weight > before;
+        if grows && self.store.bytes() + weight > STORE_LIMIT {
+            return Err(Refusal::no_space());
+        }
+        Ok(())
+    }
+
     /// Stores a new object; a generated name that is taken is generated again.
     pub(super) fn add(
         &self,
         resource: &Resource,
         mut value: Value,
     ) -> Result<Arc<Object>, Refusal> {
+        self.weigh(&mut value, 0)?;
         for _ in 0..ATTEMPTS {
             let created = self.store.create(&resource.shelf, key_of(&value), value.clone());
             if let Ok(object) = created {
@@ -264,6 +294,7 @@ impl Api {
             if dry_run {
                 return Ok(Written::Kept(new));
             }
+            self.weigh(&mut new, weight(&old.value))?;
             let version = old.version;
             let shelf = &resource.shelf;
             let committed = if strategy::is_finished(&new) {

@@ -299,12 +299,29 @@ impl Refusal {
         Self::new(413, "RequestEntityTooLarge", message)
     }
 
+    /// The object, as it would be stored, is larger than one may be.
+    ///
+    /// Source: etcd `ErrRequestTooLarge`, which Kubernetes passes on as it is.
+    pub(crate) fn too_large_to_store() -> Self {
+        Self::new(500, "", "etcdserver: request is too large")
+    }
+
+    /// All objects together would be larger than they may be.
+    ///
+    /// Source: etcd `ErrNoSpace`, as above.
+    pub(crate) fn no_space() -> Self {
+        Self::new(500, "", "etcdserver: mvcc: database space exceeded")
+    }
+
     /// The `Status` object that says all this.
     pub(crate) fn status(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason, "code": self.code,
+            "message": self.message, "code": self.code,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = json!(self.reason);
+        }
         if let Some(details) = &self.details {
             status["details"] = details.clone();
         }

@@ -26,7 +26,7 @@ use serde_json::Value;
 
 pub(crate) use chores::Chore;
 pub use log::StateError;
-pub(crate) use object::{Key, Object, Place};
+pub(crate) use object::{Key, Object, Place, weight};
 pub(crate) use ring::{Change, Event, Memory};
 pub(crate) use watch::Cursor;
 pub(crate) use writer::{Mark, Unsettled};
@@ -83,6 +83,11 @@ impl Store {
     #[expect(clippy::misnamed_getters, reason = "readers are told of nothing newer")]
     pub(crate) fn version(&self) -> u64 {
         self.shared.lock().shelves.settled
+    }
+
+    /// About how many bytes all objects take as JSON.
+    pub(crate) fn bytes(&self) -> usize {
+        self.shared.lock().shelves.bytes
     }
 
     /// How many objects each shelf holds.
@@ -178,6 +183,7 @@ impl Store {
             let version = shelves.version + 1;
             let event = Event::new(version, key.clone(), last, value).ok_or(Stale)?;
             last = Some(event.object.clone());
+            let event = Arc::new(event);
             shelves.put(shelf, event.clone());
             events.push(event);
         }
@@ -249,7 +255,7 @@ impl Store {
     }
 
     /// Writes that were undone and have not been asked for yet; of each object the newest first.
-    pub(crate) fn take_undone(&self) -> Vec<(Shelf, Event)> {
+    pub(crate) fn take_undone(&self) -> Vec<(Shelf, Arc<Event>)> {
         std::mem::take(&mut self.shared.lock().undone)
     }
 
@@ -261,5 +267,7 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+mod laws;
 #[cfg(test)]
 mod tests;

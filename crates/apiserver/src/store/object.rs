@@ -61,7 +61,7 @@ pub(crate) struct Place {
 /// About how many bytes `value` takes as JSON: exact but for escapes and the spelling of numbers.
 ///
 /// Cheap enough for every write, which writing the JSON out would not be.
-fn weight(value: &Value) -> usize {
+pub(crate) fn weight(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) => 5,
         Value::Number(_) => 8,

@@ -58,12 +58,14 @@ pub(crate) struct Memory {
     pub(crate) events: usize,
     /// Of the objects in them, as JSON.
     pub(crate) bytes: usize,
+    /// What all shelves remember together, as JSON.
+    pub(crate) total: usize,
 }
 
 /// Events in order of version, the oldest forgotten first.
 #[derive(Debug)]
 pub(super) struct Ring {
-    events: VecDeque<Event>,
+    events: VecDeque<Arc<Event>>,
     memory: Memory,
     /// What the events weigh together.
     bytes: usize,
@@ -78,23 +80,28 @@ impl Ring {
     }
 
     /// Adds the newest event. Of those up to `settled`, which will not be taken back, the oldest
-    /// are forgotten.
-    pub(super) fn push(&mut self, event: Event, settled: u64) {
+    /// are forgotten. `total` is what all rings remember.
+    pub(super) fn push(&mut self, event: Arc<Event>, settled: u64, total: &mut usize) {
         self.bytes += event.object.weight;
+        *total += event.object.weight;
         self.events.push_back(event);
-        while (self.events.len() > self.memory.events || self.bytes > self.memory.bytes)
+        while (self.events.len() > self.memory.events
+            || self.bytes > self.memory.bytes
+            || *total > self.memory.total)
             && self.events.front().is_some_and(|oldest| oldest.version <= settled)
             && let Some(forgotten) = self.events.pop_front()
         {
             self.bytes -= forgotten.object.weight;
+            *total -= forgotten.object.weight;
             self.complete_after = forgotten.version;
         }
     }
 
     /// Takes back the newest event if it is newer than `version`.
-    pub(super) fn pop_newer_than(&mut self, version: u64) -> Option<Event> {
+    pub(super) fn pop_newer_than(&mut self, version: u64, total: &mut usize) -> Option<Arc<Event>> {
         let event = self.events.pop_back_if(|event| event.version > version)?;
         self.bytes -= event.object.weight;
+        *total -= event.object.weight;
         Some(event)
     }
 
@@ -102,7 +109,7 @@ impl Ring {
     pub(super) fn newer_than(
         &self,
         version: u64,
-    ) -> Result<impl DoubleEndedIterator<Item = &Event>, Compacted> {
+    ) -> Result<impl DoubleEndedIterator<Item = &Arc<Event>>, Compacted> {
         if version < self.complete_after {
             return Err(Compacted { asked: version, oldest: self.complete_after });
         }

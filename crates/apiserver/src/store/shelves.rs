@@ -23,6 +23,8 @@ pub(super) struct Shelves {
     shelves: HashMap<Shelf, ShelfState>,
     /// What all objects weigh together, as JSON.
     pub(super) bytes: usize,
+    /// What all rings remember together, as JSON.
+    remembered: usize,
     pub(super) kin: Kin,
     pub(super) chores: Chores,
 }
@@ -46,6 +48,7 @@ impl Shelves {
             memory,
             shelves: HashMap::new(),
             bytes: 0,
+            remembered: 0,
             kin: Kin::default(),
             chores: Chores::default(),
         }
@@ -73,12 +76,13 @@ impl Shelves {
     }
 
     /// Makes `event` the newest of `shelf`.
-    pub(super) fn put(&mut self, shelf: &Shelf, event: Event) {
+    pub(super) fn put(&mut self, shelf: &Shelf, event: Arc<Event>) {
         self.version = event.version;
         let place = Place { shelf: shelf.clone(), key: event.key.clone() };
         self.set(&place, event.before.clone(), event.after().cloned());
-        let settled = self.settled;
-        self.shelf(shelf).ring.push(event, settled);
+        let (settled, mut remembered) = (self.settled, self.remembered);
+        self.shelf(shelf).ring.push(event, settled, &mut remembered);
+        self.remembered = remembered;
     }
 
     /// Takes an object in as it was when the store's floor was made.
@@ -97,17 +101,19 @@ impl Shelves {
 
     /// Undoes all events newer than what is settled, and says which: those of each shelf with the
     /// newest first.
-    pub(super) fn undo(&mut self) -> Vec<(Shelf, Event)> {
+    pub(super) fn undo(&mut self) -> Vec<(Shelf, Arc<Event>)> {
         let shelves: Vec<Shelf> = self.shelves.keys().cloned().collect();
         let mut undone = Vec::new();
+        let (settled, mut remembered) = (self.settled, self.remembered);
         for shelf in shelves {
-            let settled = self.settled;
-            while let Some(event) = self.shelf(&shelf).ring.pop_newer_than(settled) {
+            while let Some(event) = self.shelf(&shelf).ring.pop_newer_than(settled, &mut remembered)
+            {
                 let place = Place { shelf: shelf.clone(), key: event.key.clone() };
                 self.set(&place, event.after().cloned(), event.before.clone());
                 undone.push((shelf.clone(), event));
             }
         }
+        self.remembered = remembered;
         // Whoever acted on what is undone has to look again.
         self.chores.everything_owned(&self.kin);
         let namespaces = self.shelves.get("namespaces").into_iter().flat_map(|s| s.objects.keys());

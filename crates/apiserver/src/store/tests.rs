@@ -9,7 +9,7 @@ fn shelf() -> Shelf {
 
 /// A store whose shelves remember so many events.
 fn remembering(events: usize) -> Store {
-    Store::new(Memory { events, bytes: usize::MAX })
+    Store::new(Memory { events, bytes: usize::MAX, total: usize::MAX })
 }
 
 fn put(store: &Store, name: &str, size: u64) -> u64 {
@@ -66,7 +66,7 @@ fn a_cursor_sees_every_event_once_and_in_order() {
     let versions: Vec<u64> = (0..10).map(|n| put(&store, "a", n)).collect();
     let mut seen = Vec::new();
     loop {
-        let events = store.read(&mut cursor, 3).unwrap();
+        let events = store.read(&mut cursor, 3, usize::MAX).unwrap();
         if events.is_empty() {
             break;
         }
@@ -83,9 +83,9 @@ fn a_cursor_the_ring_has_overtaken_learns_so() {
     for n in 0..2 {
         put(&store, "a", n);
     }
-    assert!(store.read(&mut cursor, 1).is_ok());
+    assert!(store.read(&mut cursor, 1, usize::MAX).is_ok());
     for n in 0..3 {
         put(&store, "a", n);
     }
-    assert!(store.read(&mut cursor, 1).is_err());
+    assert!(store.read(&mut cursor, 1, usize::MAX).is_err());
 }

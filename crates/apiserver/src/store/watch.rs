@@ -1,4 +1,6 @@
 //! A reader's place in the events of a shelf.
+use std::sync::Arc;
+
 use super::{Compacted, Event, Shelf, Store};
 
 /// Follows one shelf. It holds no events: a reader that is slow finds them in the ring when it
@@ -18,22 +20,35 @@ impl Store {
         Cursor { shelf: shelf.clone(), version, newest }
     }
 
-    /// Up to `limit` settled events after the cursor, which moves past them.
+    /// Up to `limit` settled events after the cursor, which moves past them; fewer, but at least one,
+    /// where they take more than `bytes` as JSON.
     ///
     /// # Errors
     /// [`Compacted`] if some of them are forgotten.
-    pub(crate) fn read(&self, cursor: &mut Cursor, limit: usize) -> Result<Vec<Event>, Compacted> {
+    pub(crate) fn read(
+        &self,
+        cursor: &mut Cursor,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<Arc<Event>>, Compacted> {
         let inner = self.shared.lock();
         let settled = inner.shelves.settled;
         let Some(state) = inner.shelves.get(&cursor.shelf) else { return Ok(Vec::new()) };
-        let events = state.ring.newer_than(cursor.version)?;
-        let events = events.take_while(|event| event.version <= settled).take(limit);
-        let events: Vec<_> = events.cloned().collect();
-        match events.last() {
-            Some(last) if events.len() == limit => cursor.version = last.version,
-            // All is read: nothing on this shelf happened up to the settled version.
-            _ => cursor.version = cursor.version.max(settled),
+        let (mut events, mut taken) = (Vec::new(), 0);
+        for event in state.ring.newer_than(cursor.version)? {
+            if event.version > settled {
+                break;
+            }
+            if events.len() == limit || taken >= bytes {
+                cursor.version =
+                    events.last().map_or(cursor.version, |last: &Arc<Event>| last.version);
+                return Ok(events);
+            }
+            taken += event.object.weight;
+            events.push(event.clone());
         }
+        // All is read: nothing on this shelf happened up to the settled version.
+        cursor.version = cursor.version.max(settled);
         Ok(events)
     }
 }

@@ -28,12 +28,12 @@ pub(super) struct Shared {
 pub(super) struct Inner {
     pub(super) shelves: Shelves,
     /// Events that wait for the disk, oldest first; nothing for a store in memory.
-    waiting: Vec<(Shelf, Event)>,
+    waiting: Vec<(Shelf, Arc<Event>)>,
     durable: bool,
     /// The version of the newest write that is to settle.
     due: u64,
     /// Events that were undone, for whoever keeps books on objects.
-    pub(super) undone: Vec<(Shelf, Event)>,
+    pub(super) undone: Vec<(Shelf, Arc<Event>)>,
     closing: bool,
 }
 
@@ -103,7 +103,7 @@ impl Shared {
         &self,
         mut inner: MutexGuard<'_, Inner>,
         shelf: &Shelf,
-        events: Vec<Event>,
+        events: Vec<Arc<Event>>,
     ) {
         let version = inner.shelves.version;
         inner.due = version;
@@ -174,7 +174,7 @@ impl Shared {
     }
 
     /// Lets the writers of `batch` go on.
-    fn finished(&self, batch: &[(Shelf, Event)], written: io::Result<()>, path: &str) {
+    fn finished(&self, batch: &[(Shelf, Arc<Event>)], written: io::Result<()>, path: &str) {
         let mut inner = self.lock();
         let settled = match &written {
             Ok(()) => {

@@ -20,10 +20,10 @@ const CHILD: &str = "SEAWAY_TEST_SERVER_STATE";
 const WRITERS: usize = 8;
 
 /// A directory that goes with its value.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let name = format!("seaway-apiserver-{name}-{}", std::process::id());
         Self(std::env::temp_dir().join(name))
     }
@@ -57,13 +57,13 @@ fn child_serves_until_it_is_killed() {
 }
 
 /// A server in a process of its own.
-struct Process {
-    child: Child,
+pub(super) struct Process {
+    pub(super) child: Child,
     kubeconfig: String,
 }
 
 impl Process {
-    fn start(directory: &Path) -> Self {
+    pub(super) fn start(directory: &Path) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "durable::child_serves_until_it_is_killed", "--nocapture"]);
         command.env(CHILD, directory).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -76,7 +76,7 @@ impl Process {
         Self { child, kubeconfig }
     }
 
-    async fn client(&self) -> Client {
+    pub(super) async fn client(&self) -> Client {
         client_of(&self.kubeconfig).await
     }
 }

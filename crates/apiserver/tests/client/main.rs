@@ -4,8 +4,11 @@
 
 mod custom;
 mod durable;
+mod gc;
 mod http;
+mod limits;
 mod versions;
+mod watches;
 mod writes;
 
 use std::time::Duration;

@@ -154,7 +154,7 @@ fn check(made: &Made, answer: &Answer) -> Result<(), String> {
     }
     // As in Kubernetes, which has not foreseen configurations of a wrong shape and patches of
     // lists without keys, and blames nobody.
-    let untyped = made.method == "PATCH" && first["reason"] == "";
+    let untyped = made.method == "PATCH" && first["reason"].is_null();
     // A version that is still to come.
     let early = *code == 504 && message.contains("Too large resource version");
     if *code >= 500 && !untyped && !early {

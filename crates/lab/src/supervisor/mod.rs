@@ -20,6 +20,7 @@ use std::sync::Arc;
 use apiserver::{Admission, Options, Server};
 use kube::Access;
 use nix::mount::{MsFlags, mount};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -93,6 +94,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, SupervisorError> {
 /// input (lock) and output (reports), and gives this PID namespace a `/proc` of its own.
 fn detach() -> io::Result<Inheritance> {
     nix::unistd::setsid()?;
+    raise_descriptor_limit()?;
     std::env::set_current_dir("/")?;
     let lock = io::stdin().as_fd().try_clone_to_owned()?;
     let reporter = Reporter(File::from(io::stdout().as_fd().try_clone_to_owned()?));
@@ -104,6 +106,14 @@ fn detach() -> io::Result<Inheritance> {
     let sealed = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("proc"), "/proc", Some("proc"), sealed, None::<&str>)?;
     Ok(Inheritance { _lock: lock, reporter })
+}
+
+/// Every connection to the API server takes a descriptor, and a thousand watches are a thousand. What is
+/// allowed is taken, up to what container runtimes give, since pods inherit it.
+fn raise_descriptor_limit() -> nix::Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let limit = most.min(1 << 20);
+    setrlimit(Resource::RLIMIT_NOFILE, limit, most)
 }
 
 async fn live(directory: &Directory, reporter: &mut Reporter) -> Result<(), SupervisorError> {

@@ -129,7 +129,7 @@ impl Log {
     }
 
     /// Makes `events` durable, all or none.
-    pub(super) fn append(&mut self, events: &[(Shelf, Event)]) -> io::Result<()> {
+    pub(super) fn append(&mut self, events: &[(Shelf, Arc<Event>)]) -> io::Result<()> {
         self.directory.append(&record::commit(events))
     }
 
@@ -227,7 +227,7 @@ impl Replay {
                     let before = before.and_then(|shelf| shelf.objects.get(&write.key)).cloned();
                     let event = Event::new(write.version, write.key, before, write.value);
                     let event = event.ok_or("an object is removed that is not there")?;
-                    self.shelves.put(&shelf, event);
+                    self.shelves.put(&shelf, Arc::new(event));
                     self.shelves.settled = self.shelves.version;
                 }
             }

@@ -1,5 +1,6 @@
 //! What a line of the file says.
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -65,7 +66,7 @@ pub(super) fn object(shelf: &Shelf, key: &Key, object: &Object) -> Vec<u8> {
 }
 
 /// The line of writes that become durable together.
-pub(super) fn commit(events: &[(Shelf, Event)]) -> Vec<u8> {
+pub(super) fn commit(events: &[(Shelf, Arc<Event>)]) -> Vec<u8> {
     let mut line = String::from("[");
     for (n, (shelf, event)) in events.iter().enumerate() {
         line.push_str(if n > 0 { "," } else { "" });
