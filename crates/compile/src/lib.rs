@@ -17,7 +17,7 @@ pub mod services;
 
 use std::fmt;
 
-use model::{NodeName, World};
+use model::{Generation, NodeName, OrdMap, World};
 use plan::Plan;
 
 pub use cni::Attachments;
@@ -79,6 +79,8 @@ pub fn compile(world: &World, scope: &Scope) -> Compiled {
 /// What comes out is what [`compile()`] makes of the same World.
 #[derive(Debug, Default, Clone)]
 pub struct Compiler {
+    /// The last World without its Services, and what it means.
+    base: Option<(World, Compiled)>,
     services: services::Memo,
     rules: services::Lowered,
 }
@@ -87,18 +89,39 @@ impl Compiler {
     /// As [`compile()`]; every World is for the same scope as the one before.
     pub fn compile(&mut self, world: &World, scope: &Scope) -> Compiled {
         let Scope::Node(node) = scope;
-        let mut compiled = Compiled::default();
         if !world.nodes.contains_key(node) && world.attachments.is_empty() {
-            return compiled;
+            return Compiled::default();
         }
-        let Compiled { plan, rejected, pools, peers, attachments, services } = &mut compiled;
+        let mut compiled = self.base(world, node);
+        let Compiled { plan, rejected, services, .. } = &mut compiled;
+        *services = self.services.resolve(world, node, rejected);
+        plan.nft = self.rules.update(services, &plan.nft);
+        rejected.sort();
+        compiled
+    }
+
+    /// Everything that does not follow from Services, which come and go a hundred times as often as
+    /// the rest.
+    fn base(&mut self, world: &World, node: &NodeName) -> Compiled {
+        let seen = World {
+            generation: Generation::default(),
+            services: OrdMap::new(),
+            slices: OrdMap::new(),
+            service_cidrs: OrdMap::new(),
+            ..world.clone()
+        };
+        if let Some((last, compiled)) = &self.base
+            && *last == seen
+        {
+            return compiled.clone();
+        }
+        let mut compiled = Compiled::default();
+        let Compiled { plan, rejected, pools, peers, attachments, services: _ } = &mut compiled;
         *pools = ipam::compile(world, node, plan, rejected);
         *peers = routes::compile(world, node, pools, plan, rejected);
         *attachments = cni::compile(world, node, pools, peers.mtu, plan, rejected);
         egress::compile(world, node, pools, plan);
-        *services = self.services.resolve(world, node, rejected);
-        plan.nft = self.rules.update(services, &plan.nft);
-        rejected.sort();
+        self.base = Some((seen, compiled.clone()));
         compiled
     }
 }

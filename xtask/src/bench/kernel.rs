@@ -1,12 +1,15 @@
-//! `cargo xtask bench kernel`: the mechanisms of `crates/kernel` on this kernel, in namespaces of
-//! their own, without agent or plugin.
+//! `cargo xtask bench kernel`: the mechanisms of `crates/kernel` and the rules of Services on this
+//! kernel, in namespaces of their own, without agent or plugin.
 
 use super::head;
 use crate::run::{Result, cargo, step};
 
-/// Runs the example that measures them.
+/// Runs the examples that measure them.
 pub(super) fn run() -> Result {
     head("kernel")?;
-    let package = ["--package", "seaway-kernel", "--example", "measure"];
-    step("measure", cargo(&["run", "--release", "--quiet"]).args(package))
+    for (package, example) in [("seaway-kernel", "measure"), ("seaway-agent", "services")] {
+        let which = ["--package", package, "--example", example];
+        step(example, cargo(&["run", "--release", "--quiet"]).args(which))?;
+    }
+    Ok(())
 }

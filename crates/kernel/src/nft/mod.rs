@@ -15,6 +15,7 @@ mod expression;
 mod foreign;
 mod lower;
 mod raise;
+mod read;
 mod set;
 mod socket;
 #[cfg(test)]

@@ -8,8 +8,9 @@ use plan::nft::{Data, DataType, Dynamic, Set, Type, Value};
 
 use super::abi::{NFTA_LIST_ELEM, data, element, set};
 use super::bytes;
-use super::expression::{read_verdict, write_verdict};
+use super::expression::write_verdict;
 use super::lower::Inexpressible;
+use super::read::read_verdict;
 use super::wire::{Attrs, Writer};
 
 /// Bits of one type in the id of a concatenation.
