@@ -3,6 +3,7 @@
 //! Source: Kubernetes "Authenticating", "Using RBAC Authorization", "User impersonation".
 pub(crate) mod accounts;
 pub(crate) mod bootstrap;
+mod escalation;
 mod question;
 pub(crate) mod rbac;
 mod tokens;
@@ -54,8 +55,7 @@ impl User {
 
     /// Someone else, of whom only the name, and maybe the groups, is said.
     pub(crate) fn impersonated(name: &str, groups: Vec<String>) -> Self {
-        let account = name.strip_prefix("system:serviceaccount:").and_then(|id| id.split_once(':'));
-        let mut user = match account {
+        let mut user = match account(name) {
             Some((namespace, account)) if groups.is_empty() => {
                 Self::service_account(namespace, account)
             }
@@ -83,4 +83,10 @@ impl User {
         }
         user
     }
+}
+
+/// The namespace and name of the service account whose user is called `name`.
+pub(crate) fn account(name: &str) -> Option<(&str, &str)> {
+    let id = name.strip_prefix("system:serviceaccount:")?.split_once(':')?;
+    (!id.1.contains(':')).then_some(id)
 }

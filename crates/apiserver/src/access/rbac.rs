@@ -73,7 +73,7 @@ impl Api {
             let slash = if key.namespace.is_empty() { "" } else { "/" };
             let named = format!("{kind} \"{}{slash}{}\"", key.name, key.namespace);
             let by = format!("{named} of {} to {}", title(role), title(subject));
-            for rule in self.rules(role, &key.namespace) {
+            for rule in self.rules(role, &key.namespace).unwrap_or_default() {
                 if !each(Granted { rule, by: by.clone() }) {
                     return;
                 }
@@ -81,15 +81,15 @@ impl Api {
         }
     }
 
-    /// The rules of the role that `reference` names.
-    fn rules(&self, reference: &Value, namespace: &str) -> Vec<Value> {
+    /// The rules of the role that `reference` names, if it is there.
+    pub(super) fn rules(&self, reference: &Value, namespace: &str) -> Option<Vec<Value>> {
         let name = reference["name"].as_str().unwrap_or("");
         let (plural, key) = match reference["kind"].as_str() {
             Some("ClusterRole") => ("clusterroles", Key::new("", name)),
             _ => ("roles", Key::new(namespace, name)),
         };
         let role = self.store.get(&self.builtin(GROUP, plural).shelf, &key);
-        role.and_then(|role| role.value["rules"].as_array().cloned()).unwrap_or_default()
+        role.map(|role| role.value["rules"].as_array().cloned().unwrap_or_default())
     }
 
     fn objects_of(&self, plural: &str, namespace: Option<&str>) -> Vec<(Key, Arc<Object>)> {

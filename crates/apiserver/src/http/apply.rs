@@ -18,7 +18,7 @@ use crate::strategy::Part;
 const ATTEMPTS: usize = 8;
 
 /// A configuration and how it is to be applied.
-struct Application<'c> {
+pub(super) struct Application<'c> {
     resource: &'c Resource,
     author: Author,
     part: Part,
@@ -29,21 +29,21 @@ struct Application<'c> {
 impl Api {
     /// Applies a configuration to an object, or makes one of it.
     pub(super) fn apply(&self, call: &Call, name: &str) -> Answer {
-        let author = call.author()?;
-        let (_, document) = call.patch()?;
-        let warnings = remarks(call, &document)?;
         let resource = &call.target.resource;
+        let (application, warnings) = Application::of(call, resource)?;
         if resource.custom.as_ref().is_some_and(|custom| custom.terminating) {
             return Err(Refusal::method_not_allowed());
         }
-        let part = Part::of(call.target.subresource);
-        let config = resource.stored(checked(resource, document.value)?);
-        let application = Application { resource, author, part, config, force: call.flag("force") };
+        let part = application.part;
         let key = Key::new(&call.target.namespace, name);
         let dry_run = call.dry_run()?;
         for _ in 0..ATTEMPTS {
             if self.store.get(&resource.shelf, &key).is_some() {
-                let change = |old: &Value| application.apply(&key, Some(old));
+                let change = |old: &Value| {
+                    let new = application.apply(&key, Some(old))?;
+                    self.may_grant(&call.user, resource, &new, Some(old))?;
+                    Ok(new)
+                };
                 let written = self.rewrite(resource, &key, part, dry_run, None, change)?;
                 return Ok(respond::warn(written_answer(call, written), &warnings));
             }
@@ -57,6 +57,7 @@ impl Api {
             let value = application.apply(&key, None)?;
             let mut round = self.admission.open(resource);
             let value = self.new_object(resource, &key.namespace, value, None, &mut round)?;
+            self.may_grant(&call.user, resource, &value, None)?;
             if dry_run {
                 return Ok(respond::warn(answer(call, StatusCode::CREATED, value), &warnings));
             }
@@ -71,9 +72,23 @@ impl Api {
     }
 }
 
-impl Application<'_> {
+impl<'c> Application<'c> {
+    /// The configuration of an object of kind `resource` that a call sends; with warnings.
+    ///
+    /// # Errors
+    /// The refusal of what is no configuration of that kind.
+    pub(super) fn of(call: &Call, resource: &'c Resource) -> Result<(Self, Vec<String>), Refusal> {
+        let author = Author { api_version: resource.api_version(), ..call.author()? };
+        let (_, document) = call.patch()?;
+        let warnings = remarks(call, &document)?;
+        let config = resource.stored(checked(resource, document.value)?);
+        let part = Part::of(call.target.subresource);
+        let force = call.flag("force");
+        Ok((Self { resource, author, part, config, force }, warnings))
+    }
+
     /// What the object becomes.
-    fn apply(&self, key: &Key, live: Option<&Value>) -> Result<Value, Refusal> {
+    pub(super) fn apply(&self, key: &Key, live: Option<&Value>) -> Result<Value, Refusal> {
         let resource = self.resource;
         let of = ownership::typing(resource);
         let ignored = ownership::out_of_reach(resource, self.part, &self.config);

@@ -1,14 +1,16 @@
 //! Who a request comes from, and whether it is let in.
 //!
 //! Source: Kubernetes `authentication`, `authorization` and `impersonation` filters.
+use std::collections::BTreeMap;
+
+use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{HeaderMap, Method};
 
 use super::Api;
-use super::request::{header, pairs};
+use super::request::{decode, header, pairs};
 use crate::access::accounts::ISSUER;
-use crate::access::{Question, User};
+use crate::access::{Question, User, account};
 use crate::refusal::Refusal;
 
 /// The group of users and groups.
@@ -53,38 +55,78 @@ impl Api {
 
     /// The user that `user` wants to be taken for.
     fn impersonate(&self, user: User, headers: &HeaderMap) -> Result<User, Refusal> {
-        let all = |name: &str| -> Vec<String> {
-            let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-            values.map(str::to_owned).collect()
-        };
-        let (names, groups) = (all("impersonate-user"), all("impersonate-group"));
-        let uids = all("impersonate-uid");
-        let Some(name) = names.first() else {
-            if groups.is_empty() && uids.is_empty() {
+        let wish = Wish::of(headers);
+        let Some(name) = &wish.name else {
+            let references = wish.references();
+            if references.is_empty() {
                 return Ok(user);
             }
-            let why = "requested groups or uid without impersonating a user";
+            let list = references.join(" ");
+            let why = format!("requested [{list}] without impersonating a user");
             return Err(Refusal::bad_request(why));
         };
-        let ask = |group: &str, kind: &str, namespace: &str, name: &str| {
-            let question = Question::resource("impersonate", group, (kind, ""), namespace, name);
+        let ask = |group: &str, kind: (&str, &str), namespace: &str, name: &str| {
+            let question = Question::resource("impersonate", group, kind, namespace, name);
             self.permit(&user, &question)
         };
-        let account = name.strip_prefix("system:serviceaccount:").and_then(|id| id.split_once(':'));
-        match account {
-            Some((namespace, account)) => ask("", "serviceaccounts", namespace, account)?,
-            None => ask("", "users", "", name)?,
+        match account(name) {
+            Some((namespace, account)) => ask("", ("serviceaccounts", ""), namespace, account)?,
+            None => ask("", ("users", ""), "", name)?,
         }
-        groups.iter().try_for_each(|group| ask("", "groups", "", group))?;
-        uids.iter().try_for_each(|uid| ask(AUTHENTICATION, "uids", "", uid))?;
-        let mut other = User::impersonated(name, groups);
-        other.uid = uids.into_iter().next().unwrap_or_default();
+        wish.groups.iter().try_for_each(|group| ask("", ("groups", ""), "", group))?;
+        for (key, values) in &wish.extra {
+            values
+                .iter()
+                .try_for_each(|value| ask(AUTHENTICATION, ("userextras", key), "", value))?;
+        }
+        wish.uid.iter().try_for_each(|uid| ask(AUTHENTICATION, ("uids", ""), "", uid))?;
+        let mut other = User::impersonated(name, wish.groups);
+        other.uid = wish.uid.unwrap_or_default();
+        other.extra = wish.extra;
         Ok(other)
     }
 }
 
-/// Whether everyone may ask for a path: whether the server is well.
-pub(super) fn is_open(method: &Method, path: &str) -> bool {
-    let reads = method == Method::GET || method == Method::HEAD;
-    reads && matches!(path, "/healthz" | "/livez" | "/readyz")
+/// Whom a request wants to speak for.
+#[derive(Debug, Default)]
+struct Wish {
+    name: Option<String>,
+    groups: Vec<String>,
+    uid: Option<String>,
+    extra: BTreeMap<String, Vec<String>>,
+}
+
+impl Wish {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut wish = Self::default();
+        for (header, value) in headers {
+            let Ok(value) = value.to_str().map(str::to_owned) else { continue };
+            match header.as_str() {
+                "impersonate-group" => wish.groups.push(value),
+                // Of several, the first counts; an empty one says nothing.
+                "impersonate-user" if wish.name.is_none() => wish.name = Some(value),
+                "impersonate-uid" if wish.uid.is_none() => wish.uid = Some(value),
+                other => {
+                    if let Some(key) = other.strip_prefix("impersonate-extra-") {
+                        wish.extra.entry(decode(key)).or_default().push(value);
+                    }
+                }
+            }
+        }
+        wish.name = wish.name.filter(|name| !name.is_empty());
+        wish.uid = wish.uid.filter(|uid| !uid.is_empty());
+        wish
+    }
+
+    /// What is wished besides a name, as Go prints references to objects.
+    fn references(&self) -> Vec<String> {
+        let api = format!("{AUTHENTICATION}/v1");
+        let groups = self.groups.iter().map(|group| format!("{{Group  {group}    }}"));
+        let extra = self.extra.iter().flat_map(|(key, values)| {
+            let api = api.clone();
+            values.iter().map(move |value| format!("{{UserExtra  {value}  {api}  {key}}}"))
+        });
+        let uid = self.uid.iter().map(|uid| format!("{{UID  {uid}  {api}  }}"));
+        groups.chain(extra).chain(uid).collect()
+    }
 }

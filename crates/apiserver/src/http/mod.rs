@@ -3,11 +3,13 @@ mod account;
 pub(crate) mod admit;
 mod apply;
 mod body;
+mod compress;
 mod delete;
 pub(crate) mod deletion;
 mod evict;
 pub(crate) mod flight;
 mod gate;
+mod health;
 mod kept;
 mod page;
 mod pieces;
@@ -40,6 +42,7 @@ use crate::resource::{Registry, Resource};
 use crate::store::{Memory, Store};
 pub(crate) use body::BrokenOff;
 use flight::Flights;
+use health::Health;
 use request::{Call, Target};
 pub(crate) use respond::Body;
 
@@ -130,18 +133,28 @@ impl Api {
     async fn answer(self: &Arc<Self>, request: Request<Upload>, peer: Option<&User>) -> Answer {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path();
-        if gate::is_open(&parts.method, path) {
-            return Ok(respond::text("ok"));
+        let reads = parts.method == Method::GET || parts.method == Method::HEAD;
+        let health = Health::of(path).filter(|_| reads);
+        let query = parts.uri.query().unwrap_or("");
+        // Whether the server is well, everyone may know.
+        if let Some(health) = health.filter(|health| health.is_open()) {
+            return self.health(health, query);
         }
         let user = self.admit(&parts, peer)?;
+        if let Some(health) = health {
+            return self.health(health, query);
+        }
+        let takes_gzip = compress::is_taken(&parts.headers);
         let flight = self.flights.board(&self.registry(), &parts, &user).await?;
         let answer = self.answer_to(user, parts, body).await?;
+        let answer = if takes_gzip { compress::large(answer) } else { answer };
         Ok(self.flights.carry(flight, answer))
     }
 
     /// Answers what `user` may ask.
     async fn answer_to(self: &Arc<Self>, user: User, parts: Parts, body: Upload) -> Answer {
         let path = parts.uri.path();
+        let reads = parts.method == Method::GET || parts.method == Method::HEAD;
         match path.trim_end_matches('/') {
             "/version" => return Ok(respond::json(StatusCode::OK, &discovery::version())),
             "/openid/v1/jwks" => {
@@ -153,7 +166,7 @@ impl Api {
             _ => {}
         }
         let registry = self.registry();
-        if parts.method == Method::GET || parts.method == Method::HEAD {
+        if reads {
             let accept = request::header(&parts.headers, http::header::ACCEPT);
             let known = request::header(&parts.headers, http::header::IF_NONE_MATCH);
             if let Some(answer) = self.openapi.answer(&registry, path, accept, known) {

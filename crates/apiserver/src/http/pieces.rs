@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use serde_json::Value;
 
-use super::respond::{self, Body, Form};
+use super::respond::{self, Body, Finite, Form};
 use crate::resource::Resource;
 use crate::store::Object;
 
@@ -50,6 +50,7 @@ pub(super) fn answer(
         std::iter::once(first).chain(pieces).map(|piece| Ok::<_, Infallible>(Frame::data(piece)));
     let mut response = respond::bytes(StatusCode::OK, "application/json", Bytes::new());
     *response.body_mut() = StreamBody::new(stream::iter(frames)).boxed_unsync();
+    response.extensions_mut().insert(Finite::Pieces);
     response
 }
 

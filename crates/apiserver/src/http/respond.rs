@@ -17,6 +17,15 @@ use crate::table;
 /// A whole body, or the stream of a watch.
 pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
+/// A body that ends by itself; an extension of its response.
+#[derive(Debug, Clone)]
+pub(super) enum Finite {
+    /// It is there as a whole.
+    Whole(Bytes),
+    /// It is written as the client takes it.
+    Pieces,
+}
+
 /// How objects are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
@@ -171,15 +180,16 @@ pub(super) fn json(code: StatusCode, value: &Value) -> Response<Body> {
 
 /// An answer of any type.
 pub(crate) fn bytes(code: StatusCode, content_type: &'static str, body: Bytes) -> Response<Body> {
-    let mut response = Response::new(Full::new(body).boxed_unsync());
+    let mut response = Response::new(Full::new(body.clone()).boxed_unsync());
+    response.extensions_mut().insert(Finite::Whole(body));
     *response.status_mut() = code;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
 /// A plain text answer.
-pub(super) fn text(text: &'static str) -> Response<Body> {
-    bytes(StatusCode::OK, "text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
+pub(super) fn text(code: StatusCode, text: &str) -> Response<Body> {
+    bytes(code, "text/plain; charset=utf-8", Bytes::from(text.to_owned()))
 }
 
 /// A discovery document in the media type that was negotiated for it.

@@ -4,10 +4,12 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::apply::Application;
 use super::body::Document;
 use super::request::Call;
 use super::write::Written;
 use super::{Answer, Api, respond};
+use crate::ownership;
 use crate::patch::Patch;
 use crate::refusal::{Cause, Refusal};
 use crate::resource::{Resource, ScalePaths};
@@ -32,6 +34,20 @@ impl Api {
                 let author = call.author()?;
                 self.rewrite(target, &key, Part::Main, dry_run, Some(&author), |old| {
                     apply(paths, old, &scale)
+                })?
+            }
+            "PATCH" if call.applies() => {
+                let scale = Resource::scale();
+                let (application, found) = Application::of(call, &scale)?;
+                warnings = found;
+                self.rewrite(target, &key, Part::Main, dry_run, None, |old| {
+                    let mut live = of(paths, old);
+                    ownership::show_owners(old, &paths.wanted, &mut live);
+                    let scale = application.apply(&key, Some(&live))?;
+                    let mut new = apply(paths, old, &scale)?;
+                    let api_version = target.api_version();
+                    ownership::take_owners(&scale, &api_version, &paths.wanted, &mut new);
+                    Ok(new)
                 })?
             }
             "PATCH" => {

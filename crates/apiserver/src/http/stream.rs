@@ -131,7 +131,7 @@ impl Api {
         let node = pod.value["spec"]["nodeName"].as_str().unwrap_or("");
         if node.is_empty() {
             return match stream {
-                Stream::Log => Ok(respond::text("")),
+                Stream::Log => Ok(respond::text(StatusCode::OK, "")),
                 Stream::Exec | Stream::Attach | Stream::PortForward => {
                     Err(Refusal::bad_request(format!("pod {name} does not have a host assigned")))
                 }

@@ -53,6 +53,7 @@ impl Api {
         let mut round = self.admission.open(resource);
         let namespace = &call.target.namespace;
         let value = self.new_object(resource, namespace, value, Some(&author), &mut round)?;
+        self.may_grant(&call.user, resource, &value, None)?;
         let created = if call.dry_run()? {
             let key = key_of(&value);
             if self.store.get(&resource.shelf, &key).is_some() {
@@ -76,7 +77,10 @@ impl Api {
         let part = Part::of(call.target.subresource);
         let dry_run = call.dry_run()?;
         let resource = &call.target.resource;
-        let change = |_: &Value| Ok(value.clone());
+        let change = |old: &Value| {
+            self.may_grant(&call.user, resource, &value, Some(old))?;
+            Ok(value.clone())
+        };
         let written = self.rewrite(resource, &key, part, dry_run, Some(&author), change)?;
         Ok(respond::warn(written_answer(call, written), &warnings))
     }
@@ -110,7 +114,9 @@ impl Api {
                 return Err(wrong(&patched, &why));
             }
             warnings = said;
-            Ok(resource.stored(value))
+            let value = resource.stored(value);
+            self.may_grant(&call.user, resource, &value, Some(old))?;
+            Ok(value)
         })?;
         Ok(respond::warn(written_answer(call, written), &warnings))
     }

@@ -13,6 +13,7 @@ mod cover;
 mod entries;
 mod merge;
 mod remove;
+mod scale;
 mod set;
 mod typing;
 mod walk;
@@ -22,6 +23,7 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 
 pub(crate) use apply::{Conflict, Refused, apply};
+pub(crate) use scale::{show_owners, take_owners};
 pub(crate) use set::FieldSet;
 pub(crate) use typing::{Typing, typing};
 

@@ -25,6 +25,7 @@ const POD: &[&str] = &[
     "spec.hostNetwork",
     "status.phase",
     "status.podIP",
+    "status.podIPs",
     "status.nominatedNodeName",
 ];
 const EVENT: &[&str] = &[
@@ -44,25 +45,36 @@ const EVENT: &[&str] = &[
 /// What objects of each kind can be selected by, besides name and namespace.
 const SELECTABLE: &[(Rules, &[&str])] = &[
     (Rules::Event, EVENT),
-    (Rules::IpAddress, &["spec.parentRef.name"]),
     (Rules::Job, &["status.successful"]),
     (Rules::Namespace, &["status.phase"]),
     (Rules::Node, &["spec.unschedulable"]),
     (Rules::Pod, POD),
-    (Rules::ReplicaSet, &["status.replicas"]),
     (Rules::ReplicationController, &["status.replicas"]),
     (Rules::Secret, &["type"]),
     (Rules::Service, &["spec.clusterIP", "spec.type"]),
 ];
 
 impl FieldSelector {
-    /// Reads `a=b,c!=d` for objects of `resource`.
+    /// Reads `a=b,c!=d` for objects of `resource`. In values, a backslash goes before commas,
+    /// equals signs and backslashes.
     ///
     /// # Errors
     /// A sentence about a part that can't be read or a field that can't be selected by.
     pub(crate) fn parse(text: &str, resource: &Resource) -> Result<Self, String> {
-        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-        parts.map(|part| Requirement::parse(part, resource)).collect::<Result<_, _>>().map(Self)
+        let mut parts = split(text);
+        parts.sort_unstable();
+        let parts = parts.into_iter().filter(|part| !part.is_empty());
+        let terms: Vec<(&str, &str, bool)> = parts
+            .map(|part| {
+                term(part)
+                    .ok_or_else(|| format!("invalid selector: '{text}'; can't understand '{part}'"))
+            })
+            .collect::<Result<_, _>>()?;
+        let read = |(path, value, equal): (&str, &str, bool)| {
+            let value = unescape(value)?;
+            Ok(Requirement { path: selectable(path, resource)?, value, equal })
+        };
+        terms.into_iter().map(read).collect::<Result<_, _>>().map(Self)
     }
 
     /// Whether nothing is required.
@@ -82,20 +94,74 @@ impl FieldSelector {
     }
 }
 
-impl Requirement {
-    fn parse(part: &str, resource: &Resource) -> Result<Self, String> {
-        let split = part.split_once("!=").map(|(path, value)| (path, value, false));
-        let split = split
-            .or_else(|| part.split_once("==").map(|(path, value)| (path, value, true)))
-            .or_else(|| part.split_once('=').map(|(path, value)| (path, value, true)));
-        let Some((path, value, equal)) = split else {
-            return Err(format!("invalid selector: '{part}'; can't understand '{part}'"));
-        };
-        let path = stored_path(path, resource);
-        if !is_selectable(&path, resource) {
-            return Err(format!("field label not supported: {path}"));
+/// The parts between commas.
+fn split(text: &str) -> Vec<&str> {
+    let (mut parts, mut start, mut escaped) = (Vec::new(), 0, false);
+    for (at, letter) in text.char_indices() {
+        if !escaped && letter == ',' {
+            parts.push(&text[start..at]);
+            start = at + 1;
         }
-        Ok(Self { path, value: value.to_owned(), equal })
+        escaped = !escaped && letter == '\\';
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
+/// A part's field, its value, and whether they shall be equal.
+fn term(part: &str) -> Option<(&str, &str, bool)> {
+    let at = part.find("!=").into_iter().chain(part.find('=')).min()?;
+    let (path, rest) = part.split_at(at);
+    let sign = ["!=", "==", "="].into_iter().find(|sign| rest.starts_with(sign))?;
+    Some((path, &rest[sign.len()..], sign != "!="))
+}
+
+/// A value without its backslashes.
+///
+/// Source: k8s.io/apimachinery `fields.UnescapeValue`.
+fn unescape(value: &str) -> Result<String, String> {
+    let wrong = |what: &str| format!("invalid field selector: {what}");
+    let mut letters = value.chars();
+    let mut plain = String::new();
+    while let Some(letter) = letters.next() {
+        plain.push(match letter {
+            '\\' => match letters.next() {
+                Some(escaped @ ('\\' | ',' | '=')) => escaped,
+                other => {
+                    let sequence: String = ['\\'].into_iter().chain(other).collect();
+                    return Err(wrong(&format!("invalid escape sequence: {sequence}")));
+                }
+            },
+            ',' | '=' => {
+                let code = u32::from(letter);
+                return Err(wrong(&format!("unescaped character in value: {code}")));
+            }
+            letter => letter,
+        });
+    }
+    Ok(plain)
+}
+
+/// The path in storage of a field that objects can be selected by.
+///
+/// Source: the functions that Kubernetes registers by `AddFieldLabelConversionFunc`, each with words
+/// of its own.
+fn selectable(path: &str, resource: &Resource) -> Result<String, String> {
+    let stored = stored_path(path, resource);
+    if is_selectable(&stored, resource) {
+        return Ok(stored);
+    }
+    let has_own = SELECTABLE.iter().any(|(rules, _)| *rules == resource.rules);
+    match resource.rules {
+        // As old clients say it.
+        Rules::Pod if path == "spec.host" => Ok("spec.nodeName".to_owned()),
+        Rules::Job => Err(format!("field label {path:?} not supported for Job")),
+        Rules::Custom => Err(format!("field label not supported: {path}")),
+        _ if has_own => Err(format!("field label not supported: {path}")),
+        _ if path == "metadata.namespace" => Ok(stored),
+        _ => Err(format!(
+            "{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+        )),
     }
 }
 
@@ -172,7 +238,46 @@ mod tests {
             let selector = FieldSelector::parse(text.trim(), pods).unwrap();
             assert_eq!(selector.matches(&pod), verdict.trim() == "yes", "{text}");
         }
-        assert!(FieldSelector::parse("spec.nope=1", pods).is_err());
-        assert!(FieldSelector::parse("spec.nodeName", pods).is_err());
+    }
+
+    #[test]
+    fn values_are_unescaped_and_what_can_not_be_selected_by_is_refused_in_kubernetes_words() {
+        let registry = Registry::builtin();
+        let of = |group: &str, plural: &str| registry.get(group, "v1", plural).unwrap();
+        let (pods, maps) = (of("", "pods"), of("", "configmaps"));
+        let named = |name: &str| json!({"metadata": {"name": name}});
+        let selector = FieldSelector::parse(r"metadata.name=a\,b\=c\\", pods).unwrap();
+        assert!(selector.matches(&named(r"a,b=c\")) && !selector.matches(&named("a")));
+        let cases = [
+            (
+                pods,
+                "spec.nodeName",
+                "invalid selector: 'spec.nodeName'; can't understand 'spec.nodeName'",
+            ),
+            (pods, "spec.nope=1", "field label not supported: spec.nope"),
+            (
+                maps,
+                "data.a=1",
+                "\"data.a\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+            ),
+            (
+                of("batch", "jobs"),
+                "status.failed=1",
+                "field label \"status.failed\" not supported for Job",
+            ),
+            (
+                of("", "nodes"),
+                "metadata.namespace=a",
+                "field label not supported: metadata.namespace",
+            ),
+            (pods, "spec.nodeName=a=b", "invalid field selector: unescaped character in value: 61"),
+            (pods, r"spec.nodeName=\a", r"invalid field selector: invalid escape sequence: \a"),
+            (pods, r"spec.nodeName=\", r"invalid field selector: invalid escape sequence: \"),
+        ];
+        for (resource, text, why) in cases {
+            assert_eq!(FieldSelector::parse(text, resource), Err(why.to_owned()), "{text}");
+        }
+        assert!(FieldSelector::parse("spec.host=a", pods).is_ok());
+        assert!(FieldSelector::parse("metadata.namespace=", of("", "persistentvolumes")).is_ok());
     }
 }

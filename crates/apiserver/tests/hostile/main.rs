@@ -1,6 +1,8 @@
 //! Whatever clients send, there is an answer in the API's form, and what was there stays.
 #![expect(clippy::unwrap_used, reason = "what surprises a test ends it")]
 
+mod forms;
+mod grants;
 mod requests;
 mod slow;
 
