@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
-use crate::access::{Tokens, User, rbac};
+use crate::access::{Tokens, User, rbac, secrets};
 use crate::admission::{Admission, Hooks};
 use crate::crd;
 use crate::credentials::{self, Credentials};
@@ -196,6 +196,7 @@ impl Server {
         tasks.spawn(lifecycle::run(self.api.clone(), stopped.clone()));
         tasks.spawn(crd::run(self.api.clone(), stopped.clone()));
         tasks.spawn(rbac::run(self.api.clone(), stopped.clone()));
+        tasks.spawn(secrets::run(self.api.clone(), stopped.clone()));
         shutdown.await;
         self.api.stop();
         stop.send_replace(true);

@@ -6,6 +6,7 @@ pub(crate) mod bootstrap;
 mod escalation;
 mod question;
 pub(crate) mod rbac;
+pub(crate) mod secrets;
 mod tokens;
 
 use std::collections::BTreeMap;

@@ -93,16 +93,22 @@ fn property(dialect: Dialect, field: &Field, wanted: &mut BTreeSet<String>) -> V
     if !field.allowed.is_empty() {
         property["enum"] = json!(field.allowed);
     }
-    if field.atomic {
-        property["x-kubernetes-map-type"] = json!("atomic");
-    }
-    let Type::List(_, merge) = &field.of else { return property };
+    let Type::List(_, merge) = &field.of else {
+        if field.atomic {
+            property["x-kubernetes-map-type"] = json!("atomic");
+        }
+        return property;
+    };
     match merge {
         Merge::Atomic => property["x-kubernetes-list-type"] = json!("atomic"),
         Merge::Set => property["x-kubernetes-list-type"] = json!("set"),
         Merge::Keys(keys) => {
-            property["x-kubernetes-list-type"] = json!("map");
-            property["x-kubernetes-list-map-keys"] = json!(keys);
+            if field.atomic {
+                property["x-kubernetes-list-type"] = json!("atomic");
+            } else {
+                property["x-kubernetes-list-type"] = json!("map");
+                property["x-kubernetes-list-map-keys"] = json!(keys);
+            }
             if !field.replace {
                 property["x-kubernetes-patch-merge-key"] = json!(keys.first());
             }

@@ -200,6 +200,9 @@ impl Typing for Field {
         if let (Type::Map(inner), true) = (&self.of, self.atomic) {
             return Shape::AtomicMap(&**inner);
         }
+        if let (Type::List(inner, _), true) = (&self.of, self.atomic) {
+            return Shape::AtomicList(&**inner);
+        }
         self.of.shape()
     }
 

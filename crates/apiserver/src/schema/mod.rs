@@ -25,16 +25,13 @@
 //! | `merge set` | a list of unique values; a strategic merge adds to it |
 //! | `set` | likewise, but a strategic merge replaces it |
 //! | `retain` | a strategic merge names the keys that stay |
-//! | `atomic` | a map, or after a type's name a struct, that has one owner as a whole |
+//! | `atomic` | a map or list, or after a type's name a struct, that has one owner as a whole |
 //! | `= V` | default |
 //! | `in A B` | allowed values, the last word of a line |
 //!
 //! `...F` stands for the fields of type `F`; with a number, for a message of them.
 //!
 //! `T|bool` is a `T`, or a yes or no.
-//!
-//! Where Kubernetes pairs the items of an atomic list in strategic merges (`PodStatus.hostIPs`,
-//! `JobStatus.conditions`), the text says `merge`.
 //!
 //! Custom kinds have no such text: their schema is part of the [`Resource`]. The functions here
 //! take a resource and know which of the two it has.
@@ -102,7 +99,7 @@ pub(crate) struct Field {
     pub(crate) retain: bool,
     /// A strategic merge replaces the list, whatever tells its items apart.
     pub(crate) replace: bool,
-    /// A map that has one owner as a whole.
+    /// A map or list that has one owner as a whole.
     pub(crate) atomic: bool,
     /// Where it is in the protobuf form: its number, after that of a message it is embedded in.
     pub(crate) wire: Vec<u64>,

@@ -151,18 +151,23 @@ fn selectable(path: &str, resource: &Resource) -> Result<String, String> {
     if is_selectable(&stored, resource) {
         return Ok(stored);
     }
-    let has_own = SELECTABLE.iter().any(|(rules, _)| *rules == resource.rules);
-    match resource.rules {
-        // As old clients say it.
-        Rules::Pod if path == "spec.host" => Ok("spec.nodeName".to_owned()),
-        Rules::Job => Err(format!("field label {path:?} not supported for Job")),
-        Rules::Custom => Err(format!("field label not supported: {path}")),
-        _ if has_own => Err(format!("field label not supported: {path}")),
-        _ if path == "metadata.namespace" => Ok(stored),
-        _ => Err(format!(
-            "{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
-        )),
+    // As old clients say it.
+    if resource.rules == Rules::Pod && path == "spec.host" {
+        return Ok("spec.nodeName".to_owned());
     }
+    if resource.rules == Rules::Job {
+        return Err(format!("field label {path:?} not supported for Job"));
+    }
+    let of_kind = SELECTABLE.iter().any(|(rules, _)| *rules == resource.rules);
+    if of_kind || resource.rules == Rules::Custom {
+        return Err(format!("field label not supported: {path}"));
+    }
+    if path == "metadata.namespace" {
+        return Ok(stored);
+    }
+    Err(format!(
+        "{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+    ))
 }
 
 /// The path in storage of a field that the served version names otherwise.

@@ -8,6 +8,7 @@ mod objects;
 mod placement;
 mod pod;
 mod resources;
+mod schedule;
 mod service;
 mod update;
 mod value;
@@ -82,7 +83,7 @@ const CHECKS: &[(Rules, Check)] = &[
     (Rules::ReplicationController, workloads::replication_controller),
     (Rules::Role, cluster::role),
     (Rules::RoleBinding, cluster::role_binding),
-    (Rules::Secret, objects::keys),
+    (Rules::Secret, objects::secret),
     (Rules::Service, service::causes),
     (Rules::ServiceCidr, network::service_cidr),
     (Rules::StatefulSet, workloads::stateful_set),

@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::value::{all_non_negative, int_or_percent, is_empty_selector, is_zero, selector};
-use super::{name, pod};
+use super::{name, pod, schedule};
 use crate::refusal::Cause;
 use crate::selector::LabelSelector;
 
@@ -159,16 +159,7 @@ pub(super) fn cron_job(value: &Value) -> Vec<Cause> {
         let detail = format!("must be no more than {CRON_JOB_NAME} characters");
         causes.push(Cause::invalid("metadata.name", given, &detail));
     }
-    if let Some(schedule) = spec["schedule"].as_str().filter(|schedule| !schedule.is_empty()) {
-        if schedule.contains("TZ") {
-            let detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
-            causes.push(Cause::invalid("spec.schedule", &spec["schedule"], detail));
-        } else if !schedule.starts_with('@') && schedule.split_whitespace().count() != 5 {
-            let found = schedule.split_whitespace().count();
-            let detail = format!("expected exactly 5 fields, found {found}: [{schedule}]");
-            causes.push(Cause::invalid("spec.schedule", &spec["schedule"], &detail));
-        }
-    }
+    causes.extend(schedule::causes(spec));
     if spec["jobTemplate"]["spec"]["manualSelector"] == true {
         let field = "spec.jobTemplate.spec.manualSelector";
         causes.push(Cause::not_supported(field, &json!(true), &["nil", "false"]));

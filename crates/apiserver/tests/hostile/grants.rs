@@ -1,11 +1,12 @@
 //! Nobody gives what they don't have, and nobody speaks for others without leave.
+use base64::Engine;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use seaway_apiserver::{Options, Server};
 use serde_json::{Value, json};
 
-use crate::ask;
+use crate::{ask, get};
 
 const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1";
 const JANE: &[(&str, &str)] = &[("impersonate-user", "jane")];
@@ -135,4 +136,59 @@ async fn who_speaks_for_others_may_do_so_in_every_respect() {
          {UserExtra  b  authentication.k8s.io/v1  acme.com/scope} \
          {UID  7  authentication.k8s.io/v1  }] without impersonating a user"
     );
+}
+
+#[tokio::test]
+async fn a_secret_is_given_its_accounts_token_which_ends_with_both() {
+    let server = std::sync::Arc::new(Server::new(Options::default()).unwrap());
+    let running = server.clone();
+    tokio::spawn(async move { running.run(std::future::pending()).await });
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let secret = |name: &str, account: &str| {
+        json!({"metadata": {"name": name,
+            "annotations": {"kubernetes.io/service-account.name": account}},
+            "type": "kubernetes.io/service-account-token"})
+    };
+    let create = format!("POST {secrets}");
+    assert_eq!(send(&server, &create, &[], &secret("token", "default")).await.0, 201);
+    assert_eq!(send(&server, &create, &[], &secret("stray", "nobody")).await.0, 201);
+    let (code, status) = send(&server, &create, &[], &secret("none", "")).await;
+    assert_eq!(code, 422, "{status}");
+    let token = format!("{secrets}/token");
+    let filled = until(&server, &token, |secret| secret["data"].is_object()).await;
+    until(&server, &format!("{secrets}/stray"), |answer| answer["code"] == 404).await;
+    let annotations = &filled["metadata"]["annotations"];
+    assert!(annotations["kubernetes.io/service-account.uid"].is_string(), "{filled}");
+    let part = |key: &str| {
+        let text = filled["data"][key].as_str().unwrap();
+        let bytes = base64::engine::general_purpose::STANDARD.decode(text).unwrap();
+        String::from_utf8(bytes).unwrap()
+    };
+    assert_eq!((part("namespace").as_str(), part("ca.crt").as_str()), ("default", server.ca_pem()));
+    let bearer = format!("Bearer {}", part("token"));
+    let whoami = async || {
+        let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+        let request = Request::post(path).header("content-type", "application/json");
+        let request = request.header("authorization", &bearer).body(Full::from("{}")).unwrap();
+        let answer = ask(&server, request).await;
+        (answer.code, serde_json::from_slice::<Value>(&answer.body).unwrap())
+    };
+    let (code, me) = whoami().await;
+    assert_eq!(code, 201, "{me}");
+    assert_eq!(me["status"]["userInfo"]["username"], "system:serviceaccount:default:default");
+    assert_eq!(send(&server, &format!("DELETE {secrets}/token"), &[], &Value::Null).await.0, 200);
+    assert_eq!(whoami().await.0, 401);
+}
+
+/// Waits until what is at `path` is as wanted, which others see to.
+async fn until(server: &Server, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    for _ in 0..1000 {
+        let answer = ask(server, get(server, path)).await;
+        let value = serde_json::from_slice(&answer.body).unwrap();
+        if wanted(&value) {
+            return value;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("{path} does not become what it should");
 }
