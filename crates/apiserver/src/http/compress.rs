@@ -47,8 +47,8 @@ pub(super) fn large(mut response: Response<Body>) -> Response<Body> {
 /// A body, compressed as it is written.
 fn gzip(body: Body) -> Body {
     let encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    let frames = stream::unfold((body, Some(encoder)), async |(mut body, encoder)| {
-        let mut encoder = encoder?;
+    let frames = stream::unfold((body, Some(encoder)), |(mut body, encoder)| async move {
+        let mut encoder: GzEncoder<Vec<u8>> = encoder?;
         while let Some(Ok(frame)) = body.frame().await {
             let piece = frame.into_data().unwrap_or_default();
             // Memory takes all that is written to it.
