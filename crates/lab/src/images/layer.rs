@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, mkfifoat, symlinkat, unlinkat};
 use tar::{Entry, EntryType};
@@ -21,13 +21,24 @@ const GONE: &str = ".wh.";
 /// This one says that everything below is gone that earlier layers had.
 const ALL_GONE: &str = ".wh..wh..opq";
 
-/// Lays the tar archive that `reader` gives over the directory `root`; how many bytes of files that
-/// were.
+/// A directory of a layer's files, by their numbers: the images that share the layer share these. Nobody
+/// writes to a file once it is laid, so further names of it will do.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Pool<'a> {
+    /// It is empty, and gets them.
+    New(&'a Path),
+    /// It has them.
+    Known(&'a Path),
+}
+
+/// Lays the tar archive that `reader` gives over the directory `root`, which is on the file system of `pool`;
+/// how many bytes of files that were.
 ///
 /// # Errors
 /// The first entry that can't be made, with its path; the directory is half of both then.
-pub(super) fn apply(reader: impl Read, root: &Path) -> io::Result<u64> {
-    let mut layer = Layer { root: File::open(root)?, made: HashSet::new(), bytes: 0 };
+pub(super) fn apply(reader: impl Read, root: &Path, pool: Pool<'_>) -> io::Result<u64> {
+    let root = File::open(root)?;
+    let mut layer = Layer { root, made: HashSet::new(), bytes: 0, pool, files: 0 };
     let mut archive = tar::Archive::new(reader);
     for entry in archive.entries()? {
         let mut entry = entry?;
@@ -39,14 +50,17 @@ pub(super) fn apply(reader: impl Read, root: &Path) -> io::Result<u64> {
     Ok(layer.bytes)
 }
 
-struct Layer {
+struct Layer<'a> {
     root: File,
     /// What this layer has made: what it says is gone is what others had.
     made: HashSet<PathBuf>,
     bytes: u64,
+    pool: Pool<'a>,
+    /// Regular files so far.
+    files: u64,
 }
 
-impl Layer {
+impl Layer<'_> {
     fn lay(&mut self, entry: &mut Entry<'_, impl Read>, path: &Path) -> io::Result<()> {
         let path = inside(path)?;
         let Some(name) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else {
@@ -97,6 +111,14 @@ impl Layer {
             },
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 remove(folder, name)?;
+                self.files += 1;
+                let number = self.files.to_string();
+                if let Pool::Known(pool) = self.pool
+                    && linkat(AT_FDCWD, &pool.join(number), folder, name, AtFlags::empty()).is_ok()
+                {
+                    self.bytes += entry.size();
+                    return Ok(());
+                }
                 let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_NOFOLLOW;
                 let file = openat(folder, name, flags | OFlag::O_CLOEXEC, mode)?;
                 self.bytes += io::copy(entry, &mut File::from(file))?;
@@ -130,6 +152,10 @@ impl Layer {
         if kind != EntryType::Symlink {
             // After the owner, whose change takes set-user-ID away.
             fchmodat(folder, name, mode, FchmodatFlags::FollowSymlink)?;
+        }
+        if let (Pool::New(pool), true) = (self.pool, kind.is_file()) {
+            let number = self.files.to_string();
+            linkat(folder, name, AT_FDCWD, &pool.join(number), AtFlags::empty())?;
         }
         Ok(())
     }
@@ -293,6 +319,11 @@ mod tests {
         path
     }
 
+    /// The pool of a layer that no other image has.
+    fn alone() -> Pool<'static> {
+        Pool::Known(Path::new("/nowhere"))
+    }
+
     #[test]
     fn layers_add_replace_and_remove() {
         let cases: [(&str, &[&[&str]], &str); 8] = [
@@ -312,7 +343,7 @@ mod tests {
         for (claim, layers, expected) in cases {
             let root = folder("story");
             for entries in layers {
-                apply(layer(entries).as_slice(), &root).unwrap();
+                apply(layer(entries).as_slice(), &root, alone()).unwrap();
             }
             assert_eq!(list(&root), expected, "{claim}");
             fs::remove_dir_all(&root).unwrap();
@@ -338,16 +369,16 @@ mod tests {
             let root = folder("attack");
             let entries: Vec<&str> = entries.iter().map(String::as_str).collect();
             // Some are refused, others stay inside: what counts is what is outside.
-            drop(apply(layer(&entries).as_slice(), &root));
+            drop(apply(layer(&entries).as_slice(), &root, alone()));
             assert_eq!(list(&outside), "kept=mine", "{entries:?}");
             fs::remove_dir_all(&root).unwrap();
         }
         let root = folder("attack");
         symlink(outside.join("kept"), root.join("file")).unwrap();
-        apply(layer(&["file = new"]).as_slice(), &root).unwrap();
+        apply(layer(&["file = new"]).as_slice(), &root, alone()).unwrap();
         assert_eq!(list(&outside), "kept=mine", "a link in the place of a file is replaced");
         let hard = format!("hard => {out}/kept");
-        assert!(apply(layer(&[&hard]).as_slice(), &root).is_err());
+        assert!(apply(layer(&[&hard]).as_slice(), &root, alone()).is_err());
         fs::remove_dir_all(&root).unwrap();
         fs::remove_dir_all(&outside).unwrap();
     }
@@ -355,7 +386,7 @@ mod tests {
     #[test]
     fn permissions_are_those_of_the_archive() {
         let root = folder("mode");
-        apply(layer(&["a = 1"]).as_slice(), &root).unwrap();
+        apply(layer(&["a = 1"]).as_slice(), &root, alone()).unwrap();
         assert_eq!(root.join("a").metadata().unwrap().permissions().mode() & 0o777, 0o755);
         fs::remove_dir_all(&root).unwrap();
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! images/index.json      which images there are; replaced as a whole
 //! images/<id>/           the root of one
+//! images/layers/<id>/    the files of a layer, of which roots have further names
 //! ```
 
 use std::fs::File;
@@ -81,10 +82,10 @@ impl Store {
             let bytes = match index.iter().find(|kept| kept.id == image.id) {
                 Some(kept) => kept.bytes,
                 None => {
-                    let fresh = self.path.join("fresh");
+                    let (fresh, layers) = (self.path.join("fresh"), self.path.join("layers"));
                     drop(std::fs::remove_dir_all(&fresh));
                     std::fs::create_dir(&fresh).map_err(files)?;
-                    let bytes = archive.unpack(&image, &fresh).inspect_err(|_| {
+                    let bytes = archive.unpack(&image, &fresh, &layers).inspect_err(|_| {
                         drop(std::fs::remove_dir_all(&fresh));
                     })?;
                     drop(std::fs::remove_dir_all(&root));

@@ -228,6 +228,31 @@ pub(crate) async fn a_directory_is_a_root_file_system(lab: &Lab) {
     lab.told("silent", "Failed: Error: no command specified").await;
 }
 
+pub(crate) async fn images_share_the_files_of_their_common_layers(_: &Lab) {
+    use std::os::unix::fs::MetadataExt;
+    let store = Store::at("/run/test-shared-images");
+    let base = layer(&[File::Text("base", "of both"), File::Text("old", "of both")]);
+    let config = json!({"Cmd": ["/base"]});
+    let roots = ["one", "two"].map(|name| {
+        let path = archive_path(name);
+        let own = layer(&[File::Text("own", name), File::Text("old", name)]);
+        oci(&path, name, &[base.clone(), own], &config);
+        store.load(&path, Some(name)).unwrap();
+        let kept = store.images().unwrap().into_iter().find(|kept| kept.names[0].contains(name));
+        PathBuf::from(format!("/run/test-shared-images/{}", kept.unwrap().id))
+    });
+    let inode = |root: &PathBuf, file: &str| fs::metadata(root.join(file)).unwrap().ino();
+    assert_eq!(inode(&roots[0], "base"), inode(&roots[1], "base"), "it is there once");
+    assert_ne!(inode(&roots[0], "old"), inode(&roots[1], "old"), "each has replaced it");
+    for (root, name) in roots.iter().zip(["one", "two"]) {
+        let text = |file: &str| fs::read_to_string(root.join(file)).unwrap();
+        assert_eq!(
+            (text("base"), text("own"), text("old")),
+            ("of both".to_owned(), name.to_owned(), name.to_owned())
+        );
+    }
+}
+
 pub(crate) async fn a_damaged_archive_is_refused_and_leaves_nothing(_: &Lab) {
     let path = archive_path("damaged");
     let config = json!({"Cmd": ["/bin/sh"]});

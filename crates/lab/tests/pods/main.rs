@@ -91,6 +91,7 @@ fn main() -> ExitCode {
         an_image_runs_without_a_registry,
         an_image_that_is_loaded_later_lets_its_pod_start,
         a_directory_is_a_root_file_system,
+        images_share_the_files_of_their_common_layers,
         a_damaged_archive_is_refused_and_leaves_nothing,
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

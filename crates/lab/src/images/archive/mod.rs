@@ -6,7 +6,7 @@
 mod files;
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use flate2::read::MultiGzDecoder;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::layer;
+use super::layer::{self, Pool};
 use files::Files;
 
 /// Why an archive is not used.
@@ -237,27 +237,56 @@ impl Archive {
         Ok((found, config.architecture))
     }
 
-    /// Unpacks `image` into the empty directory `root`; how many bytes of files it has.
+    /// Unpacks `image` into the empty directory `root`; how many bytes of files it has. What it shares with
+    /// images that were unpacked before is in `layers`, and stays there once.
     ///
     /// # Errors
     /// A layer that is not what its digest says, or that can't be unpacked.
-    pub(super) fn unpack(&self, image: &Found, root: &Path) -> Result<u64, ArchiveError> {
+    pub(super) fn unpack(
+        &self,
+        image: &Found,
+        root: &Path,
+        layers: &Path,
+    ) -> Result<u64, ArchiveError> {
+        let fresh = layers.join("fresh");
         let mut bytes = 0;
         for (path, id) in &image.layers {
-            let attempt = || format!("unpack layer {path}");
-            let raw = self.0.reader(path)?;
-            let mut hashed = Hashed {
-                reader: decompressed(raw).map_err(failed(attempt()))?,
-                sum: Context::new(&SHA256),
-            };
-            bytes += layer::apply(&mut hashed, root).map_err(failed(attempt()))?;
-            // The padding at the end belongs to the digest.
-            layer::drain(&mut hashed).map_err(failed(attempt()))?;
-            let found = format!("sha256:{}", hex(hashed.sum.finish().as_ref()));
-            if found != *id {
-                let why = format!("layer {path} is damaged: {id} was expected, it is {found}");
-                return Err(ArchiveError::Odd(why));
+            let name = id.strip_prefix("sha256:").filter(|name| is_sum(name)).ok_or_else(|| {
+                ArchiveError::Odd(format!("layer {path}: {id:?} is no digest of a layer"))
+            })?;
+            let kept = layers.join(name);
+            if kept.is_dir() {
+                bytes += self.lay(path, id, root, Pool::Known(&kept))?;
+                continue;
             }
+            let attempt = || format!("write to {}", layers.display());
+            drop(fs::remove_dir_all(&fresh));
+            fs::create_dir_all(&fresh).map_err(failed(attempt()))?;
+            bytes += self.lay(path, id, root, Pool::New(&fresh)).inspect_err(|_| {
+                drop(fs::remove_dir_all(&fresh));
+                // Only if there is no other.
+                drop(fs::remove_dir(layers));
+            })?;
+            fs::rename(&fresh, &kept).map_err(failed(attempt()))?;
+        }
+        Ok(bytes)
+    }
+
+    /// Lays the layer at `path` over `root`, and makes sure that it is the one called `id`.
+    fn lay(&self, path: &str, id: &str, root: &Path, pool: Pool<'_>) -> Result<u64, ArchiveError> {
+        let attempt = || format!("unpack layer {path}");
+        let raw = self.0.reader(path)?;
+        let mut hashed = Hashed {
+            reader: decompressed(raw).map_err(failed(attempt()))?,
+            sum: Context::new(&SHA256),
+        };
+        let bytes = layer::apply(&mut hashed, root, pool).map_err(failed(attempt()))?;
+        // The padding at the end belongs to the digest.
+        layer::drain(&mut hashed).map_err(failed(attempt()))?;
+        let found = format!("sha256:{}", hex(hashed.sum.finish().as_ref()));
+        if found != *id {
+            let why = format!("layer {path} is damaged: {id} was expected, it is {found}");
+            return Err(ArchiveError::Odd(why));
         }
         Ok(bytes)
     }
@@ -321,6 +350,10 @@ fn blob(digest: &str) -> String {
 
 fn parse<T: DeserializeOwned>(path: &str, text: &[u8]) -> Result<T, ArchiveError> {
     serde_json::from_slice(text).map_err(|error| ArchiveError::Odd(format!("{path}: {error}")))
+}
+
+fn is_sum(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn hex(bytes: &[u8]) -> String {
