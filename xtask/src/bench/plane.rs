@@ -6,6 +6,6 @@ use crate::run::{Result, cargo, step};
 /// Runs the example that measures it.
 pub(super) fn run() -> Result {
     head("plane")?;
-    let package = ["--package", "seaway-lab", "--example", "measure"];
+    let package = ["--package", "seaway-lab", "--example", "plane"];
     step("measure", cargo(&["run", "--release", "--quiet"]).args(package))
 }

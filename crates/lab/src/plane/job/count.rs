@@ -7,6 +7,7 @@ use k8s_openapi::api::batch::v1::{JobStatus, UncountedTerminatedPods};
 use k8s_openapi::api::core::v1::Pod;
 
 use super::indexes::Indexes;
+use super::past::{self, Past, pasts};
 use super::policy::{Meaning, meaning};
 use super::verdict::condition;
 use super::{State, pods};
@@ -24,6 +25,8 @@ pub(super) struct Tally {
     pub failed: i32,
     pub succeeded_indexes: Indexes,
     pub failed_indexes: Indexes,
+    /// What indexes that failed have been through.
+    pub pasts: BTreeMap<i32, Past>,
     /// Pods that can go: the status that is stored knows of them.
     pub counted: Vec<Arc<Pod>>,
     /// The status with what is counted now.
@@ -43,6 +46,7 @@ impl Tally {
             failed: 0,
             succeeded_indexes: read(&state.old.completed_indexes),
             failed_indexes: read(&state.old.failed_indexes),
+            pasts: pasts(state),
             counted: Vec::new(),
             status: state.old.clone(),
             is_settled: true,
@@ -137,11 +141,18 @@ impl Tally {
     /// An index fails when its pods failed more often than they may, or when the policy says so.
     fn fail_indexes(&mut self, state: &State<'_>) {
         let Some(limit) = state.spec.backoff_limit_per_index else { return };
-        for (index, failures) in failures(state) {
-            if failures.0 > limit || failures.1 {
-                self.failed_indexes.0.insert(index);
-            }
-        }
+        let over = self.pasts.iter().filter(|(_, past)| past.is_over(limit));
+        self.failed_indexes.0.extend(over.map(|(index, _)| *index));
+    }
+}
+
+impl Tally {
+    /// Keeps the last failed pod of each index that is to be tried again, so that the next one can be told.
+    pub(super) fn keep_for_successors(&mut self, state: &State<'_>) {
+        let (succeeded, failed) = (&self.succeeded_indexes.0, &self.failed_indexes.0);
+        let is_through = |index: i32| succeeded.contains(&index) || failed.contains(&index);
+        let kept = past::kept(state, &self.pasts, is_through);
+        self.counted.retain(|pod| !kept.contains(uid(pod)));
     }
 }
 
@@ -158,19 +169,4 @@ pub(super) fn has_failed(state: &State<'_>, pod: &Pod) -> bool {
     let is_lost = is_leaving(pod) && phase(pod) != "Succeeded";
     let job_fails = || condition(&state.old, "FailureTarget").is_some();
     phase(pod) == "Failed" || is_lost && (!waits || job_fails())
-}
-
-/// For each index how many of its pods failed, and whether one of them fails the index.
-fn failures(state: &State<'_>) -> BTreeMap<i32, (i32, bool)> {
-    let mut failures: BTreeMap<i32, (i32, bool)> = BTreeMap::new();
-    for pod in state.pods.iter().filter(|pod| has_failed(state, pod)) {
-        let Some(index) = pods::index(pod) else { continue };
-        let entry = failures.entry(index).or_default();
-        match meaning(state.spec, pod) {
-            Meaning::Ignored => {}
-            Meaning::Counts | Meaning::FailsJob(_) => entry.0 += 1,
-            Meaning::FailsIndex => *entry = (entry.0 + 1, true),
-        }
-    }
-    failures
 }

@@ -7,6 +7,7 @@
 
 mod count;
 mod indexes;
+mod past;
 mod pods;
 mod policy;
 mod verdict;
@@ -99,7 +100,7 @@ impl<'a> State<'a> {
 
     fn plan(&self) -> Plan {
         let mut plan = Plan::nothing();
-        let tally = Tally::new(self);
+        let mut tally = Tally::new(self);
         let mut status = self.status(&tally);
         let mut note = self.suspend_or_resume(&mut status);
         let verdict = verdict::judge(self, &tally, &status, &mut plan);
@@ -114,6 +115,7 @@ impl<'a> State<'a> {
                 }
             }
             None if self.job.metadata.deletion_timestamp.is_none() => {
+                tally.keep_for_successors(self);
                 changes = pods::balance(self, &tally, &mut plan);
             }
             None => {}

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::State;
 use super::count::{Tally, has_failed};
+use super::past::{self, Past};
 use crate::plane::pods::{
     create, delete, from_template, is_leaving, is_over, least_missed_first, phase,
 };
@@ -57,15 +58,24 @@ pub(super) fn balance(state: &State<'_>, tally: &Tally, plan: &mut Plan) -> Vec<
     if missing == 0 {
         return Vec::new();
     }
-    if let Some(time) = pause(state).filter(|time| *time > state.now) {
+    let is_each_alone = state.spec.backoff_limit_per_index.is_some();
+    if let Some(time) = pause(state).filter(|time| *time > state.now && !is_each_alone) {
         plan.again_at(time);
         return Vec::new();
     }
     if !state.is_indexed() {
         return (0..missing).map(|_| create(state.job, pod(state, None))).collect();
     }
-    let indexes = pending(state, tally, missing);
-    indexes.into_iter().map(|index| create(state.job, pod(state, Some(index)))).collect()
+    let indexes = pending(state, tally, missing, plan).into_iter();
+    let pods = indexes.map(|index| {
+        let mut pod = pod(state, Some(index));
+        if is_each_alone {
+            let told = past::told(tally.pasts.get(&index));
+            pod.metadata.annotations.get_or_insert_default().extend(told);
+        }
+        create(state.job, pod)
+    });
+    pods.collect()
 }
 
 fn wanted(state: &State<'_>, tally: &Tally) -> usize {
@@ -88,8 +98,9 @@ fn surplus(state: &State<'_>, many: usize) -> Vec<Write> {
     chosen.flat_map(|pod| [untrack(pod), delete(state.job, pod)]).collect()
 }
 
-/// The lowest indexes that have not succeeded, nor failed for good, and have no pod.
-fn pending(state: &State<'_>, tally: &Tally, many: usize) -> Vec<i32> {
+/// The lowest indexes that have not succeeded, nor failed for good, have no pod and need not wait. When the
+/// first of those that wait is to be looked at is put into the plan.
+fn pending(state: &State<'_>, tally: &Tally, many: usize, plan: &mut Plan) -> Vec<i32> {
     let keeps = |pod: &&Arc<Pod>| !is_over(pod) && !has_failed(state, pod);
     let taken: BTreeSet<i32> =
         state.pods.iter().filter(keeps).filter_map(|pod| index(pod)).collect();
@@ -98,7 +109,13 @@ fn pending(state: &State<'_>, tally: &Tally, many: usize) -> Vec<i32> {
             && !tally.succeeded_indexes.0.contains(index)
             && !tally.failed_indexes.0.contains(index)
     };
-    (0..state.spec.completions.unwrap_or(0)).filter(is_free).take(many).collect()
+    let mut may_begin = |index: &i32| {
+        let again = tally.pasts.get(index).map(Past::again).filter(|again| *again > state.now);
+        again.into_iter().for_each(|again| plan.again_at(again));
+        again.is_none()
+    };
+    let all = (0..state.spec.completions.unwrap_or(0)).filter(is_free);
+    all.filter(|index| may_begin(index)).take(many).collect()
 }
 
 fn pod(state: &State<'_>, index: Option<i32>) -> Pod {
@@ -144,12 +161,16 @@ fn pause(state: &State<'_>) -> Option<Timestamp> {
         .filter(|time| last_success.is_none_or(|success| *time > success))
         .collect();
     let many = u32::try_from(times.len()).unwrap_or(u32::MAX).checked_sub(1)?;
-    let pause = PAUSE * 2i32.pow(many.min(10));
-    Some(*times.iter().max()? + pause.min(LONGEST))
+    Some(*times.iter().max()? + grown(many))
+}
+
+/// The pause after one failure and `more`.
+pub(super) fn grown(more: u32) -> SignedDuration {
+    (PAUSE * 2i32.pow(more.min(10))).min(LONGEST)
 }
 
 /// When the pod's last container ended, as far as anybody says.
-fn ended(pod: &Pod, now: Timestamp) -> Timestamp {
+pub(super) fn ended(pod: &Pod, now: Timestamp) -> Timestamp {
     let status = pod.status.as_ref();
     let containers = status.and_then(|status| status.container_statuses.as_ref());
     let finished = containers.into_iter().flatten().filter_map(|container| {

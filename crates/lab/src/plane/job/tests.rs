@@ -151,6 +151,56 @@ fn an_index_that_failed_too_often_fails_the_job_when_the_others_are_through() {
     assert!(said(&world).ends_with("Failed=True:FailedIndexes"), "{}", said(&world));
 }
 
+/// How often an index failed is known however many of its pods are gone, and no other index waits for it.
+#[test]
+fn an_index_waits_alone_and_its_failures_are_handed_on() {
+    let mut world = World::new();
+    let limits = json!({ "completionMode": "Indexed", "parallelism": 2, "completions": 4,
+        "backoffLimitPerIndex": 2, "backoffLimit": i32::MAX });
+    job(&mut world, &limits);
+    settle(&mut world);
+    let of_index = |world: &World, index: i32| {
+        let pods = world.cluster.pods.iter().map(|(_, pod)| pod.clone());
+        let pods = pods.filter(|pod| pods::index(pod) == Some(index) && is_active(pod));
+        pods.map(|pod| pod.metadata.name.clone().unwrap()).next()
+    };
+    for (failures, pause, others) in [("0", 10, &[1, 2][..]), ("1", 20, &[3])] {
+        let name = of_index(&world, 0).expect("index 0 has a pod");
+        let pod = world.cluster.pods.named("ns", &name).unwrap();
+        let told = &pod.metadata.annotations.as_ref().unwrap()["batch.kubernetes.io/job-index-failure-count"];
+        assert_eq!(told, failures);
+        let now = world.now.to_string();
+        world.change_pod(&name, |pod| {
+            pod["status"] = json!({ "phase": "Failed", "containerStatuses": [{
+                "name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": { "terminated": { "exitCode": 1, "finishedAt": now } } }] });
+        });
+        settle(&mut world);
+        for other in others {
+            assert!(of_index(&world, *other).is_some(), "index {other} does not wait for it");
+        }
+        let kept = world.cluster.pods.named("ns", &name).unwrap();
+        assert!(pods::is_tracked(kept), "nobody takes it away before its successor knows");
+        world.now += SignedDuration::from_secs(pause - 1);
+        settle(&mut world);
+        assert_eq!(of_index(&world, 0), None);
+        for index in [1, 2] {
+            if let Some(name) = of_index(&world, index) {
+                world.change_pod(&name, |pod| pod["status"] = json!({ "phase": "Succeeded" }));
+            }
+        }
+        world.now += SignedDuration::from_secs(1);
+        settle(&mut world);
+        let kept = world.cluster.pods.named("ns", &name).unwrap();
+        assert!(!pods::is_tracked(kept), "now it may go");
+        world.remove::<Pod>(&format!("ns/{name}"));
+    }
+    let name = of_index(&world, 0).unwrap();
+    world.change_pod(&name, |pod| pod["status"] = json!({ "phase": "Failed" }));
+    settle(&mut world);
+    assert_eq!(status(&world).failed_indexes.as_deref(), Some("0"));
+}
+
 #[test]
 fn a_deadline_ends_the_job_and_its_pods() {
     let mut world = World::new();
