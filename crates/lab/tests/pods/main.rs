@@ -44,6 +44,10 @@ fn main() -> ExitCode {
         _ => {}
     }
     prepare();
+    run_trials()
+}
+
+fn run_trials() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let lab = Arc::new(runtime.block_on(Lab::start()));
     let handle = runtime.handle().clone();

@@ -124,6 +124,7 @@ fn hints_follow_the_traffic_distribution() {
     for (distribution, zone_of, node_of) in [
         (json!(null), None, None),
         (json!("PreferClose"), Some("z1"), None),
+        (json!("PreferSameZone"), Some("z1"), None),
         (json!("PreferSameNode"), Some("z1"), Some("n1")),
     ] {
         world.put::<Service>(&service(&json!({ "trafficDistribution": distribution })));
