@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-use kube::{Access, Nodes};
+use kube::{Access, kind};
 use model::{Config, chain};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use wire::cni::Paths;
 
@@ -20,7 +20,7 @@ use crate::monitor::Monitoring;
 use crate::observe::Metrics;
 use crate::reconcile::{Loop, Parts, wall_clock};
 use crate::shown::Shown;
-use crate::sources::{Disturbed, Sources};
+use crate::sources::{Disturbed, Sources, Watched, Watching};
 use crate::{capability, cni, condition, install, places, rebuild};
 
 /// Most messages that wait for the loop.
@@ -98,10 +98,10 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     let disturbed = Disturbed::default();
     let (inbox, messages) = sync_channel(INBOX);
     let handle = Handle::new(inbox);
-    let (nodes, watched) = watch::channel(Nodes::default());
-    let moved = Arc::new(Notify::new());
+    let (watching, watched) = Watched::new();
+    let (moved, moves) = watch::channel(());
     let read_host = places::host_reader()?;
-    let sources = Sources::new(watched.clone(), disturbed.clone(), read_host, Arc::clone(&moved));
+    let sources = Sources::new(watched.clone(), disturbed.clone(), read_host, moved);
     let monitor = Monitoring::start(disturbed, handle.clone(), Arc::clone(&metrics))?;
     let parts = parts(&settings, messages, sources, &metrics, &shown)?;
     let turning = std::thread::Builder::new()
@@ -113,7 +113,7 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
         .build()
         .map_err(system("start the runtime"))?;
     let desk = Desk { handle: handle.clone(), shown, metrics };
-    let result = runtime.block_on(serve(&settings, desk, (nodes, watched, moved), &turning));
+    let result = runtime.block_on(serve(&settings, desk, (watching, watched, moves), &turning));
     handle.stop();
     drop(turning.join());
     drop(monitor);
@@ -147,7 +147,7 @@ fn parts(
 async fn serve(
     settings: &Settings,
     desk: Desk,
-    (nodes, watched, moved): (watch::Sender<Nodes>, watch::Receiver<Nodes>, Arc<Notify>),
+    (watching, watched, moves): (Watching, Watched, watch::Receiver<()>),
     turning: &JoinHandle<()>,
 ) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(system("wait for SIGTERM"))?;
@@ -165,7 +165,12 @@ async fn serve(
     install::plugin(&own_binary(), &settings.cni_bin_dir)?;
     install::loopback(&settings.cni_bin_dir)?;
     let client = kube::connect(&settings.access).await?;
-    tasks.spawn(kube::watch_nodes(client, settings.access.clone(), nodes, moved));
+    let Watching { nodes, services, slices, service_cidrs } = watching;
+    let (api, from) = (|| client.clone(), || settings.access.clone());
+    tasks.spawn(kube::watch(kind::nodes(), api(), from(), nodes, moves.clone()));
+    tasks.spawn(kube::watch(kind::services(), api(), from(), services, moves.clone()));
+    tasks.spawn(kube::watch(kind::endpoint_slices(), api(), from(), slices, moves.clone()));
+    tasks.spawn(kube::watch(kind::service_cidrs(), api(), from(), service_cidrs, moves));
     tasks.spawn(pass_on(watched, desk.clone()));
     let node = settings.config.node.clone();
     tasks.spawn(condition::tell(settings.access.clone(), node, desk.shown.status()));
@@ -188,10 +193,22 @@ fn own_binary() -> PathBuf {
     named.unwrap_or_else(|| PathBuf::from("/proc/self/exe"))
 }
 
-/// Wakes the loop whenever the nodes have a new level.
-async fn pass_on(mut watched: watch::Receiver<Nodes>, desk: Desk) {
-    while watched.changed().await.is_ok() {
-        desk.metrics.nodes(&watched.borrow_and_update());
+/// Wakes the loop whenever a watch has a new level.
+async fn pass_on(mut watched: Watched, desk: Desk) {
+    loop {
+        let changed = tokio::select! {
+            changed = watched.nodes.changed() => changed,
+            changed = watched.services.changed() => changed,
+            changed = watched.slices.changed() => changed,
+            changed = watched.service_cidrs.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
+        }
+        desk.metrics.watched("nodes", &watched.nodes.borrow());
+        desk.metrics.watched("services", &watched.services.borrow());
+        desk.metrics.watched("endpointslices", &watched.slices.borrow());
+        desk.metrics.watched("servicecidrs", &watched.service_cidrs.borrow());
         desk.handle.wake();
     }
 }

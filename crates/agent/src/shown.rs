@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use compile::Compiled;
-use model::Generation;
+use model::World;
 use tokio::sync::watch;
 
 use crate::handle::Status;
@@ -14,8 +14,8 @@ use crate::reconcile::Report;
 /// Where the loop was at the end of its last turn.
 #[derive(Debug, Default, Clone)]
 pub struct View {
-    /// The World of the plan.
-    pub generation: Generation,
+    /// The World.
+    pub world: World,
     /// The plan, and what could not be honored.
     pub compiled: Arc<Compiled>,
     /// The last pass.

@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kube::Nodes;
-use model::{Host, IfName, World};
-use tokio::sync::{Notify, watch};
+use kube::Listed;
+use model::{
+    EndpointSlice, Host, IfName, Node, NodeName, OrdMap, Service, ServiceCidr, ServiceName,
+    SliceKey, World,
+};
+use tokio::sync::watch;
 
 /// Name under which uplinks and their addresses are marked, beside the names of steps.
 pub(crate) const HOST: &str = "host";
@@ -41,13 +44,80 @@ impl Disturbed {
 /// Reads uplinks and their addresses, or says in one line why not.
 pub(crate) type ReadHost = Box<dyn FnMut() -> Result<Host, String> + Send>;
 
+/// What the watches of the API server show, as whoever reads it sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Watched {
+    pub(crate) nodes: watch::Receiver<Listed<NodeName, Node>>,
+    pub(crate) services: watch::Receiver<Listed<ServiceName, Service>>,
+    pub(crate) slices: watch::Receiver<Listed<SliceKey, EndpointSlice>>,
+    pub(crate) service_cidrs: watch::Receiver<Listed<Arc<str>, ServiceCidr>>,
+}
+
+/// The other ends of [`Watched`].
+#[derive(Debug)]
+pub(crate) struct Watching {
+    pub(crate) nodes: watch::Sender<Listed<NodeName, Node>>,
+    pub(crate) services: watch::Sender<Listed<ServiceName, Service>>,
+    pub(crate) slices: watch::Sender<Listed<SliceKey, EndpointSlice>>,
+    pub(crate) service_cidrs: watch::Sender<Listed<Arc<str>, ServiceCidr>>,
+}
+
+impl Watched {
+    /// Both ends, with nothing listed.
+    pub(crate) fn new() -> (Watching, Watched) {
+        let (nodes, seen_nodes) = watch::channel(Listed::default());
+        let (services, seen_services) = watch::channel(Listed::default());
+        let (slices, seen_slices) = watch::channel(Listed::default());
+        let (service_cidrs, seen_cidrs) = watch::channel(Listed::default());
+        let watched = Watched {
+            nodes: seen_nodes,
+            services: seen_services,
+            slices: seen_slices,
+            service_cidrs: seen_cidrs,
+        };
+        (Watching { nodes, services, slices, service_cidrs }, watched)
+    }
+
+    /// What has not been listed yet, with the reason if one is known; `None` when all has.
+    fn missing(&self) -> Option<String> {
+        let kinds = [
+            ("nodes", missing(&self.nodes)),
+            ("services", missing(&self.services)),
+            ("endpointslices", missing(&self.slices)),
+            ("servicecidrs", missing(&self.service_cidrs)),
+        ];
+        let mut missing = kinds.into_iter().filter_map(|(kind, trouble)| Some((kind, trouble?)));
+        let (kind, trouble) = missing.next()?;
+        let why = trouble.map(|trouble| format!(": {trouble}")).unwrap_or_default();
+        Some(format!("the {kind} have not been listed yet{why}"))
+    }
+}
+
+/// `None` when the kind has been listed, else why not, if that is known.
+fn missing<K: Ord, V>(seen: &watch::Receiver<Listed<K, V>>) -> Option<Option<String>> {
+    let seen = seen.borrow();
+    seen.listed.is_none().then(|| seen.trouble.clone())
+}
+
+/// Takes a new level into `known`, and returns whether it is another one. An old level and one that
+/// followed from it share what is the same, so they are compared without looking at it.
+fn take<K: Ord + Clone, V: Eq>(
+    seen: &mut watch::Receiver<Listed<K, V>>,
+    known: &mut OrdMap<K, Arc<V>>,
+) -> bool {
+    let Some(new) = seen.borrow_and_update().listed.clone() else { return false };
+    let is_new = !known.ptr_eq(&new) && known.diff(&new).next().is_some();
+    *known = new;
+    is_new
+}
+
 /// Everything the loop looks at.
 pub(crate) struct Sources {
-    nodes: watch::Receiver<Nodes>,
+    watched: Watched,
     disturbed: Disturbed,
     read_host: ReadHost,
     /// Told when the machine's addresses have become others.
-    moved: Arc<Notify>,
+    moved: watch::Sender<()>,
     /// Why the machine's own network could not be read last time; set at the start.
     host_trouble: Option<String>,
     has_host: bool,
@@ -71,12 +141,12 @@ pub(crate) struct News {
 impl Sources {
     /// Sources that have not been looked at.
     pub(crate) fn new(
-        nodes: watch::Receiver<Nodes>,
+        watched: Watched,
         disturbed: Disturbed,
         read_host: ReadHost,
-        moved: Arc<Notify>,
+        moved: watch::Sender<()>,
     ) -> Self {
-        Sources { nodes, disturbed, read_host, moved, host_trouble: None, has_host: false }
+        Sources { watched, disturbed, read_host, moved, host_trouble: None, has_host: false }
     }
 
     /// Takes the newest level of every source into `world`.
@@ -87,13 +157,10 @@ impl Sources {
         if disturbed.places.contains(HOST) || !self.has_host || self.host_trouble.is_some() {
             is_new |= self.look_at_host(world);
         }
-        let nodes = self.nodes.borrow_and_update().listed.clone();
-        if let Some(nodes) = nodes
-            && world.nodes != nodes
-        {
-            world.nodes = nodes;
-            is_new = true;
-        }
+        is_new |= take(&mut self.watched.nodes, &mut world.nodes);
+        is_new |= take(&mut self.watched.services, &mut world.services);
+        is_new |= take(&mut self.watched.slices, &mut world.slices);
+        is_new |= take(&mut self.watched.service_cidrs, &mut world.service_cidrs);
         News { is_world_new: self.is_synced() && (is_new || !was_synced), disturbed }
     }
 
@@ -102,7 +169,7 @@ impl Sources {
             Ok(host) => {
                 self.host_trouble = None;
                 if self.has_host && !host.addrs().eq(world.host.addrs()) {
-                    self.moved.notify_one();
+                    self.moved.send_replace(());
                 }
                 self.has_host = true;
                 let is_new = world.host != host;
@@ -119,16 +186,13 @@ impl Sources {
 
     /// Whether every source has listed once.
     pub(crate) fn is_synced(&self) -> bool {
-        self.has_host && self.nodes.borrow().listed.is_some()
+        self.has_host && self.watched.missing().is_none()
     }
 
     /// What keeps the World from being known.
     pub(crate) fn trouble(&self) -> String {
-        let nodes = self.nodes.borrow();
-        match (&nodes.trouble, &self.host_trouble) {
-            (Some(why), _) => format!("the nodes have not been listed yet: {why}"),
-            (None, Some(why)) => why.clone(),
-            (None, None) => "the nodes have not been listed yet".to_owned(),
-        }
+        let host = || self.host_trouble.clone();
+        let missing = self.watched.missing().or_else(host);
+        missing.unwrap_or_else(|| "the machine's own network has not been read yet".to_owned())
     }
 }

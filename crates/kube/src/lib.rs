@@ -5,9 +5,13 @@
 mod client;
 mod condition;
 mod connection;
-mod nodes;
+pub mod kind;
+mod level;
+mod watch;
 
 pub use client::{Access, ConnectError, connect};
 pub use condition::{ConditionError, NetworkCondition, tell_network};
+pub use kind::Kind;
 pub use kube_rs::Client;
-pub use nodes::{Nodes, watch_nodes};
+pub use level::Listed;
+pub use watch::watch;

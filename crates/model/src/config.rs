@@ -80,6 +80,16 @@ pub enum NodePortAddrs {
     Cidr(IpNet),
 }
 
+impl fmt::Display for NodePortAddrs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NodePortAddrs::Primary => f.write_str("primary"),
+            NodePortAddrs::All => f.write_str("all"),
+            NodePortAddrs::Cidr(cidr) => cidr.fmt(f),
+        }
+    }
+}
+
 impl FromStr for NodePortAddrs {
     type Err = UnknownValue;
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::services;
 use crate::reconcile::StepReport;
 use crate::shown::View;
 
@@ -10,6 +11,7 @@ pub(super) fn dump(name: &str, view: &View) -> Option<Value> {
     Some(match name {
         "ipam" => leases(view),
         "report" => report(view),
+        "services" => services::table(&view.compiled.services),
         "rejected" => view
             .compiled
             .rejected

@@ -8,11 +8,13 @@
 //! | `/metrics` | OpenMetrics text |
 //! | `/plan`, `/report` | what this node should hold; what the last pass came to (socket only) |
 //! | `/dump/<what>` | one table (socket only); `seaway dump` prints these |
+//! | `/dump/services/<namespace>/<name>` | one Service, and why its endpoints are chosen or not |
 //!
 //! Nothing can be changed here.
 
 mod json;
 mod server;
+mod services;
 mod text;
 
 use std::sync::Arc;
@@ -115,6 +117,9 @@ impl Desk {
     /// A table by its name; `None` when there is no such table, or not as JSON.
     async fn dump(&self, name: &str, as_json: bool) -> Option<Answer> {
         let view = self.shown.view();
+        if let Some(service) = name.strip_prefix("services/") {
+            return Some(services::explained(service, &view, as_json));
+        }
         if as_json {
             return json::dump(name, &view).map(|value| Answer::json(&value));
         }

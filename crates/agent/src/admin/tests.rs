@@ -46,6 +46,9 @@ async fn root_sees_everything_and_anybody_sees_health_and_metrics() {
         ("/dump/ipam", 200, 404),
         ("/dump/ipam?o=json", 200, 404),
         ("/dump/links?o=json", 404, 404),
+        ("/dump/services", 200, 404),
+        ("/dump/services?o=json", 200, 404),
+        ("/dump/services/ns/web", 404, 404),
         ("/dump/nonsense", 404, 404),
         ("/", 404, 404),
     ];

@@ -8,7 +8,7 @@ use crate::places::PLACES;
 use crate::shown::View;
 
 /// What only the agent knows.
-const KNOWN: [&str; 6] = ["ipam", "attachments", "peers", "rejected", "plan", "report"];
+const KNOWN: [&str; 7] = ["ipam", "attachments", "peers", "services", "rejected", "plan", "report"];
 
 /// Everything that `/dump/<name>` and `seaway dump` know: tables of the kernel as last read and
 /// written, then what only the agent knows.
@@ -22,6 +22,7 @@ pub(super) fn dump(name: &str, view: &View) -> Option<String> {
         "ipam" => leases(view),
         "attachments" => view.compiled.attachments.to_string(),
         "peers" => view.compiled.peers.to_string(),
+        "services" => view.compiled.services.to_string(),
         "rejected" => lines(&view.compiled.rejected),
         "plan" => plan(&view.compiled.plan),
         "report" => format!("{}\n", view.report),

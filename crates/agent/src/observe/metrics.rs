@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use compile::Pools;
-use kube::Nodes;
+use kube::Listed;
 use model::{Family, NodeName};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -42,9 +42,9 @@ pub struct Metrics {
     ledger_bytes: Gauge,
     ledger_errors: Counter,
     ledger_rebuilds: Counter,
-    watch_up: Gauge,
-    nodes: Gauge,
-    rejected: Gauge,
+    watch_up: ByLabel<Label, Gauge>,
+    objects: ByLabel<Label, Gauge>,
+    rejected: ByLabel<Label, Gauge>,
     foreign_drops: Gauge,
     cni_seconds: ByLabel<Label, Histogram>,
     cni_errors: ByLabel<[(&'static str, u64); 1], Counter>,
@@ -95,8 +95,8 @@ impl Default for Metrics {
             ledger_bytes: registered!(r, "ledger_bytes", "Length of the ledger"),
             ledger_errors: registered!(r, "ledger_errors", "Commits that failed"),
             ledger_rebuilds: registered!(r, "ledger_rebuilds", "Ledgers rebuilt from the kernel"),
-            watch_up: registered!(r, "kube_watch_up", "1 while the watch of nodes works"),
-            nodes: registered!(r, "kube_nodes", "Nodes known"),
+            watch_up: registered!(r, "kube_watch_up", "1 while the watch of the kind works"),
+            objects: registered!(r, "kube_objects", "Objects known"),
             rejected: registered!(r, "kube_objects_rejected", "Objects left out as unreadable"),
             foreign_drops: registered!(
                 r,
@@ -171,12 +171,14 @@ impl Metrics {
         self.ledger_rebuilds.inc();
     }
 
-    /// The newest level of the watch.
-    pub(crate) fn nodes(&self, nodes: &Nodes) {
-        let is_up = nodes.listed.is_some() && nodes.trouble.is_none();
-        self.watch_up.set(i64::from(is_up));
-        self.nodes.set(signed(nodes.listed.as_ref().map_or(0, |listed| listed.len()) as u64));
-        self.rejected.set(signed(nodes.rejected.len() as u64));
+    /// The newest level of the watch of a kind, by its plural.
+    pub(crate) fn watched<K: Ord, V>(&self, plural: &'static str, level: &Listed<K, V>) {
+        let label = [("kind", plural)];
+        let is_up = level.listed.is_some() && level.trouble.is_none();
+        self.watch_up.get_or_create(&label).set(i64::from(is_up));
+        let objects = level.listed.as_ref().map_or(0, model::OrdMap::len);
+        self.objects.get_or_create(&label).set(signed(objects as u64));
+        self.rejected.get_or_create(&label).set(signed(level.rejected.len() as u64));
     }
 
     /// A request on the CNI socket was answered, with `error` unless it succeeded.

@@ -230,7 +230,7 @@ impl Loop {
         self.metrics.ledger_bytes(self.journal.bytes());
         self.shown.put(
             View {
-                generation: self.world.generation,
+                world: self.world.clone(),
                 compiled: Arc::clone(&self.compiled),
                 report: Arc::clone(&self.report),
                 leases: leases.clone(),

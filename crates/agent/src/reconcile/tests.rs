@@ -6,8 +6,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use kube::Nodes;
-use model::{AttachmentKey, Host, IfName, Node, NodeName, Uplink};
+use model::{AttachmentKey, Host, IfName, Node, NodeName, OrdMap, Uplink};
 use plan::{NeighborKey, PodLink, RouteKey};
 use tokio::sync::watch;
 
@@ -16,7 +15,7 @@ use crate::fake::Place;
 use crate::handle::{Attach, Handle, RequestError, Status};
 use crate::journal::Leases;
 use crate::scratch::Scratch;
-use crate::sources::{Disturbance, Disturbed};
+use crate::sources::{Disturbance, Disturbed, Watched, Watching};
 
 type Rows<K, R> = Place<K, R>;
 
@@ -67,7 +66,7 @@ impl Kernel {
 /// An agent's loop on `kernel`, with its ledger in a scratch directory.
 struct Agent {
     handle: Handle,
-    nodes: watch::Sender<Nodes>,
+    watching: Watching,
     disturbed: Disturbed,
     shown: Arc<Shown>,
     thread: Option<JoinHandle<()>>,
@@ -76,7 +75,7 @@ struct Agent {
 impl Agent {
     fn start(state: &Path, kernel: &Kernel) -> Self {
         let (inbox, messages) = sync_channel(1024);
-        let (nodes, watched) = watch::channel(Nodes::default());
+        let (watching, watched) = Watched::new();
         let disturbed = Disturbed::default();
         let uplink = Uplink {
             name: "eth0".parse().unwrap(),
@@ -93,14 +92,14 @@ impl Agent {
                 watched,
                 disturbed.clone(),
                 Box::new(move || Ok(host.clone())),
-                Arc::default(),
+                watch::Sender::new(()),
             ),
             steps: kernel.steps(),
             metrics: Arc::default(),
             shown: Arc::clone(&shown),
         };
         let thread = std::thread::spawn(|| Loop::new(parts).run());
-        Agent { handle: Handle::new(inbox), nodes, disturbed, shown, thread: Some(thread) }
+        Agent { handle: Handle::new(inbox), watching, disturbed, shown, thread: Some(thread) }
     }
 
     /// Shows the agent its own node with `cidr`, and a neighbor.
@@ -114,11 +113,14 @@ impl Agent {
             };
             (node.name.clone(), Arc::new(node))
         };
-        let nodes: model::OrdMap<_, _> =
+        let nodes: OrdMap<_, _> =
             [node("a", "192.0.2.1", cidr), node("b", "192.0.2.2", "10.244.2.0/24")]
                 .into_iter()
                 .collect();
-        self.nodes.send_modify(|shown| shown.listed = Some(nodes));
+        self.watching.nodes.send_modify(|shown| shown.listed = Some(nodes));
+        self.watching.services.send_modify(|shown| shown.listed = Some(OrdMap::new()));
+        self.watching.slices.send_modify(|shown| shown.listed = Some(OrdMap::new()));
+        self.watching.service_cidrs.send_modify(|shown| shown.listed = Some(OrdMap::new()));
         self.handle.wake();
     }
 
@@ -265,7 +267,7 @@ async fn a_hundred_adds_at_once_get_a_hundred_addresses_with_two_passes() {
     let agent = Agent::start(scratch.path(), &kernel);
     agent.list("10.244.1.0/24");
     agent.ready().await;
-    let before = agent.shown.view().generation;
+    let before = agent.shown.view().world.generation;
     let pause = kernel.pods.pause();
     let adds: Vec<_> = (0..100)
         .map(|number| {
@@ -280,7 +282,7 @@ async fn a_hundred_adds_at_once_get_a_hundred_addresses_with_two_passes() {
         addrs.extend(task.await.unwrap().unwrap().attachment.addrs.clone());
     }
     assert_eq!(addrs.len(), 100);
-    let passes = agent.shown.view().generation.0 - before.0;
+    let passes = agent.shown.view().world.generation.0 - before.0;
     assert!((1..=2).contains(&passes), "{passes} passes");
     assert_eq!(agent.shown.view().leases.attachments.len(), 100);
 }

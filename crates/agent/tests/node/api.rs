@@ -1,4 +1,4 @@
-//! Just enough of an API server: a list of nodes and a watch of it.
+//! Just enough of an API server: a list of nodes and a watch of it, and nothing of any other kind.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -8,11 +8,16 @@ use std::thread;
 
 use serde_json::{Value, json};
 
+/// Path of the only kind there are objects of.
+const NODES: &str = "/api/v1/nodes";
+
 #[derive(Default)]
 struct Inside {
     version: u64,
     nodes: BTreeMap<String, Value>,
     watchers: Vec<TcpStream>,
+    /// Watches of kinds that nothing happens to.
+    silent: Vec<TcpStream>,
     is_away: bool,
 }
 
@@ -75,6 +80,7 @@ impl Api {
         let mut inside = self.inside.lock().unwrap();
         inside.is_away = true;
         inside.watchers.clear();
+        inside.silent.clear();
     }
 
     fn serve(&self, stream: TcpStream) {
@@ -88,14 +94,18 @@ impl Api {
             if request.contains("watch=") {
                 let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
                 if (&stream).write_all(head.as_bytes()).is_ok() {
-                    inside.watchers.push(stream);
+                    match request.contains(NODES) {
+                        true => inside.watchers.push(stream),
+                        false => inside.silent.push(stream),
+                    }
                 }
                 return;
             }
             let version = inside.version.to_string();
-            let items: Vec<&Value> = inside.nodes.values().collect();
+            let items = inside.nodes.values().filter(|_| request.contains(NODES));
+            let items: Vec<&Value> = items.collect();
             let list = json!({
-                "kind": "NodeList", "apiVersion": "v1",
+                "kind": "List", "apiVersion": "v1",
                 "metadata": {"resourceVersion": version}, "items": items,
             })
             .to_string();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::context::Context;
 use super::settings::Settings;
+use crate::spec::Spec;
 
 /// Longest pause before the agent is started again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -71,6 +72,22 @@ fn arguments(context: &Context, settings: &Settings) -> Vec<String> {
     ];
     if let Some(mtu) = settings.spec.mtu {
         arguments.extend(["--mtu".to_owned(), mtu.to_string()]);
+    }
+    arguments.extend(services(&settings.spec));
+    arguments
+}
+
+/// What the agent is told about Services.
+fn services(spec: &Spec) -> Vec<String> {
+    let list = |flag: &str, values: Vec<String>| {
+        (!values.is_empty()).then(|| [flag.to_owned(), values.join(",")])
+    };
+    let addresses = spec.nodeport_addresses.iter().map(ToString::to_string).collect();
+    let external = spec.external_ips.iter().map(ToString::to_string).collect();
+    let lists = [list("--nodeport-addresses", addresses), list("--external-ips", external)];
+    let mut arguments: Vec<String> = lists.into_iter().flatten().flatten().collect();
+    if spec.masquerade_all {
+        arguments.push("--masquerade-all".to_owned());
     }
     arguments
 }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use model::{Family, PodLinkMode, Routing};
+use model::{Family, NodePortAddrs, PodLinkMode, Routing};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use part::{numbers, part};
@@ -56,6 +56,14 @@ pub struct Spec {
     /// Services' addresses: one CIDR per family.
     #[serde(with = "text::list")]
     pub service_cidrs: Vec<IpNet>,
+    /// Addresses of nodes at which node ports are open; the agent's own choice when empty.
+    #[serde(with = "text::list")]
+    pub nodeport_addresses: Vec<NodePortAddrs>,
+    /// External addresses that Services may have.
+    #[serde(with = "text::list")]
+    pub external_ips: Vec<IpNet>,
+    /// Whether packets to cluster IPs take the node's address.
+    pub masquerade_all: bool,
     /// Image map entries, `NAME=COMMAND`.
     pub images: Vec<String>,
     /// Where the cluster's objects and keys are kept, so that they outlive the lab; an absolute path.
@@ -158,6 +166,9 @@ impl Spec {
             pod_cidrs: Vec::new(),
             node_cidrs: Vec::new(),
             service_cidrs: Vec::new(),
+            nodeport_addresses: Vec::new(),
+            external_ips: Vec::new(),
+            masquerade_all: false,
             images: Vec::new(),
             state_dir: None,
         }

@@ -9,7 +9,7 @@ use anyhow::{Context, bail, ensure};
 use clap::{Subcommand, ValueEnum};
 use ipnet::IpNet;
 use kube::Access;
-use model::{Config, NodeName, PodLinkMode, Routing, Vxlan};
+use model::{Config, NodeName, NodePortAddrs, PodLinkMode, Routing, Vxlan};
 use tracing_subscriber::EnvFilter;
 use wire::cni::Paths;
 
@@ -91,6 +91,22 @@ struct Run {
     /// Destinations outside of the cluster that see the pod's own address.
     #[arg(long, env = "SEAWAY_NON_MASQUERADE_CIDRS", value_delimiter = ',', value_name = "CIDR,…")]
     non_masquerade_cidrs: Vec<IpNet>,
+    /// Where node ports of Services are open: primary (the Node's first InternalIP of each family), all, or CIDRs.
+    #[arg(
+        long,
+        env = "SEAWAY_NODEPORT_ADDRESSES",
+        value_delimiter = ',',
+        default_value = "primary",
+        value_name = "primary|all|CIDR,…"
+    )]
+    nodeport_addresses: Vec<NodePortAddrs>,
+    /// Honor `externalIPs` of Services inside of these CIDRs. Whoever may write Services can then take
+    /// traffic to those addresses (CVE-2020-8554); none are honored when left out.
+    #[arg(long, env = "SEAWAY_EXTERNAL_IPS", value_delimiter = ',', value_name = "CIDR,…")]
+    external_ips: Vec<IpNet>,
+    /// Give every packet to a Service's cluster IP the node's address.
+    #[arg(long, env = "SEAWAY_MASQUERADE_ALL")]
+    masquerade_all: bool,
     /// Address of metrics and probes, or "none".
     #[arg(
         long,
@@ -156,7 +172,9 @@ fn settings(run: Run) -> anyhow::Result<Settings> {
             mtu: run.mtu,
             masquerade: !run.no_masquerade,
             non_masquerade_cidrs: run.non_masquerade_cidrs,
-            ..Config::default()
+            node_port_addrs: run.nodeport_addresses,
+            external_ips: run.external_ips,
+            masquerade_all: run.masquerade_all,
         },
         access: run.kubeconfig.map_or(Access::InCluster, Access::Kubeconfig),
         paths: Paths { run_dir: run.places.run_dir, state_dir: run.places.state_dir },
@@ -220,6 +238,8 @@ mod tests {
             ("agent --node-name a --vxlan-port 0", "--vxlan-port 0"),
             ("agent --node-name a --non-masquerade-cidrs 10.0.0.0/8,10.0.0/8", "10.0.0/8"),
             ("agent --node-name a --metrics-bind everywhere", "--metrics-bind"),
+            ("agent --node-name a --nodeport-addresses localhost", "primary, all or a CIDR"),
+            ("agent --node-name a --external-ips 203.0.113.7/33", "--external-ips"),
         ];
         for (line, named) in cases {
             let error = format!("{:#}", read(line).unwrap_err());
@@ -236,5 +256,13 @@ mod tests {
         assert_eq!(settings.config.non_masquerade_cidrs.len(), 2);
         assert_eq!((settings.config.masquerade, settings.metrics), (false, None));
         assert_eq!(settings.access, Access::InCluster);
+        assert_eq!(settings.config.node_port_addrs, [NodePortAddrs::Primary]);
+        assert_eq!(settings.config.external_ips, []);
+        let services = "agent --node-name a --nodeport-addresses primary,192.0.2.0/24 \
+                        --external-ips 203.0.113.0/24 --masquerade-all";
+        let config = read(services).unwrap().config;
+        let cidr = NodePortAddrs::Cidr("192.0.2.0/24".parse().unwrap());
+        assert_eq!(config.node_port_addrs, [NodePortAddrs::Primary, cidr]);
+        assert_eq!((config.external_ips.len(), config.masquerade_all), (1, true));
     }
 }

@@ -17,13 +17,16 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// What to print: a table of the kernel (links, addrs, pods, sysctls, neighbors, fdb, routes, rules, nft), or
-    /// what the agent knows (ipam, attachments, peers, rejected, plan, report), or all of it.
+    /// what the agent knows (ipam, attachments, peers, services, rejected, plan, report), or all of it.
     #[arg(value_parser = PossibleValuesParser::new(dumps().chain(["all"])), hide_possible_values = true)]
     what: String,
+    /// With services: the one to explain, as NAMESPACE/NAME or NAME in namespace default. Shows every
+    /// endpoint a packet from here may go to, and why it may not go to the others.
+    name: Option<String>,
     /// Directory of the agent's sockets.
     #[arg(long, env = "SEAWAY_RUN_DIR", default_value = "/run/seaway", value_name = "DIR")]
     run_dir: PathBuf,
-    /// How to print it; json only for ipam, rejected and report.
+    /// How to print it; json only for ipam, services, rejected and report.
     #[arg(short, long, default_value = "text", value_enum)]
     output: Output,
 }
@@ -36,12 +39,19 @@ enum Output {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let socket = args.run_dir.join("agent.sock");
+    if let Some(name) = &args.name {
+        if args.what != "services" {
+            bail!("{} has no part called {name:?}; services have", args.what);
+        }
+        super::print(&ask(&socket, &format!("services/{name}"), args.output)?);
+        return Ok(ExitCode::SUCCESS);
+    }
     if args.what != "all" {
         super::print(&ask(&socket, &args.what, args.output)?);
         return Ok(ExitCode::SUCCESS);
     }
     if args.output == Output::Json {
-        bail!("-o json prints one table: ipam, rejected or report");
+        bail!("-o json prints one table: ipam, services, rejected or report");
     }
     for what in dumps().filter(|what| *what != "plan") {
         super::print(&format!("# {what}\n{}\n", ask(&socket, what, args.output)?));
@@ -55,6 +65,7 @@ fn ask(socket: &Path, what: &str, output: Output) -> anyhow::Result<String> {
         .with_context(|| format!("ask the agent at {}; is it running?", socket.display()))?;
     match (status, output) {
         (200, _) => Ok(body),
+        (404, _) if what.contains('/') => bail!("{}", body.trim_end()),
         (404, Output::Json) => bail!("{what} cannot be printed as json"),
         (status, _) => bail!("the agent answered {status}: {}", body.trim_end()),
     }

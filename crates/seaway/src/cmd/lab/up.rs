@@ -14,7 +14,7 @@ use lab::spec::{IpFamily, LabName, Spec};
 use lab::supervisor::report::Report;
 use lab::up::{Starting, begin};
 use lab::wait::{NotReady, Progress, Wanted, ready};
-use model::{PodLinkMode, Routing};
+use model::{NodePortAddrs, PodLinkMode, Routing};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::objects::{self, Manifests};
@@ -54,6 +54,15 @@ pub(super) struct Args {
     /// Services' addresses, one CIDR per family [default: 10.96.0.0/16, fd00:10:96::/112].
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
     service_cidr: Vec<IpNet>,
+    /// Where node ports of Services are open: primary, all, or CIDRs, as of `seaway agent`.
+    #[arg(long, value_name = "primary|all|CIDR,…", value_delimiter = ',')]
+    nodeport_addresses: Vec<NodePortAddrs>,
+    /// Honor `externalIPs` of Services inside of these CIDRs; none when left out.
+    #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
+    external_ips: Vec<IpNet>,
+    /// Give every packet to a Service's cluster IP the node's address.
+    #[arg(long)]
+    masquerade_all: bool,
     /// MTU of pods; derived from the underlay when left out.
     #[arg(long)]
     mtu: Option<u32>,
@@ -161,6 +170,9 @@ fn spec(name: LabName, args: Args) -> anyhow::Result<Spec> {
         pod_cidrs: args.pod_cidr,
         node_cidrs: args.node_cidr,
         service_cidrs: args.service_cidr,
+        nodeport_addresses: args.nodeport_addresses,
+        external_ips: args.external_ips,
+        masquerade_all: args.masquerade_all,
         images,
         state_dir: args.state_dir.map(absolute).transpose()?,
     };

@@ -1,0 +1,74 @@
+//! The kinds of objects that Seaway reads.
+
+use std::fmt;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::api::networking::v1 as networking;
+use kube_rs::api::ApiResource;
+use model::decode::{self, DecodeError};
+use model::{EndpointSlice, Node, NodeName, Service, ServiceCidr, ServiceName, SliceKey};
+
+/// A kind of objects: where they are, which of them, and what is kept of each.
+pub struct Kind<K, V> {
+    /// Its name, in the plural.
+    pub(crate) plural: &'static str,
+    pub(crate) resource: ApiResource,
+    /// Only these are asked for.
+    pub(crate) selector: Option<&'static str>,
+    /// An API server that does not know the kind has none of it.
+    pub(crate) may_be_unknown: bool,
+    /// Reads an object; `None` when it is none of ours.
+    pub(crate) decode: fn(&[u8]) -> Result<Option<V>, DecodeError>,
+    pub(crate) key: fn(&V) -> K,
+}
+
+impl<K, V> fmt::Debug for Kind<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kind").field("plural", &self.plural).finish_non_exhaustive()
+    }
+}
+
+impl<K, V> Kind<K, V> {
+    fn new<R: kube_rs::Resource<DynamicType = ()>>(
+        plural: &'static str,
+        decode: fn(&[u8]) -> Result<Option<V>, DecodeError>,
+        key: fn(&V) -> K,
+    ) -> Self {
+        let resource = ApiResource::erase::<R>(&());
+        Kind { plural, resource, selector: None, may_be_unknown: false, decode, key }
+    }
+}
+
+/// Nodes.
+pub fn nodes() -> Kind<NodeName, Node> {
+    let decode = |json: &[u8]| decode::node(json).map(Some);
+    Kind::new::<core::Node>("nodes", decode, |node| node.name.clone())
+}
+
+/// Services.
+pub fn services() -> Kind<ServiceName, Service> {
+    let decode = |json: &[u8]| decode::service(json).map(Some);
+    Kind::new::<core::Service>("services", decode, |service| service.name.clone())
+}
+
+/// EndpointSlices, but those of headless Services, which no packet meets.
+pub fn endpoint_slices() -> Kind<SliceKey, EndpointSlice> {
+    let slices = Kind::new::<discovery::EndpointSlice>(
+        "endpointslices",
+        decode::endpoint_slice,
+        |slice: &EndpointSlice| slice.key.clone(),
+    );
+    Kind { selector: Some("!service.kubernetes.io/headless"), ..slices }
+}
+
+/// ServiceCIDRs, which Kubernetes has since 1.33.
+pub fn service_cidrs() -> Kind<Arc<str>, ServiceCidr> {
+    let decode = |json: &[u8]| decode::service_cidr(json).map(Some);
+    let cidrs =
+        Kind::new::<networking::ServiceCIDR>("servicecidrs", decode, |cidr: &ServiceCidr| {
+            Arc::clone(&cidr.name)
+        });
+    Kind { may_be_unknown: true, ..cidrs }
+}

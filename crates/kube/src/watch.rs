@@ -1,0 +1,220 @@
+//! Objects of one kind, listed and watched for as long as the agent lives.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use kube_rs::api::DynamicObject;
+use kube_rs::runtime::utils::Backoff;
+use kube_rs::runtime::watcher::{self, Event};
+use kube_rs::runtime::{WatchStreamExt, watcher as watch_events};
+use kube_rs::{Api, Client};
+use tokio::sync::watch::{Receiver, Sender};
+
+use crate::client::{Access, connect};
+use crate::kind::Kind;
+use crate::level::{Level, Listed, full_name};
+
+/// Lists and watches the objects of `kind` and puts every new level into `out`, until nobody reads it
+/// any more. What does not change a field Seaway reads (a heartbeat) changes nothing in `out`.
+///
+/// Errors are retried with backoff, forever; a relist changes the level at once, when it is complete,
+/// so an object is never missing in between. `moved` tells that this machine's own addresses are
+/// others now: connections from an address that is gone are dead without a word, so objects are listed
+/// again over a new one, by `access`, at once.
+pub async fn watch<K, V>(
+    kind: Kind<K, V>,
+    mut client: Client,
+    access: Access,
+    out: Sender<Listed<K, V>>,
+    mut moved: Receiver<()>,
+) where
+    K: Ord + Clone + fmt::Debug,
+    V: PartialEq + Clone,
+{
+    let mut level = None;
+    loop {
+        tokio::select! {
+            () = follow(&kind, client.clone(), &out, &mut level) => return,
+            Ok(()) = moved.changed() => {}
+        }
+        tracing::info!("this machine's addresses changed: {} are listed again", kind.plural);
+        match connect(&access).await {
+            Ok(fresh) => client = fresh,
+            Err(error) => tracing::warn!("{}", model::chain(&error)),
+        }
+    }
+}
+
+/// Keeps `level`, which is `None` until a first list was complete, and `out` with it.
+async fn follow<K, V>(
+    kind: &Kind<K, V>,
+    client: Client,
+    out: &Sender<Listed<K, V>>,
+    level: &mut Option<Level<K, V>>,
+) where
+    K: Ord + Clone + fmt::Debug,
+    V: PartialEq + Clone,
+{
+    let api: Api<DynamicObject> = Api::all_with(client, &kind.resource);
+    let mut config = watcher::Config::default();
+    if let Some(selector) = kind.selector {
+        config = config.labels(selector);
+    }
+    let mut events = std::pin::pin!(watch_events(api, config).backoff(Retry::default()));
+    let mut relist = Relist::of(level.as_ref());
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            () = out.closed() => return,
+        };
+        let Some(event) = event else { return };
+        let (is_new, trouble) = match event {
+            Ok(Event::Init) => {
+                relist = Relist::of(level.as_ref());
+                continue;
+            }
+            Ok(Event::InitApply(object)) => {
+                relist.put(kind, &object);
+                continue;
+            }
+            Ok(Event::InitDone) => {
+                let is_first = level.is_none();
+                let (listed, is_new) = std::mem::replace(&mut relist, Relist::of(None)).done();
+                *level = Some(listed);
+                (is_new || is_first, None)
+            }
+            Ok(Event::Apply(object)) => (level.get_or_insert_default().put(kind, &object), None),
+            Ok(Event::Delete(object)) => {
+                (level.get_or_insert_default().remove(&full_name(&object)), None)
+            }
+            Err(error) if kind.may_be_unknown && is_unknown(&error) => {
+                let is_new = level.as_ref().is_none_or(|level| !level.objects.is_empty());
+                *level = Some(Level::default());
+                (is_new, None)
+            }
+            Err(error) => (false, Some(model::chain(&error))),
+        };
+        show(kind.plural, out, level.as_ref().filter(|_| is_new), trouble);
+    }
+}
+
+/// A list that is not complete yet, on top of what was known before: what is still the same stays the
+/// same in memory, too.
+struct Relist<K: Ord, V> {
+    level: Level<K, V>,
+    names: BTreeSet<String>,
+    is_new: bool,
+}
+
+impl<K, V> Relist<K, V>
+where
+    K: Ord + Clone + fmt::Debug,
+    V: PartialEq + Clone,
+{
+    fn of(level: Option<&Level<K, V>>) -> Self {
+        let level = level.cloned().unwrap_or_default();
+        Relist { level, names: BTreeSet::new(), is_new: false }
+    }
+
+    fn put(&mut self, kind: &Kind<K, V>, object: &DynamicObject) {
+        self.names.insert(full_name(object));
+        self.is_new |= self.level.put(kind, object);
+    }
+
+    /// The level, and whether anything of it is new.
+    fn done(mut self) -> (Level<K, V>, bool) {
+        let is_less = self.level.retain(&self.names);
+        (self.level, self.is_new || is_less)
+    }
+}
+
+/// Whether the API server does not know the kind.
+fn is_unknown(error: &watcher::Error) -> bool {
+    if let watcher::Error::InitialListFailed(kube_rs::Error::Api(status))
+    | watcher::Error::WatchStartFailed(kube_rs::Error::Api(status)) = error
+    {
+        return status.code == 404;
+    }
+    false
+}
+
+/// Writes `level` if there is one, and logs when the API server goes away or comes back.
+fn show<K: Ord + Clone, V>(
+    plural: &str,
+    out: &Sender<Listed<K, V>>,
+    level: Option<&Level<K, V>>,
+    trouble: Option<String>,
+) {
+    out.send_if_modified(|shown| {
+        match (&shown.trouble, &trouble) {
+            (None, Some(why)) => tracing::warn!("watch {plural}: {why}; trying again"),
+            (Some(_), None) => tracing::info!("watch {plural}: the API server answers again"),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        let same = shown.trouble == trouble;
+        shown.trouble = trouble;
+        let Some(level) = level else { return !same };
+        shown.listed = Some(level.objects.clone());
+        shown.rejected.clone_from(&level.rejected);
+        true
+    });
+}
+
+/// Doubles from 100 ms to 10 s. The watcher resets it whenever an exchange works.
+#[derive(Debug, Default)]
+struct Retry {
+    failures: u32,
+}
+
+impl Iterator for Retry {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let wait = Duration::from_millis(100) * 2_u32.pow(self.failures.min(7));
+        self.failures += 1;
+        Some(wait.min(Duration::from_secs(10)))
+    }
+}
+
+impl Backoff for Retry {
+    fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind;
+
+    #[test]
+    fn a_level_is_shown_once_and_trouble_is_told_without_forgetting_it() {
+        let (out, mut seen) = tokio::sync::watch::channel(Listed::default());
+        let (mut level, nodes) = (Level::default(), kind::nodes());
+        let object = serde_json::from_str(r#"{"metadata":{"name":"a"}}"#).unwrap();
+        level.put(&nodes, &object);
+        let steps = [
+            (true, None, true),
+            (false, None, false),
+            (false, Some("gone"), true),
+            (false, Some("gone"), false),
+            (false, None, true),
+        ];
+        for (is_new, trouble, is_news) in steps {
+            show("nodes", &out, Some(&level).filter(|_| is_new), trouble.map(str::to_owned));
+            assert_eq!(seen.has_changed().unwrap(), is_news);
+            assert_eq!(seen.borrow_and_update().listed.as_ref().map(model::OrdMap::len), Some(1));
+        }
+    }
+
+    #[test]
+    fn retries_grow_to_ten_seconds_and_start_over() {
+        let mut retry = Retry::default();
+        let waits: Vec<u128> = retry.by_ref().take(9).map(|wait| wait.as_millis()).collect();
+        assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
+        retry.reset();
+        assert_eq!(retry.next(), Some(Duration::from_millis(100)));
+    }
+}
