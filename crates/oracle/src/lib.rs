@@ -10,6 +10,7 @@
 //! Source: <https://kubernetes.io/docs/concepts/services-networking/#the-kubernetes-network-model>.
 
 mod pods;
+pub mod services;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -1,0 +1,156 @@
+//! What `compile` makes of arbitrary Services, judged by the oracle, and by what it makes of the same
+//! World when it has seen none before.
+
+mod arbitrary_services;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arbitrary_services::{Event, PORTS, destinations, event, happen, me, sources, world};
+use model::{Family, Protocol, World};
+use oracle::services::{Answer, Client, Seen, answer};
+use proptest::prelude::*;
+use seaway_compile::services::{Action, At, Frontend, PortEntry, ServiceTable, Source};
+use seaway_compile::{Compiler, Scope, compile};
+
+fn scope() -> Scope {
+    Scope::Node(me())
+}
+
+/// What `table` says of a packet, in the oracle's words; hairpins are no matter of the table.
+fn table_answer(
+    table: &ServiceTable,
+    (client, src): (Client, IpAddr),
+    (dst, protocol, number): (IpAddr, Protocol, u16),
+) -> Answer {
+    let is_at = |frontend: &Frontend| match frontend.at {
+        At::Ip(addr) => addr == dst,
+        At::NodeAddresses => table.node_port_addrs.contains(&dst),
+    };
+    let mut found: Vec<(&PortEntry, &Frontend)> = Vec::new();
+    for port in table.services.values().flat_map(|resolved| &resolved.ports) {
+        let here = port.frontends.iter().filter(|frontend| {
+            frontend.port == number
+                && port.protocol == protocol
+                && port.family == Family::of(dst)
+                && is_at(frontend)
+        });
+        found.extend(here.map(|frontend| (port, frontend)));
+    }
+    found.sort_by_key(|(_, frontend)| frontend.at); // An address of its own comes first.
+    let Some((port, frontend)) = found.first() else { return Answer::NotForAService };
+    if frontend.allowed.as_ref().is_some_and(|nets| !nets.iter().any(|net| net.contains(&src))) {
+        return Answer::Dropped;
+    }
+    let action = match client {
+        Client::Pod | Client::Process => frontend.inside,
+        Client::Elsewhere => frontend.outside,
+    };
+    match action {
+        Action::Reject => Answer::Refused,
+        Action::Drop => Answer::Dropped,
+        Action::Forward { to, source } => Answer::Forward {
+            to: port.backends(to).iter().map(|backend| (backend.addr, backend.port)).collect(),
+            source: match (source, client) {
+                (Source::Kept, _) | (Source::KeptForPods, Client::Pod) => Seen::Client,
+                (Source::Node | Source::KeptForPods, _) => Seen::Node,
+            },
+        },
+    }
+}
+
+fn agrees(want: &Answer, got: &Answer) -> bool {
+    match (want, got) {
+        (Answer::Unsaid, _) => true,
+        (Answer::Forward { to, source: Seen::Either }, Answer::Forward { to: got, .. }) => {
+            to == got
+        }
+        (want, got) => want == got,
+    }
+}
+
+fn after(events: Vec<Event>) -> World {
+    let mut world = world();
+    events.into_iter().for_each(|event| happen(&mut world, event));
+    world
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn packets_to_services_fare_as_the_api_says(events in prop::collection::vec(event(), 1..24)) {
+        let world = after(events);
+        let table = compile(&world, &scope()).services;
+        let clients = [Client::Pod, Client::Process, Client::Elsewhere];
+        for dst in destinations() {
+            for (protocol, number) in [Protocol::Tcp, Protocol::Udp].into_iter().flat_map(|p| PORTS.map(|n| (p, n))) {
+                let to = (dst, protocol, number);
+                for src in sources().into_iter().filter(|src| Family::of(*src) == Family::of(dst)) {
+                    for client in clients {
+                        let want = answer(&world, &me(), (client, src), to);
+                        let got = table_answer(&table, (client, src), to);
+                        prop_assert!(
+                            agrees(&want, &got),
+                            "{client:?} {src} -> {dst}:{number}/{protocol}\nshould: {want:?}\ndoes: {got:?}\n{table}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_came_before_a_world_has_one_table(
+        events in prop::collection::vec((event(), any::<bool>()), 1..40),
+    ) {
+        let (mut world, mut compiler) = (world(), Compiler::default());
+        for (event, looks) in events {
+            happen(&mut world, event.clone());
+            if looks {
+                // Twice, and with the event doubled: neither is news.
+                compiler.compile(&world, &scope());
+                happen(&mut world, event);
+                prop_assert_eq!(compiler.compile(&world, &scope()), compile(&world, &scope()));
+            }
+        }
+        prop_assert_eq!(compiler.compile(&world, &scope()), compile(&world, &scope()));
+    }
+
+    #[test]
+    fn what_does_not_change_is_not_made_again(
+        events in prop::collection::vec(event(), 1..24),
+        last in event(),
+    ) {
+        let mut world = after(events);
+        let mut compiler = Compiler::default();
+        let before = compiler.compile(&world, &scope()).services;
+        happen(&mut world, last);
+        let after = compiler.compile(&world, &scope()).services;
+        for (name, row) in &after.services {
+            if let Some(old) = before.services.get(name).filter(|old| *old == row) {
+                prop_assert!(Arc::ptr_eq(old, row), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_services_have_one_frontend_and_no_set_is_empty(
+        events in prop::collection::vec(event(), 1..24),
+    ) {
+        let table = compile(&after(events), &scope()).services;
+        let mut taken = BTreeSet::new();
+        for port in table.services.values().flat_map(|resolved| &resolved.ports) {
+            for frontend in &port.frontends {
+                let place = (frontend.at, port.family, port.protocol, frontend.port);
+                prop_assert!(taken.insert(place), "{frontend}");
+                for action in [frontend.inside, frontend.outside] {
+                    if let Action::Forward { to, .. } = action {
+                        prop_assert!(!port.backends(to).is_empty(), "{frontend}");
+                    }
+                }
+            }
+        }
+    }
+}
