@@ -190,7 +190,9 @@ fn service() -> impl Strategy<Value = Service> {
                 external_ips,
                 load_balancer_ips: match kind {
                     ServiceKind::LoadBalancer => load_balancer_ips,
-                    _ => Vec::new(),
+                    ServiceKind::ClusterIp | ServiceKind::NodePort | ServiceKind::ExternalName => {
+                        Vec::new()
+                    }
                 },
                 source_ranges,
                 health_check_node_port: Some(32000),
