@@ -119,9 +119,10 @@ fn entry(inner: &Type, wire: Wire<'_>) -> Result<(String, Value), String> {
 /// One value; none for a time that is not set.
 fn value(of: &Type, wire: Wire<'_>) -> Result<Option<Value>, String> {
     Ok(Some(match of {
-        Type::Any | Type::Number | Type::OrBoolean(_) | Type::Map(_) | Type::List(..) => {
+        Type::Number | Type::OrBoolean(_) | Type::Map(_) | Type::List(..) => {
             return Err("can't be read from protobuf; send JSON".to_owned());
         }
+        Type::Any => return any(bytes_of(wire)?),
         Type::String => json!(text(bytes_of(wire)?)?),
         Type::Bytes => {
             json!(base64::engine::general_purpose::STANDARD.encode(bytes_of(wire)?))
@@ -146,6 +147,20 @@ fn value(of: &Type, wire: Wire<'_>) -> Result<Option<Value>, String> {
             Value::Object(object)
         }
     }))
+}
+
+/// What has no fields of its own (`FieldsV1`, `RawExtension`): JSON in the first field of a message.
+fn any(bytes: &[u8]) -> Result<Option<Value>, String> {
+    let mut json: &[u8] = &[];
+    for field in fields(bytes) {
+        if let (1, Wire::Bytes(bytes)) = field? {
+            json = bytes;
+        }
+    }
+    if json.is_empty() {
+        return Ok(None);
+    }
+    serde_json::from_slice(json).map(Some).map_err(|error| format!("not JSON: {error}"))
 }
 
 fn instant(of: &Type, bytes: &[u8]) -> Result<Option<Value>, String> {
@@ -272,6 +287,23 @@ mod tests {
                 "metadata": {"name": "shop", "labels": {"app": "db"}},
             }))
         );
+    }
+
+    #[test]
+    fn what_has_no_fields_of_its_own_is_json_within() {
+        let entry = |json: &[u8]| {
+            let length = |bytes: &[u8]| u8::try_from(bytes.len()).unwrap();
+            let raw = [&[0x0a, length(json)], json].concat();
+            let entry = [&[0x0a, 1, b'm', 0x3a, length(&raw)], raw.as_slice()].concat();
+            let list = [&[0x8a, 1, length(&entry)], entry.as_slice()].concat();
+            decode(&body(&[&[0x0a, length(&list)], list.as_slice()].concat()))
+        };
+        let decoded = entry(br#"{"f:spec":{}}"#).unwrap();
+        let owned = json!([{"manager": "m", "fieldsV1": {"f:spec": {}}}]);
+        assert_eq!(decoded["metadata"]["managedFields"], owned);
+        assert_eq!(entry(b"").unwrap()["metadata"]["managedFields"], json!([{"manager": "m"}]));
+        let error = entry(b"{").unwrap_err();
+        assert!(error.starts_with("metadata: managedFields: fieldsV1: not JSON"), "{error}");
     }
 
     #[test]
