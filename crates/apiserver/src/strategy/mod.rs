@@ -117,9 +117,23 @@ pub(crate) fn prepare_create(resource: &Resource, value: &mut Value) {
         && let Some(fields) = value.as_object_mut()
     {
         fields.remove("status");
+        fields.extend(blank_status(resource).map(|status| ("status".to_owned(), status)));
     }
     schema::fill(resource, value);
     defaults::complete(resource, value);
+}
+
+/// The status of a built-in kind's object that nobody has looked at yet. Go writes it, and in it the
+/// zeros of the numbers that clients rely on; that of a definition has a life of its own.
+fn blank_status(resource: &Resource) -> Option<Value> {
+    if resource.custom.is_some() || resource.rules == Rules::Definition {
+        return None;
+    }
+    let status = schema::stored(resource)?.fields.get("status")?.of.named()?;
+    let zeros = status.fields.iter().filter(|(_, field)| {
+        field.listed && matches!(field.of, schema::Type::Integer | schema::Type::Long)
+    });
+    Some(zeros.map(|(name, _)| (name.clone(), json!(0))).collect::<Map<_, _>>().into())
 }
 
 /// Checks that an update is about the object it is addressed to, and based on what is stored.

@@ -16,9 +16,9 @@ fn created(group: &str, version: &str, plural: &str, mut value: Value) -> Value 
 /// and what stands where afterwards.
 const UNSET: &str = r#"
 apps deployments | {PODS} | {"/spec/replicas": 1, "/spec/strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}}}
-apps deployments | {PODS} | {"/spec/revisionHistoryLimit": 10, "/spec/progressDeadlineSeconds": 600, "/metadata/generation": 1, "/status": null}
+apps deployments | {PODS} | {"/spec/revisionHistoryLimit": 10, "/spec/progressDeadlineSeconds": 600, "/metadata/generation": 1, "/status": {}}
 apps deployments | {PODS} | {"/spec/template/spec/containers/0/imagePullPolicy": "Always", "/spec/template/spec/restartPolicy": "Always", "/spec/template/spec/enableServiceLinks": null}
-apps replicasets | {PODS} | {"/spec/replicas": 1}
+apps replicasets | {PODS} | {"/spec/replicas": 1, "/status": {"replicas": 0}}
 apps daemonsets | {PODS} | {"/spec/updateStrategy/rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}, "/spec/revisionHistoryLimit": 10}
 apps statefulsets | {PODS} | {"/spec/replicas": 1, "/spec/podManagementPolicy": "OrderedReady", "/spec/updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}}
 apps statefulsets | {PODS} | {"/spec/persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"}}
