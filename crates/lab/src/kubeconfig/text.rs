@@ -29,7 +29,12 @@ fn write_fields(out: &mut String, fields: &Map<String, Value>, depth: usize) {
                 indent(out, depth);
                 write_list(out, list, depth);
             }
-            flat => write_flat(out, flat),
+            flat @ (Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)
+            | Value::Object(_)) => write_flat(out, flat),
         }
     }
 }
@@ -49,7 +54,12 @@ fn write_list(out: &mut String, list: &[Value], depth: usize) {
                 out.push(' ');
                 write_list(out, inner, depth + 1);
             }
-            flat => write_flat(out, flat),
+            flat @ (Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)
+            | Value::Object(_)) => write_flat(out, flat),
         }
     }
 }
