@@ -1,6 +1,6 @@
 //! Installs what the machine lacks: Debian packages, when root; else it prints the command.
 
-use crate::run::{Result, command, is_root, say, step, which};
+use crate::run::{Result, command, is_root, output, say, step, which};
 
 /// A program that the build, the tests, the examples or the demo call, and the Debian package that
 /// holds it. What every Debian has (coreutils, findutils, grep, sed, tar, dash) is not listed.
@@ -24,12 +24,16 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("nc", "netcat-openbsd"),
     ("kubectl", "kubernetes-client"),
     ("go", "golang-go"),
+    ("python3", "python3"),
     ("containerd", "containerd"),
     ("ctr", "containerd"),
     ("runc", "runc"),
     ("/usr/lib/cni/bridge", "containernetworking-plugins"),
     ("busybox", "busybox-static"),
 ];
+
+/// The package that Debian keeps apart from `python3` and without which it makes no environments.
+const VENV: &str = "python3-venv";
 
 /// The packages that are missing.
 fn missing() -> Vec<&'static str> {
@@ -44,6 +48,10 @@ fn missing() -> Vec<&'static str> {
         })
         .map(|(_, package)| *package)
         .collect();
+    let venv = output(&mut command("python3", &["-c", "import ensurepip"]));
+    if !venv.is_ok_and(|venv| venv.status.success()) {
+        packages.push(VENV);
+    }
     packages.dedup();
     packages
 }

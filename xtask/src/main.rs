@@ -1,6 +1,7 @@
 //! `cargo xtask`: the one build tool besides cargo. Typed, tested, no shell.
 
 mod bench;
+mod clients;
 mod demo;
 mod examples;
 mod install;
@@ -24,7 +25,7 @@ cargo xtask COMMAND
   bench [NAME]      measure against the named peers, in one run; print ratios
   fuzz [TARGET]     run the fuzz targets, 30 s each
   release VERSION   fold changes/ into CHANGELOG.md
-  install           only install what the machine lacks
+  install           only install what the machine lacks, and build other people's clients
 ";
 
 fn main() -> ExitCode {
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(rest),
         "fuzz" => test::fuzz(rest),
         "release" => release::run(rest),
-        "install" => install::run(),
+        "install" => install::run().and_then(|()| clients::install()),
         "help" | "--help" | "-h" => {
             run::say(HELP);
             Ok(())

@@ -11,6 +11,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::clients::{self, Kubectl};
 use crate::run::{Result, cargo, is_root, output, say, step};
 use crate::{examples, install, tidy};
 
@@ -99,12 +100,14 @@ struct Test {
 /// Builds every test of the workspace (one build with one set of features for all rungs) and runs
 /// those that `wanted` picks, all of them even when one fails.
 fn run_tests(title: &str, wanted: impl Fn(&Test) -> bool, filters: &[String]) -> Result {
+    clients::install()?;
     let tests = build()?;
     let mut failed = Vec::new();
     for test in tests.iter().filter(|test| wanted(test)) {
         let mut command = Command::new(&test.executable);
         command.args(filters).current_dir(&test.manifest_dir).env("RUST_BACKTRACE", "1");
         command.env("CARGO_MANIFEST_DIR", &test.manifest_dir);
+        command.env("PATH", clients::path_with(Kubectl::Newest));
         let name = format!("{title}: {} {}", test.package, test.target);
         failed.extend(step(&name, &mut command).err());
     }

@@ -3,6 +3,7 @@
 mod arrows;
 mod docs;
 mod files;
+mod kubectl;
 
 use crate::run::{Result, root, say};
 
@@ -13,6 +14,7 @@ pub(crate) fn run() -> Result {
     let mut findings = files::check(&tree);
     findings.extend(arrows::check()?);
     findings.extend(docs::check(&tree));
+    findings.extend(kubectl::check(&tree));
     for finding in &findings {
         say(finding);
     }

@@ -6,6 +6,7 @@
 
 mod capture;
 mod churn;
+mod clients;
 mod cni;
 mod containerd;
 mod cri;
@@ -44,6 +45,7 @@ fn main() {
     args.test_threads = args.test_threads.or(Some(2));
     let trials: Vec<Trial> = [
         churn::trials(),
+        clients::trials(),
         cni::trials(),
         containerd::trials(),
         drift::trials(),
