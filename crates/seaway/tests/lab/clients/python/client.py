@@ -71,6 +71,8 @@ class Objects(LabTest):
         self.assertIn("metadata.name: Invalid value", invalid.exception.body)
 
     def test_pages_are_one_list(self):
+        names = self.core.list_namespaced_config_map
+        self.eventually("every namespace has the authority", lambda: names(self.namespace).items)
         for n in range(5):
             self.core.create_namespaced_config_map(self.namespace, config_map(f"page-{n}"))
         names, token = [], None
