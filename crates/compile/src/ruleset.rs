@@ -62,11 +62,11 @@ impl<'a> Ruleset<'a> {
     }
 
     fn declare(&mut self, set: &str, row: Set) {
-        self.rows.insert(Key::Set(self.family, name(set)), Row::Set(row));
+        self.rows.insert(Key::Set(self.family, name(set)), Row::Set(row.into()));
     }
 
     fn put_chain(&mut self, chain: &str, row: Chain) {
-        let key = Key::Chain(self.family, ChainName(chain.to_owned()));
+        let key = Key::Chain(self.family, ChainName(chain.into()));
         self.rows.insert(key, Row::Chain(row));
     }
 }

@@ -121,7 +121,7 @@ fn elements() -> Outcome<()> {
         (nft::Key::Element(TableFamily::Inet, map.clone(), key), nft::Row::Element(Some(data)))
     };
     let table = (nft::Key::Table(TableFamily::Inet), nft::Row::Table);
-    let set = (nft::Key::Set(TableFamily::Inet, map.clone()), nft::Row::Set(declared));
+    let set = (nft::Key::Set(TableFamily::Inet, map.clone()), nft::Row::Set(declared.into()));
     let want: Table<_, _> = [table, set].into_iter().chain((0..ELEMENTS).map(element)).collect();
     let mut place = Nft::open()?;
     println!("converge {ELEMENTS} elements: {:?}", timed(|| settle(&mut place, &want))?);

@@ -20,6 +20,12 @@ pub trait Mechanism {
     /// When the place could not be read; nothing is known about it then.
     fn observe(&mut self) -> Result<Table<Self::Key, Self::Row>, ObserveError>;
 
+    /// Whether the place certainly holds what it held after the last [`Mechanism::observe`] or
+    /// [`Mechanism::apply`], so that reading it would tell nothing new. `false` when in doubt.
+    fn stands(&mut self) -> bool {
+        false
+    }
+
     /// Writes the puts in the order of their keys, then the deletes in reverse order.
     ///
     /// A row that cannot be written does not stop the others: each failure names its row. Putting

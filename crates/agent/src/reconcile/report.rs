@@ -131,7 +131,7 @@ impl Subject {
             Subject::Values(values) => values.iter().any(|value| match value {
                 Value::Ipv4(addr) => has(&IpAddr::V4(*addr)),
                 Value::Ipv6(addr) => has(&IpAddr::V6(*addr)),
-                Value::Name(name) => name == host_link.as_str(),
+                Value::Name(name) => **name == *host_link.as_str(),
                 Value::Ether(mac) => *mac == attachment.mac,
                 Value::Prefix(_)
                 | Value::Number(_)

@@ -102,7 +102,9 @@ where
 
     /// Reads the place if need be, and says what differs from `want`.
     fn begin(&mut self, want: &Table<M::Key, M::Row>) -> Changes<M::Key, M::Row> {
-        if self.stale || !self.doubtful.is_empty() {
+        if self.is_known() {
+            self.stale = false;
+        } else if self.stale || !self.doubtful.is_empty() {
             self.observe();
         }
         let Some(have) = &self.have else { return Changes::default() };
@@ -119,6 +121,12 @@ where
         }
         changes.deletes.sort();
         changes
+    }
+
+    /// Whether the place vouches for what is remembered of it.
+    fn is_known(&mut self) -> bool {
+        let remembers = self.have.is_some() && self.unsure.is_empty() && self.doubtful.is_empty();
+        self.stale && remembers && self.place.stands()
     }
 
     /// Holds `want` itself where the place has all of it and nothing else: the next diff looks only

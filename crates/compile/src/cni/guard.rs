@@ -33,7 +33,7 @@ pub(super) fn node(mode: PodLinkMode, plan: &mut Plan) {
     rules.set("pod_links", &[Type::IfName]);
     rules.set("pod_addrs4", &[Type::IfName, Type::EtherAddr, Type::Ipv4Addr]);
     rules.set("pod_addrs6", &[Type::IfName, Type::EtherAddr, Type::Ipv6Addr]);
-    let goto = Statement::Verdict(Verdict::Goto(ChainName("from_pod".to_owned())));
+    let goto = Statement::Verdict(Verdict::Goto(ChainName("from_pod".into())));
     rules.base_chain(
         "pod_sources",
         ruleset::before_conntrack(HookPoint::Prerouting),
@@ -48,7 +48,7 @@ pub(super) fn node(mode: PodLinkMode, plan: &mut Plan) {
 /// The elements of one container.
 pub(super) fn attachment(mode: PodLinkMode, joined: &Joined, plan: &mut Plan) {
     let mut rules = Ruleset::new(&mut plan.nft, family(mode));
-    let link = || Value::Name(joined.host_link.to_string());
+    let link = || Value::Name(joined.host_link.as_str().into());
     rules.element("pod_links", vec![link()]);
     for addr in &joined.addrs {
         let set = by_family(Family::of(*addr), "pod_addrs4", "pod_addrs6");
@@ -91,7 +91,7 @@ fn from_pod(mode: PodLinkMode) -> Vec<Rule> {
 fn loopback(plan: &mut Plan) {
     let net = IpNet::new(Ipv4Addr::new(127, 0, 0, 0).into(), 8);
     let net = Value::Prefix(net.expect("8 bits fit an IPv4 prefix"));
-    let wire = || Statement::Match(Field::Iifname, Op::Ne, Value::Name("lo".to_owned()));
+    let wire = || Statement::Match(Field::Iifname, Op::Ne, Value::Name("lo".into()));
     let rules = [Field::Ip4Daddr, Field::Ip4Saddr].map(|field| {
         let matches = vec![wire(), Statement::Match(field, Op::Eq, net.clone())];
         ruleset::drop(matches, "loopback addresses come from no wire")

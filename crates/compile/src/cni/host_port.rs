@@ -106,7 +106,7 @@ pub(super) fn node(mode: PodLinkMode, plan: &mut Plan) {
         rules.map(pick("host_ports4", "host_ports6"), &[proto, port], &[addr, port]);
         rules.map(pick("host_ip_ports4", "host_ip_ports6"), &[addr, proto, port], &[addr, port]);
     }
-    let jump = || Statement::Verdict(Verdict::Jump(ChainName("host_ports".to_owned())));
+    let jump = || Statement::Verdict(Verdict::Jump(ChainName("host_ports".into())));
     let local = || Statement::Match(Field::FibDaddrType, Op::Eq, ruleset::FIB_LOCAL);
     let localhost4 = IpNet::new(Ipv4Addr::new(127, 0, 0, 0).into(), 8).expect("8 bits fit");
     let not_loopback = |field, value| Statement::Match(field, Op::Ne, value);

@@ -16,7 +16,7 @@ pub(super) fn lower(unmasqueraded: &Unmasqueraded, plan: &mut Plan) {
         rules.element(set, vec![(*net).into()]);
     }
     let leaves = |saddr, pods, daddr, set| {
-        let goto = Statement::Verdict(Verdict::Goto(ChainName("leaving".to_owned())));
+        let goto = Statement::Verdict(Verdict::Goto(ChainName("leaving".into())));
         let matches = vec![lookup(&[saddr], Op::Eq, pods), lookup(&[daddr], Op::Ne, set), goto];
         ruleset::rule(matches, "pods to outside of the cluster")
     };

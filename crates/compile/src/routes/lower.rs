@@ -118,8 +118,11 @@ fn guard(world: &World, plan: &mut Plan) {
         (Field::Ip6Saddr, Field::Ip6Daddr, "nodes6", "local_pods6"),
     ] {
         let local = Statement::Match(Field::FibDaddrType, Op::Eq, ruleset::FIB_LOCAL);
-        let tunnel =
-            Statement::Match(Field::Iifname, Op::Eq, Value::Name(device::overlay().to_string()));
+        let tunnel = Statement::Match(
+            Field::Iifname,
+            Op::Eq,
+            Value::Name(device::overlay().as_str().into()),
+        );
         chain.push(ruleset::drop(
             vxlan(vec![local, lookup(&[saddr], Op::Ne, nodes)]),
             "tunnel packets come from nodes only",

@@ -38,7 +38,7 @@ pub(crate) fn value(kind: Type) -> BoxedStrategy<Value> {
         Type::EtherAddr => any::<[u8; 6]>().prop_map(|mac| Value::Ether(Mac(mac))).boxed(),
         Type::InetProto => any::<u8>().prop_map(Value::Number).boxed(),
         Type::InetService => any::<u16>().prop_map(Value::Port).boxed(),
-        Type::IfName => name().prop_map(Value::Name).boxed(),
+        Type::IfName => name().prop_map(|name| Value::Name(name.into())).boxed(),
         Type::Mark => any::<u32>().prop_map(Value::Mark).boxed(),
         Type::ClassId => any::<u32>().prop_map(Value::ClassId).boxed(),
     }
@@ -53,7 +53,7 @@ fn field(family: TableFamily) -> impl Strategy<Value = Field> {
 fn comparison(family: TableFamily) -> BoxedStrategy<(Field, Value)> {
     let of = |field: Field| match field {
         Field::Iifname | Field::Oifname => {
-            prop_oneof![name(), "[a-z]{1,14}\\*"].prop_map(Value::Name).boxed()
+            prop_oneof![name(), "[a-z]{1,14}\\*"].prop_map(|name| Value::Name(name.into())).boxed()
         }
         Field::EtherSaddr | Field::EtherDaddr | Field::ArpSaddrEther => value(Type::EtherAddr),
         Field::Ip4Saddr | Field::Ip4Daddr | Field::ArpSaddrIp => {
@@ -86,8 +86,8 @@ pub(crate) fn verdict() -> BoxedStrategy<Verdict> {
         Just(Verdict::Accept),
         Just(Verdict::Drop),
         Just(Verdict::Return),
-        name().prop_map(|name| Verdict::Jump(ChainName(name))),
-        name().prop_map(|name| Verdict::Goto(ChainName(name))),
+        name().prop_map(|name| Verdict::Jump(ChainName(name.into()))),
+        name().prop_map(|name| Verdict::Goto(ChainName(name.into()))),
     ]
     .boxed()
 }

@@ -1,6 +1,7 @@
 //! Values as the kernel holds them in registers and elements.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use model::Mac;
@@ -66,10 +67,10 @@ pub(super) fn decode(kind: Type, bytes: &[u8]) -> Option<Value> {
 }
 
 /// Text up to the zero byte that must be there, with nothing behind it.
-fn name(bytes: &[u8]) -> Option<String> {
+fn name(bytes: &[u8]) -> Option<Arc<str>> {
     let end = bytes.iter().position(|byte| *byte == 0)?;
     bytes[end..].iter().all(|byte| *byte == 0).then_some(())?;
-    Some(std::str::from_utf8(&bytes[..end]).ok()?.to_owned())
+    Some(std::str::from_utf8(&bytes[..end]).ok()?.into())
 }
 
 /// Whether `value` is one that an element's field of type `kind` can hold.

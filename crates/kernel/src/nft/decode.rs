@@ -65,7 +65,7 @@ fn read_sets(
         };
         let Some((declared, elements)) = declared.zip(elements) else {
             let foreign = Set { key: Vec::new(), data: None, interval: false, dynamic: None };
-            rows.insert(Key::Set(family, name), Row::Set(foreign));
+            rows.insert(Key::Set(family, name), Row::Set(foreign.into()));
             continue;
         };
         rows.extend(
@@ -73,7 +73,7 @@ fn read_sets(
                 .into_iter()
                 .map(|(key, data)| (Key::Element(family, name.clone(), key), Row::Element(data))),
         );
-        rows.insert(Key::Set(family, name), Row::Set(declared));
+        rows.insert(Key::Set(family, name), Row::Set(declared.into()));
     }
     Ok(())
 }
@@ -134,7 +134,7 @@ pub(super) fn read_chain(attrs: Attrs<'_>) -> Option<(ChainName, Chain)> {
     let accepts = attrs.be32(abi::chain::POLICY).is_none_or(|policy| policy == ACCEPT);
     let is_ours = accepts && hook.is_some() == known.is_some();
     let rules = if is_ours { vec![] } else { vec![foreign_rule()] };
-    Some((ChainName(name.to_owned()), Chain { hook: known, rules }))
+    Some((ChainName(name.into()), Chain { hook: known, rules }))
 }
 
 fn foreign_rule() -> Rule {
@@ -167,7 +167,7 @@ pub(super) fn hook_point(number: u32) -> Option<HookPoint> {
 /// Chain and meaning of a rule of Seaway's table.
 pub(super) fn read_rule(family: TableFamily, attrs: Attrs<'_>) -> Option<(ChainName, Rule)> {
     (attrs.text(abi::rule::TABLE) == Some(TABLE)).then_some(())?;
-    let chain = ChainName(attrs.text(abi::rule::CHAIN)?.to_owned());
+    let chain = ChainName(attrs.text(abi::rule::CHAIN)?.into());
     let list = attrs.nested(abi::rule::EXPRESSIONS).unwrap_or(Attrs(&[]));
     let expressions: Vec<_> = list.map(|(_, element)| Expression::read(Attrs(element))).collect();
     let mut rule = raise(family, &expressions);

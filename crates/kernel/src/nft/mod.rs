@@ -41,15 +41,9 @@ const READS: usize = 20;
 #[derive(Debug)]
 pub struct Nft {
     socket: Socket,
-    mirror: Option<Mirror>,
-}
-
-/// What both tables held at a generation of the ruleset: they hold it for as long as that is the
-/// ruleset's, which every transaction of anyone changes.
-#[derive(Debug)]
-struct Mirror {
-    generation: u32,
-    rows: Table<Key, Row>,
+    /// That of the ruleset after the last read or write here. Every transaction of anyone changes it;
+    /// `None` when one may have come between.
+    generation: Option<u32>,
 }
 
 /// What nf_tables refused.
@@ -81,18 +75,13 @@ impl Nft {
     /// # Errors
     /// [`Error::Open`] when the kernel has no nf_tables.
     pub fn open() -> Result<Self, Error> {
-        Ok(Nft { socket: Socket::open().map_err(Error::Open)?, mirror: None })
+        Ok(Nft { socket: Socket::open().map_err(Error::Open)?, generation: None })
     }
 
-    /// Both tables at one generation of the ruleset: read, unless it is that of the mirror.
+    /// Reads both tables at one generation of the ruleset.
     fn read(&mut self) -> io::Result<Table<Key, Row>> {
+        self.generation = None;
         let mut generation = self.socket.generation()?;
-        if let Some(mirror) = &self.mirror
-            && mirror.generation == generation
-        {
-            return Ok(mirror.rows.clone());
-        }
-        self.mirror = None;
         for _ in 0..READS {
             let mut rows = Table::default();
             for family in [TableFamily::Inet, TableFamily::Bridge] {
@@ -100,7 +89,7 @@ impl Nft {
             }
             let now = self.socket.generation()?;
             if now == generation {
-                self.mirror = Some(Mirror { generation, rows: rows.clone() });
+                self.generation = Some(generation);
                 return Ok(rows);
             }
             generation = now;
@@ -152,19 +141,18 @@ impl Mechanism for Nft {
         })
     }
 
+    fn stands(&mut self) -> bool {
+        self.generation.is_some() && self.socket.generation().ok() == self.generation
+    }
+
     /// One transaction. When it is refused, the rows that were refused are left out of the next.
     ///
     /// A table in which a set's declaration or a chain's hook changes is made anew, in the same
     /// transaction: the kernel can't change either while rules use them.
     fn apply(&mut self, changes: &Changes<Key, Row>) -> Vec<Failure<Key>> {
         let anew = made_anew(changes);
-        let mirror = self.mirror.take();
         if anew.is_empty() {
-            let failures = self.write(changes, BTreeSet::new());
-            if failures.is_empty() {
-                self.mirror = mirror.and_then(|mirror| self.follow(mirror, changes));
-            }
-            return failures;
+            return self.write(changes, BTreeSet::new());
         }
         let mut want = match self.read() {
             Ok(have) => have,
@@ -181,17 +169,6 @@ impl Mechanism for Nft {
 }
 
 impl Nft {
-    /// The mirror after a transaction that carried `changes` out, if that was the only one since and
-    /// took nothing along that they don't name.
-    fn follow(&mut self, mut mirror: Mirror, changes: &Changes<Key, Row>) -> Option<Mirror> {
-        let takes_along = |key: &Key| matches!(key, Key::Table(_) | Key::Set(..));
-        let generation = self.socket.generation().ok()?;
-        let is_alone = generation == mirror.generation.wrapping_add(1);
-        (is_alone && !changes.deletes.iter().any(takes_along)).then_some(())?;
-        mirror.rows.patch(changes);
-        Some(Mirror { generation, ..mirror })
-    }
-
     fn write(
         &mut self,
         changes: &Changes<Key, Row>,
@@ -206,7 +183,12 @@ impl Nft {
                 cause: Error::Inexpressible(why.0).into(),
             })
             .collect();
+        let before = self.generation.take();
         failures.extend(self.carry_out(Todo { resets, ..todo }, changes));
+        // One transaction was carried out, if any, and it was this one if the number is the next.
+        let now = self.socket.generation().ok();
+        let own = |before: u32| now.is_some_and(|now| now.wrapping_sub(before) <= 1);
+        self.generation = now.filter(|_| failures.is_empty() && before.is_some_and(own));
         failures
     }
 }

@@ -225,7 +225,7 @@ fn value(field: Field, bytes: &[u8]) -> Option<Value> {
         return Some(Value::Number(u8::try_from(number).ok()?));
     }
     if kind == Type::IfName && bytes.len() < bytes::IFNAME {
-        return Some(Value::Name(format!("{}*", std::str::from_utf8(bytes).ok()?)));
+        return Some(Value::Name(format!("{}*", std::str::from_utf8(bytes).ok()?).into()));
     }
     bytes::decode(kind, bytes)
 }

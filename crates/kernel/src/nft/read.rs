@@ -36,7 +36,7 @@ impl Expression {
 /// Reads the attributes of a verdict.
 pub(super) fn read_verdict(attrs: Attrs<'_>) -> Option<Verdict> {
     let verdict = attrs.nested(abi::data::VERDICT)?;
-    let chain = || Some(ChainName(verdict.text(abi::data::VERDICT_CHAIN)?.to_owned()));
+    let chain = || Some(ChainName(verdict.text(abi::data::VERDICT_CHAIN)?.into()));
     Some(match verdict.be32(abi::data::VERDICT_CODE)?.cast_signed() {
         abi::data::ACCEPT => Verdict::Accept,
         abi::data::DROP => Verdict::Drop,

@@ -15,7 +15,7 @@ use crate::{INET, Rows, arbitrary, explain, isolated, put};
 fn table((declared, elements): (Set, Vec<arbitrary::Element>)) -> Rows {
     let mut rows = Rows::default();
     rows.insert(Key::Table(INET), Row::Table);
-    rows.insert(Key::Set(INET, set_name("s")), Row::Set(declared));
+    rows.insert(Key::Set(INET, set_name("s")), Row::Set(declared.into()));
     for (key, data) in elements {
         if let Some(Data::Verdict(Verdict::Jump(to) | Verdict::Goto(to))) = &data {
             rows.insert(Key::Chain(INET, to.clone()), Row::Chain(Chain::default()));
@@ -79,7 +79,7 @@ fn frontends(count: u32) -> Rows {
         dynamic: None,
     };
     rows.insert(Key::Table(INET), Row::Table);
-    rows.insert(Key::Set(INET, set_name("frontends")), Row::Set(declared));
+    rows.insert(Key::Set(INET, set_name("frontends")), Row::Set(declared.into()));
     for at in 0..count {
         let key = vec![Value::Ipv4((0x0a60_0000 + at).into()), Value::Number(6), Value::Port(80)];
         let to = vec![Value::Ipv4((0x0af4_0000 + at).into()), Value::Port(8080)];

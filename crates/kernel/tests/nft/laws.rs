@@ -106,6 +106,7 @@ fn whatever_others_do_to_the_tables_one_pass_repairs() {
             let mut kernel = Nft::open().unwrap();
             put(&mut kernel, &everything());
             nft(tampering);
+            assert!(!kernel.stands(), "not noticed: {tampering}");
             assert!(!put(&mut kernel, &everything()).is_empty(), "not seen: {tampering}");
         });
     }

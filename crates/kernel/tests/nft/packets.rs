@@ -243,7 +243,7 @@ fn with(
     declared: Set,
     elements: Vec<(Vec<Value>, Option<Data>)>,
 ) -> Rows {
-    rows.insert(Key::Set(INET, set_name(set)), Row::Set(declared));
+    rows.insert(Key::Set(INET, set_name(set)), Row::Set(declared.into()));
     for (key, data) in elements {
         rows.insert(Key::Element(INET, set_name(set), key), Row::Element(data));
     }

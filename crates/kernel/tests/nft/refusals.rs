@@ -46,7 +46,7 @@ fn a_row_that_the_kernel_refuses_is_named_and_does_not_stop_the_others() {
     let forward = Row::Chain(Chain { hook: Some(late), rules: vec![] });
     let long = Rule { statements: vec![accept()], comment: Some("x".repeat(300)) };
     let ports = Set { key: vec![Type::InetService], data: None, interval: true, dynamic: None };
-    let ports_as_intervals = Row::Set(ports);
+    let ports_as_intervals = Row::Set(ports.into());
     let commented = Row::Chain(Chain { hook: None, rules: vec![long] });
     let cases = [
         (
@@ -109,7 +109,7 @@ fn putting_what_is_there_and_deleting_what_is_gone_succeed() {
             Set { key: vec![Type::Ipv4Addr], data: None, interval: false, dynamic: None };
         let gone: Rows = [
             (Key::Element(INET, set_name("v4"), vec![v4(200)]), Row::Element(None)),
-            (Key::Set(INET, set_name("gone")), Row::Set(declared)),
+            (Key::Set(INET, set_name("gone")), Row::Set(declared.into())),
             (chain_key("gone"), chain(vec![])),
         ]
         .into_iter()

@@ -16,7 +16,7 @@ pub(crate) fn set_name(name: &str) -> SetName {
 }
 
 pub(crate) fn chain_name(name: &str) -> ChainName {
-    ChainName(name.to_owned())
+    ChainName(name.into())
 }
 
 pub(crate) fn rules(statements: impl IntoIterator<Item = Vec<Statement>>) -> Vec<Rule> {
@@ -36,7 +36,7 @@ pub(crate) fn prefix(net: &str) -> Value {
 }
 
 pub(crate) fn name(name: &str) -> Value {
-    Value::Name(name.to_owned())
+    Value::Name(name.into())
 }
 
 pub(crate) fn v4(n: u8) -> Value {
@@ -336,7 +336,7 @@ fn services(maps: &mut Declared, addr: impl Fn(u8) -> Value, kind: Type, family:
         interval: false,
         dynamic: Some(Dynamic { timeout: Duration::from_secs(97_230), size: 1024 }),
     };
-    maps.rows.push((Key::Set(maps.family, set_name(&named("learned"))), Row::Set(learned)));
+    maps.rows.push((Key::Set(maps.family, set_name(&named("learned"))), Row::Set(learned.into())));
 }
 
 /// Sets and maps of one family, and their elements.
@@ -348,7 +348,7 @@ struct Declared {
 impl Declared {
     fn set(&mut self, name: &str, key: &[Type], interval: bool, elements: Vec<Vec<Value>>) {
         let set = Set { key: key.to_vec(), data: None, interval, dynamic: None };
-        self.rows.push((Key::Set(self.family, set_name(name)), Row::Set(set)));
+        self.rows.push((Key::Set(self.family, set_name(name)), Row::Set(set.into())));
         let element = |key| (Key::Element(self.family, set_name(name), key), Row::Element(None));
         self.rows.extend(elements.into_iter().map(element));
     }
@@ -362,7 +362,7 @@ impl Declared {
         elements: Vec<(Vec<Value>, Data)>,
     ) {
         let set = Set { key: key.to_vec(), data: Some(to), interval, dynamic: None };
-        self.rows.push((Key::Set(self.family, set_name(name)), Row::Set(set)));
+        self.rows.push((Key::Set(self.family, set_name(name)), Row::Set(set.into())));
         let element = |(key, data)| {
             (Key::Element(self.family, set_name(name), key), Row::Element(Some(data)))
         };

@@ -13,9 +13,9 @@ use super::TableFamily;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SetName(pub Arc<str>);
 
-/// Name of a chain.
+/// Name of a chain, shared by all that lead there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ChainName(pub String);
+pub struct ChainName(pub Arc<str>);
 
 /// One rule.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -249,7 +249,7 @@ pub enum Value {
     /// Hardware address.
     Ether(Mac),
     /// Interface name; `sw*` matches by prefix in a rule.
-    Name(String),
+    Name(Arc<str>),
     /// Protocol number (`meta l4proto`, `meta nfproto`), ICMP type, `fib` address type or direction.
     Number(u8),
     /// Port or EtherType.

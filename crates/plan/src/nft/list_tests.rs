@@ -34,7 +34,7 @@ fn forward() -> Chain {
         rules: vec![
             rule(
                 vec![
-                    matches(Field::Iifname, Value::Name("sw*".to_owned())),
+                    matches(Field::Iifname, Value::Name("sw*".into())),
                     Statement::CtState(states),
                     Statement::Verdict(Verdict::Accept),
                 ],
@@ -44,7 +44,7 @@ fn forward() -> Chain {
                 vec![
                     Statement::Lookup(lookup, Op::Ne, SetName("pods".into())),
                     Statement::Counter,
-                    Statement::Verdict(Verdict::Jump(ChainName("spoofed".to_owned()))),
+                    Statement::Verdict(Verdict::Jump(ChainName("spoofed".into()))),
                 ],
                 None,
             ),
@@ -79,14 +79,14 @@ fn a_table_prints_as_nft_lists_it() {
     let to = vec![Value::Ipv4([10, 244, 1, 2].into()), Value::Port(8080)];
     let table: Table<Key, Row> = [
         (Key::Table(inet), Row::Table),
-        (Key::Set(inet, cluster.clone()), Row::Set(set)),
-        (Key::Set(inet, SetName("ports".into())), Row::Set(map)),
+        (Key::Set(inet, cluster.clone()), Row::Set(set.into())),
+        (Key::Set(inet, SetName("ports".into())), Row::Set(map.into())),
         (prefix("10.244.0.0/16"), Row::Element(None)),
         (prefix("192.0.2.1/32"), Row::Element(None)),
         (prefix("198.51.100.0/24"), Row::Element(None)),
         (key("10.0.0.1 tcp 80", "ports"), Row::Element(Some(Data::Values(to)))),
-        (Key::Chain(inet, ChainName("forward".to_owned())), Row::Chain(forward())),
-        (Key::Chain(inet, ChainName("spoofed".to_owned())), Row::Chain(Chain::default())),
+        (Key::Chain(inet, ChainName("forward".into())), Row::Chain(forward())),
+        (Key::Chain(inet, ChainName("spoofed".into())), Row::Chain(Chain::default())),
     ]
     .into_iter()
     .collect();

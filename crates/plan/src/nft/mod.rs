@@ -23,6 +23,7 @@ pub use walk::{Outcome, Rewrite, Step, Walk, walk};
 use ipnet::IpNet;
 use model::Mac;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Name of every nftables table Seaway owns, one per family.
@@ -72,8 +73,8 @@ pub enum Key {
 pub enum Row {
     /// A table has nothing of its own.
     Table,
-    /// A set or map.
-    Set(Set),
+    /// A set or map; shared, for most rows are elements, which are small.
+    Set(Arc<Set>),
     /// A chain.
     Chain(Chain),
     /// An element; `None` in a set, the value it leads to in a map.

@@ -239,5 +239,5 @@ impl Packet {
 }
 
 fn name(link: Option<&IfName>) -> Value {
-    Value::Name(link.map(|link| link.as_str().to_owned()).unwrap_or_default())
+    Value::Name(link.map_or("", IfName::as_str).into())
 }

@@ -8,7 +8,7 @@ use super::*;
 use crate::nft::{DynamicOp, Hook, Network, ORIGINAL, REPLY, Set, Transport, Type, fib_type};
 
 fn chain(name: &str) -> ChainName {
-    ChainName(name.to_owned())
+    ChainName(name.into())
 }
 
 fn set(name: &str) -> SetName {
@@ -77,7 +77,7 @@ fn trace(walk: &Walk<'_>) -> String {
 fn a_match_compares_the_packets_field_and_a_missing_field_never_matches() {
     use Value::{Ether, Ipv4, Ipv6, Mark, Name, Number, Port, Prefix};
     let (v4, v6) = ("10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap());
-    let name = |name: &str| Name(name.to_owned());
+    let name = |name: &str| Name(name.into());
     let net = |net: &str| Prefix(net.parse().unwrap());
     // field, value, whether `==` matches, whether `!=` matches
     let cases = [
@@ -149,8 +149,9 @@ fn verdicts_lead_through_chains_as_in_the_kernel() {
 
 #[test]
 fn sets_hold_exact_keys_and_interval_sets_the_longest_prefix() {
-    let declared =
-        |interval| Row::Set(Set { key: vec![Type::Ipv4Addr], data: None, interval, dynamic: None });
+    let declared = |interval| {
+        Row::Set(Set { key: vec![Type::Ipv4Addr], data: None, interval, dynamic: None }.into())
+    };
     let fields = vec![Field::Ip4Saddr];
     let cases =
         [("10.0.0.0/8", true), ("10.0.0.1/32", true), ("0.0.0.0/0", true), ("11.0.0.0/8", false)];

@@ -37,7 +37,7 @@ pub(super) fn chains(names: &mut Names) -> Vec<(ChainName, Chain)> {
 }
 
 fn name(chain: &str) -> ChainName {
-    ChainName(chain.to_owned())
+    ChainName(chain.into())
 }
 
 /// By frontend; what is left is no Service's.

@@ -65,7 +65,7 @@ impl<'a> Needs<'a> {
         }
         let go = |fate| Statement::Verdict(Verdict::Goto(shape.chain_of(fate)));
         if shape.node != shape.outside || shape.node != shape.pods {
-            let own = Statement::Match(Field::Iifname, Op::Eq, Value::Name(String::new()));
+            let own = Statement::Match(Field::Iifname, Op::Eq, Value::Name("".into()));
             rules.push(ruleset::rule(vec![own, go(shape.node)], "the node's own"));
         }
         if shape.pods != shape.outside {
@@ -146,7 +146,7 @@ impl<'a> Needs<'a> {
             Backends::Local => "local",
         };
         let how = if masquerade { "_masqueraded" } else { "" };
-        let chain = ChainName(format!("{node}{set}{}_chosen{how}", by_family(family, 4, 6)));
+        let chain = ChainName(format!("{node}{set}{}_chosen{how}", by_family(family, 4, 6)).into());
         let back = Statement::SetFrom(Writable::Mark, flow(family), aside);
         let mut to = mark(masquerade);
         to.push(self.to(self.key(&[Field::Priority]), members));

@@ -51,7 +51,7 @@ impl<'a> Elements<'a> {
             key.push(ip.into());
         }
         key.extend([Value::Number(port.protocol.number()), Value::Port(frontend.port)]);
-        let verdict = Data::Verdict(Verdict::Goto(shape.chain()));
+        let verdict = Data::Verdict(Verdict::Goto(self.names.chain(&shape)));
         let map = self.names.of(Map::Frontends, place, family);
         self.put(map, key.clone(), Some(verdict));
         let used: BTreeSet<Backends> = shape

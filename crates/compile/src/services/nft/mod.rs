@@ -149,7 +149,7 @@ fn rules<'a>(shapes: impl Iterator<Item = &'a Shape>, names: &mut Names) -> Vec<
             needs.chains.into_iter().map(|(name, rules)| (name, Chain { hook: None, rules })),
         );
     }
-    let sets = sets.into_iter().map(|(name, set)| (Key::Set(inet, name), Row::Set(set)));
+    let sets = sets.into_iter().map(|(name, set)| (Key::Set(inet, name), Row::Set(set.into())));
     let chains = chains.into_iter().map(|(name, row)| (Key::Chain(inet, name), Row::Chain(row)));
     sets.chain(chains).collect()
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{Family, TrafficPolicy};
-use plan::nft::{DataType, Dynamic, Field, Set, SetName, Type};
+use plan::nft::{ChainName, DataType, Dynamic, Field, Set, SetName, Type};
 
+use super::shape::Shape;
 use crate::ruleset::by_family;
 
 /// How many clients one map remembers, and how many marks are aside at once. A client beyond them is
@@ -174,9 +175,15 @@ impl Map {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Names {
     known: BTreeMap<(Map, Place, Family), SetName>,
+    chains: BTreeMap<Shape, ChainName>,
 }
 
 impl Names {
+    /// The name of the chain of `shape`.
+    pub(super) fn chain(&mut self, shape: &Shape) -> ChainName {
+        self.chains.entry(*shape).or_insert_with(|| shape.chain()).clone()
+    }
+
     /// The name of `map`.
     pub(super) fn of(&mut self, map: Map, place: Place, family: Family) -> SetName {
         let place =

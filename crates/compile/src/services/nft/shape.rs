@@ -97,12 +97,12 @@ impl Shape {
             (true, Place::Node) => "node_allowed/",
         };
         let family = by_family(self.family, 4, 6);
-        ChainName(format!("from{family}/{limited}{pods}/{node}/{outside}"))
+        ChainName(format!("from{family}/{limited}{pods}/{node}/{outside}").into())
     }
 
     /// The chain of one fate.
     pub(super) fn chain_of(&self, fate: Fate) -> ChainName {
-        ChainName(Named { shape: self, fate }.to_string())
+        ChainName(Named { shape: self, fate }.to_string().into())
     }
 }
 
