@@ -121,6 +121,7 @@ pub(crate) struct Sources {
     /// Why the machine's own network could not be read last time; set at the start.
     host_trouble: Option<String>,
     has_host: bool,
+    is_synced: bool,
 }
 
 impl fmt::Debug for Sources {
@@ -146,13 +147,22 @@ impl Sources {
         read_host: ReadHost,
         moved: watch::Sender<()>,
     ) -> Self {
-        Sources { watched, disturbed, read_host, moved, host_trouble: None, has_host: false }
+        Sources {
+            watched,
+            disturbed,
+            read_host,
+            moved,
+            host_trouble: None,
+            has_host: false,
+            is_synced: false,
+        }
     }
 
     /// Takes the newest level of every source into `world`.
     pub(crate) fn look(&mut self, world: &mut World) -> News {
         let disturbed = self.disturbed.take();
-        let was_synced = self.is_synced();
+        // Before anything is taken: what is listed meanwhile is for the next look.
+        let is_listed = self.watched.missing().is_none();
         let mut is_new = false;
         if disturbed.places.contains(HOST) || !self.has_host || self.host_trouble.is_some() {
             is_new |= self.look_at_host(world);
@@ -161,7 +171,8 @@ impl Sources {
         is_new |= take(&mut self.watched.services, &mut world.services);
         is_new |= take(&mut self.watched.slices, &mut world.slices);
         is_new |= take(&mut self.watched.service_cidrs, &mut world.service_cidrs);
-        News { is_world_new: self.is_synced() && (is_new || !was_synced), disturbed }
+        let was_synced = std::mem::replace(&mut self.is_synced, self.has_host && is_listed);
+        News { is_world_new: self.is_synced && (is_new || !was_synced), disturbed }
     }
 
     fn look_at_host(&mut self, world: &mut World) -> bool {
@@ -184,9 +195,9 @@ impl Sources {
         }
     }
 
-    /// Whether every source has listed once.
+    /// Whether every source had listed once when they were last looked at.
     pub(crate) fn is_synced(&self) -> bool {
-        self.has_host && self.watched.missing().is_none()
+        self.is_synced
     }
 
     /// What keeps the World from being known.
@@ -194,5 +205,28 @@ impl Sources {
         let host = || self.host_trouble.clone();
         let missing = self.watched.missing().or_else(host);
         missing.unwrap_or_else(|| "the machine's own network has not been read yet".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_world_is_new_once_everything_is_listed_whatever_came_last() {
+        let (watching, watched) = Watched::new();
+        let read_host = Box::new(|| Ok(Host::default()));
+        let moved = watch::Sender::new(());
+        let mut sources = Sources::new(watched, Disturbed::default(), read_host, moved);
+        let mut world = World::default();
+        let mut look = |sources: &mut Sources| sources.look(&mut world).is_world_new;
+        watching.nodes.send_modify(|level| level.listed = Some(OrdMap::new()));
+        watching.services.send_modify(|level| level.listed = Some(OrdMap::new()));
+        assert!(!look(&mut sources) && !sources.is_synced());
+        assert_eq!(sources.trouble(), "the endpointslices have not been listed yet");
+        watching.slices.send_modify(|level| level.listed = Some(OrdMap::new()));
+        watching.service_cidrs.send_modify(|level| level.listed = Some(OrdMap::new()));
+        assert!(look(&mut sources) && sources.is_synced(), "although nothing is in any list");
+        assert!(!look(&mut sources));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -16,8 +16,8 @@ struct Inside {
     version: u64,
     nodes: BTreeMap<String, Value>,
     watchers: Vec<TcpStream>,
-    /// Watches of kinds that nothing happens to.
-    silent: Vec<TcpStream>,
+    /// Watches of kinds that nothing happens to, by the port they come from, while they are open.
+    silent: BTreeMap<u16, TcpStream>,
     is_away: bool,
 }
 
@@ -80,7 +80,9 @@ impl Api {
         let mut inside = self.inside.lock().unwrap();
         inside.is_away = true;
         inside.watchers.clear();
-        inside.silent.clear();
+        for watcher in std::mem::take(&mut inside.silent).into_values() {
+            drop(watcher.shutdown(Shutdown::Both));
+        }
     }
 
     fn serve(&self, stream: TcpStream) {
@@ -93,12 +95,18 @@ impl Api {
             }
             if request.contains("watch=") {
                 let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
-                if (&stream).write_all(head.as_bytes()).is_ok() {
-                    match request.contains(NODES) {
-                        true => inside.watchers.push(stream),
-                        false => inside.silent.push(stream),
-                    }
+                if (&stream).write_all(head.as_bytes()).is_err() {
+                    return;
                 }
+                if request.contains(NODES) {
+                    inside.watchers.push(stream);
+                    return;
+                }
+                let port = stream.peer_addr().map_or(0, |peer| peer.port());
+                inside.silent.insert(port, stream);
+                drop(inside);
+                while lines.next().is_some_and(|line| line.is_ok()) {}
+                self.inside.lock().unwrap().silent.remove(&port);
                 return;
             }
             let version = inside.version.to_string();
