@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::discovery::Document;
 use crate::refusal::Refusal;
 use crate::resource::Resource;
-use crate::store::Object;
+use crate::store::{self, Object};
 use crate::table;
 
 /// A whole body, or the stream of a watch.
@@ -85,23 +85,19 @@ impl Form {
 
     /// One object in this form.
     pub(super) fn object(self, resource: &Resource, object: &Object) -> Bytes {
-        match self {
-            Self::Whole => whole(resource, object),
-            Self::Metadata => partial(object).to_string().into(),
-            Self::Table(include) => {
-                let row = self.row(resource, object, include);
-                self.table(resource, vec![row], &json!({}), true).to_string().into()
-            }
-        }
+        self.event(resource, object, true)
     }
 
     /// One object of a watch; only the first table of a stream names its columns.
     pub(super) fn event(self, resource: &Resource, object: &Object, first: bool) -> Bytes {
         match self {
-            Self::Whole | Self::Metadata => self.object(resource, object),
+            Self::Whole => whole(resource, object),
+            Self::Metadata => partial(object).into(),
             Self::Table(include) => {
-                let row = self.row(resource, object, include);
-                self.table(resource, vec![row], &json!({}), first).to_string().into()
+                let mut out = table_opening(resource, &json!({}), first).into_bytes();
+                out.extend(row(resource, object, include));
+                out.extend_from_slice(b"]}");
+                out.into()
             }
         }
     }
@@ -111,13 +107,7 @@ impl Form {
         let (kind, api_version) = match self {
             Self::Whole => (resource.list_kind(), resource.api_version()),
             Self::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
-            Self::Table(_) => {
-                let columns = json!(table::columns(resource));
-                return format!(
-                    "{{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{metadata},\
-                     \"columnDefinitions\":{columns},\"rows\":["
-                );
-            }
+            Self::Table(_) => return table_opening(resource, metadata, true),
         };
         format!(
             "{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\
@@ -129,33 +119,35 @@ impl Form {
     pub(super) fn item(self, resource: &Resource, object: &Object) -> Bytes {
         match self {
             Self::Whole | Self::Metadata => self.object(resource, object),
-            Self::Table(include) => self.row(resource, object, include).to_string().into(),
+            Self::Table(include) => row(resource, object, include).into(),
         }
     }
+}
 
-    fn row(self, resource: &Resource, object: &Object, include: Include) -> Value {
-        let mut row = json!({"cells": table::cells(resource, &object.value)});
-        match include {
-            Include::Nothing => {}
-            Include::Metadata => row["object"] = partial(object),
-            Include::Object => row["object"] = resource.served(object.value.clone()),
-        }
-        row
-    }
+/// What a table says before its first row.
+fn table_opening(resource: &Resource, metadata: &Value, columns: bool) -> String {
+    let columns = json!(if columns { table::columns(resource) } else { Vec::new() });
+    format!(
+        "{{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{metadata},\
+         \"columnDefinitions\":{columns},\"rows\":["
+    )
+}
 
-    fn table(
-        self,
-        resource: &Resource,
-        rows: Vec<Value>,
-        metadata: &Value,
-        columns: bool,
-    ) -> Value {
-        let columns = if columns { table::columns(resource) } else { Vec::new() };
-        json!({
-            "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
-            "columnDefinitions": columns, "rows": rows,
-        })
+/// An object's row in a table.
+fn row(resource: &Resource, object: &Object, include: Include) -> Vec<u8> {
+    let mut row = b"{\"cells\":".to_vec();
+    row.extend(store::json(&json!(table::cells(resource, &object.value))));
+    let shown = match include {
+        Include::Nothing => None,
+        Include::Metadata => Some(partial(object).into()),
+        Include::Object => Some(whole(resource, object)),
+    };
+    if let Some(shown) = shown {
+        row.extend_from_slice(b",\"object\":");
+        row.extend_from_slice(&shown);
     }
+    row.push(b'}');
+    row
 }
 
 /// The object as the store holds it, under the names of the served version.
@@ -163,14 +155,15 @@ fn whole(resource: &Resource, object: &Object) -> Bytes {
     if resource.serves_as_stored(&object.value) {
         return object.json().clone();
     }
-    resource.served(object.value.clone()).to_string().into()
+    store::json(&resource.served(object.value.clone())).into()
 }
 
-fn partial(object: &Object) -> Value {
-    json!({
-        "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
-        "metadata": object.value["metadata"],
-    })
+fn partial(object: &Object) -> Vec<u8> {
+    let kind = r#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#;
+    let mut partial = kind.as_bytes().to_vec();
+    partial.extend(store::json(&object.value["metadata"]));
+    partial.push(b'}');
+    partial
 }
 
 /// A JSON answer.

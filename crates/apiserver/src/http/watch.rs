@@ -225,8 +225,12 @@ impl Watch {
     }
 
     fn line(&mut self, lines: &mut Vec<u8>, kind: &str, object: &Object) {
-        lines.extend_from_slice(format!("{{\"type\":\"{kind}\",\"object\":").as_bytes());
-        lines.extend_from_slice(&self.form.event(&self.resource, object, self.first));
+        let shown = self.form.event(&self.resource, object, self.first);
+        lines.reserve(shown.len() + 40);
+        lines.extend_from_slice(b"{\"type\":\"");
+        lines.extend_from_slice(kind.as_bytes());
+        lines.extend_from_slice(b"\",\"object\":");
+        lines.extend_from_slice(&shown);
         lines.extend_from_slice(b"}\n");
         self.first = false;
     }

@@ -26,7 +26,7 @@ use serde_json::Value;
 
 pub(crate) use chores::Chore;
 pub use log::StateError;
-pub(crate) use object::{Key, Object, Place, weight};
+pub(crate) use object::{Key, Object, Place, json, weight};
 pub(crate) use ring::{Change, Event, Memory};
 pub(crate) use watch::Cursor;
 pub(crate) use writer::{Mark, Unsettled};
