@@ -93,12 +93,12 @@ async fn round(
     let wanted = rate.map_or("as many as go".to_owned(), |rate| format!("{rate}/s wanted"));
     let all = if events == expected { "all".to_owned() } else { format!("{events} of {expected}") };
     println!(
-        "| {watches} watches, {wanted} | {:.0} | {:.1} | {:.1} | {:.1} | {:.1} | {all} | {used:.2} | {} |",
+        "| {watches} watches, {wanted} | {:.0} | {} | {} | {} | {} | {all} | {used:.2} | {} |",
         answers.len() as f64 / took,
-        quantile(&mut answers, 0.5),
-        quantile(&mut answers, 0.99),
-        quantile(&mut latencies, 0.5),
-        quantile(&mut latencies, 0.99),
+        shown(&mut answers, 0.5),
+        shown(&mut answers, 0.99),
+        shown(&mut latencies, 0.5),
+        shown(&mut latencies, 0.99),
         resident_mib(process)?,
     );
     Ok(())
@@ -176,6 +176,11 @@ async fn follow(_client: Client, mut body: Incoming, notes: bool, start: Instant
             all.append(&mut latencies);
         }
     }
+}
+
+/// A quantile of what may be nothing at all.
+fn shown(values: &mut [f64], share: f64) -> String {
+    if values.is_empty() { String::new() } else { format!("{:.1}", quantile(values, share)) }
 }
 
 fn milliseconds(duration: Duration) -> f64 {
