@@ -18,21 +18,21 @@ pub(super) struct Elements<'a> {
     pub(super) rows: Vec<(Key, Row)>,
     /// The shapes of their frontends.
     pub(super) shapes: Vec<Shape>,
+    /// Elements that another Service may have as well: its cluster IPs, where somebody wrote them.
+    pub(super) ips: BTreeSet<Key>,
 }
 
 impl<'a> Elements<'a> {
     /// Those of the Service `name`.
     pub(super) fn of(name: &ServiceName, resolved: &Resolved, names: &'a mut Names) -> Self {
-        let mut elements = Elements { names, rows: Vec::new(), shapes: Vec::new() };
-        let mut ips = BTreeSet::new();
+        let mut elements =
+            Elements { names, rows: Vec::new(), shapes: Vec::new(), ips: BTreeSet::new() };
         for port in &resolved.ports {
             for frontend in &port.frontends {
                 elements.frontend(name, port, frontend);
-                if let (FrontendKind::ClusterIp, At::Ip(ip)) = (frontend.kind, frontend.at)
-                    && ips.insert(ip)
-                {
+                if let (FrontendKind::ClusterIp, At::Ip(ip)) = (frontend.kind, frontend.at) {
                     let set = elements.names.of(Map::Ips, Place::Address, port.family);
-                    elements.put(set, vec![ip.into()], None);
+                    elements.ips.insert(Key::Element(TableFamily::Inet, set, vec![ip.into()]));
                 }
             }
         }

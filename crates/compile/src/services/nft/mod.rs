@@ -42,6 +42,8 @@ pub struct Lowered {
     rows: Table<Key, Row>,
     /// How many frontends have each shape.
     shapes: OrdMap<Shape, usize>,
+    /// How many Services have each cluster IP.
+    ips: OrdMap<Key, usize>,
     names: Names,
 }
 
@@ -53,14 +55,16 @@ impl Lowered {
         self.others = others.clone();
         let shapes = self.shapes.clone();
         let old = std::mem::replace(&mut self.services, services.clone());
+        // All out before any in: a frontend may have gone from one Service to another.
         for change in old.services.diff(&services.services) {
-            match change {
-                DiffItem::Add(name, new) => self.put(name, new),
-                DiffItem::Remove(name, old) => self.remove(name, old),
-                DiffItem::Update { old: (name, old), new: (_, new) } => {
-                    self.remove(name, old);
-                    self.put(name, new);
-                }
+            if let DiffItem::Remove(name, old) | DiffItem::Update { old: (name, old), .. } = change
+            {
+                self.remove(name, old);
+            }
+        }
+        for change in old.services.diff(&services.services) {
+            if let DiffItem::Add(name, new) | DiffItem::Update { new: (name, new), .. } = change {
+                self.put(name, new);
             }
         }
         let elements = [&old, services].map(|table| around(table, &mut self.names));
@@ -87,8 +91,13 @@ impl Lowered {
     fn put(&mut self, name: &ServiceName, resolved: &Arc<Resolved>) {
         let elements = Elements::of(name, resolved, &mut self.names);
         self.rows.extend(elements.rows);
-        for shape in elements.shapes {
-            *self.shapes.entry(shape).or_default() += 1;
+        elements.shapes.into_iter().for_each(|shape| {
+            more(&mut self.shapes, shape);
+        });
+        for key in elements.ips {
+            if more(&mut self.ips, key.clone()) == 1 {
+                self.rows.insert(key, Row::Element(None));
+            }
         }
     }
 
@@ -97,15 +106,31 @@ impl Lowered {
         for (key, _) in &elements.rows {
             self.rows.remove(key);
         }
-        for shape in elements.shapes {
-            let left = self.shapes.get(&shape).map_or(0, |count| count - 1);
-            if left == 0 {
-                self.shapes.remove(&shape);
-            } else {
-                self.shapes.insert(shape, left);
+        elements.shapes.into_iter().for_each(|shape| {
+            fewer(&mut self.shapes, shape);
+        });
+        for key in elements.ips {
+            if fewer(&mut self.ips, key.clone()) == 0 {
+                self.rows.remove(&key);
             }
         }
     }
+}
+
+/// Counts one more of `key`; returns how many there are.
+fn more<K: Ord + Clone>(counts: &mut OrdMap<K, usize>, key: K) -> usize {
+    let count = counts.get(&key).map_or(1, |count| count + 1);
+    counts.insert(key, count);
+    count
+}
+
+/// Counts one less of `key`; returns how many are left.
+fn fewer<K: Ord + Clone>(counts: &mut OrdMap<K, usize>, key: K) -> usize {
+    let left = counts.remove(&key).map_or(0, |count| count - 1);
+    if left > 0 {
+        counts.insert(key, left);
+    }
+    left
 }
 
 fn is_empty(table: &ServiceTable) -> bool {
