@@ -8,12 +8,12 @@ use super::Dialect;
 /// The type of metadata.
 pub(super) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
-/// The fields every object has, and what they are.
-const KIND: &str = "Kind is a string value representing the REST resource this object represents. \
+/// What the fields are that every object has.
+pub(super) const KIND: &str = "Kind is a string value representing the REST resource this object represents. \
     Servers may infer this from the endpoint the client submits requests to. Cannot be updated. \
     In CamelCase. More info: \
     https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
-const API_VERSION: &str = "APIVersion defines the versioned schema of this representation of an \
+pub(super) const API_VERSION: &str = "APIVersion defines the versioned schema of this representation of an \
     object. Servers should convert recognized schemas to the latest internal value, and may \
     reject unrecognized values. More info: \
     https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources";

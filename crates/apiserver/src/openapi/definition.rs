@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::{Dialect, custom};
+use super::{Dialect, custom, descriptions};
 use crate::resource::Resource;
 use crate::schema::{self, Field, Merge, Struct, Type};
 
@@ -21,7 +21,7 @@ pub(super) fn definitions<'r>(
                 wanted.insert(custom::OBJECT_META.to_owned());
                 custom::schema(dialect, &custom.published)
             }
-            (None, Some(of)) => structure(dialect, of, &mut wanted),
+            (None, Some(of)) => structure(dialect, &name, of, &mut wanted),
             (None, None) => continue,
         };
         definition["x-kubernetes-group-version-kind"] = json!([identity(resource, &resource.kind)]);
@@ -33,7 +33,7 @@ pub(super) fn definitions<'r>(
         if !definitions.contains_key(&name)
             && let Some(of) = schema::catalog().structs.get(&name)
         {
-            let definition = structure(dialect, of, &mut wanted);
+            let definition = structure(dialect, &name, of, &mut wanted);
             definitions.insert(name, definition);
         }
     }
@@ -64,14 +64,22 @@ fn list(dialect: Dialect, resource: &Resource, item: &str) -> Value {
     })
 }
 
-fn structure(dialect: Dialect, of: &Struct, wanted: &mut BTreeSet<String>) -> Value {
+fn structure(dialect: Dialect, name: &str, of: &Struct, wanted: &mut BTreeSet<String>) -> Value {
+    let owner = name;
     let mut properties = Map::new();
     for (name, field) in &of.fields {
-        properties.insert(name.clone(), property(dialect, field, wanted));
+        let mut property = property(dialect, field, wanted);
+        if let Some(text) = descriptions::of(owner, name) {
+            describe(dialect, &mut property, text);
+        }
+        properties.insert(name.clone(), property);
     }
     let required = of.fields.iter().filter(|(_, field)| field.required || field.listed);
     let required: Vec<&String> = required.map(|(name, _)| name).collect();
     let mut definition = json!({"type": "object", "properties": properties});
+    if let Some(text) = descriptions::of(owner, "") {
+        definition["description"] = json!(text);
+    }
     if !required.is_empty() {
         definition["required"] = json!(required);
     }
@@ -79,6 +87,14 @@ fn structure(dialect: Dialect, of: &Struct, wanted: &mut BTreeSet<String>) -> Va
         definition["x-kubernetes-map-type"] = json!("atomic");
     }
     definition
+}
+
+/// Says what a field is for. In version 3 nothing may stand beside a reference.
+fn describe(dialect: Dialect, property: &mut Value, text: String) {
+    if dialect == Dialect::V3 && property.get("$ref").is_some() {
+        *property = json!({"allOf": [property.take()]});
+    }
+    property["description"] = json!(text);
 }
 
 fn property(dialect: Dialect, field: &Field, wanted: &mut BTreeSet<String>) -> Value {

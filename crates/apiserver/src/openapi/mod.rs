@@ -2,6 +2,7 @@
 //! version 2 as one document in JSON or in the protobuf form that older clients ask for.
 mod custom;
 mod definition;
+mod descriptions;
 mod gnostic;
 mod paths;
 

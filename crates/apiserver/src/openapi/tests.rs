@@ -34,3 +34,22 @@ fn merge_keys_are_published() {
     assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
     assert_eq!(containers["x-kubernetes-patch-strategy"], "merge");
 }
+
+#[test]
+fn every_kind_and_its_fields_explain_themselves() {
+    let document = v2(&Registry::builtin());
+    let mut silent = Vec::new();
+    for kind in Registry::builtin().iter() {
+        let name = crate::schema::definition_name(kind);
+        let definition = &document["definitions"][&name];
+        let fields = definition["properties"].as_object().unwrap();
+        let described =
+            |value: &Value| value["description"].as_str().is_some_and(|d| !d.is_empty());
+        if !described(definition) {
+            silent.push(name.clone());
+        }
+        let silent_fields = fields.iter().filter(|(_, field)| !described(field));
+        silent.extend(silent_fields.map(|(field, _)| format!("{name}.{field}")));
+    }
+    assert_eq!(silent, Vec::<String>::new());
+}
