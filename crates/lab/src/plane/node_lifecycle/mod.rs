@@ -2,7 +2,7 @@
 //!
 //! A node renews its Lease every [`RENEWAL`]. After [`GRACE`] without, what it said of itself counts no
 //! longer: its conditions become Unknown. Taints follow from conditions and from cordoning; what they do to
-//! pods is up to the scheduler and to `taint_eviction`. Pods of silent nodes: [`pods`].
+//! pods is up to the scheduler and to `taint_eviction`. Pods of silent nodes: `pods`.
 //!
 //! Source: Kubernetes, node-lifecycle controller, with shorter times and without slowing down when many
 //! nodes of a zone are silent.
