@@ -34,10 +34,11 @@ fn main() {
 /// Where cargo has the source of `k8s-openapi`.
 fn sources() -> PathBuf {
     let cargo = std::env::var("CARGO").expect("cargo sets CARGO");
-    // Only what this build is for: cargo has fetched nothing else.
+    // Only what this build is for. Cargo fetches what else the lock file names for it, like the
+    // dependencies of tests, before it answers.
     let target = std::env::var("TARGET").expect("cargo sets TARGET");
     let output = Command::new(cargo)
-        .args(["metadata", "--format-version=1", "--locked", "--offline", "--filter-platform"])
+        .args(["metadata", "--format-version=1", "--locked", "--filter-platform"])
         .arg(target)
         .output()
         .expect("run cargo metadata");
