@@ -114,6 +114,8 @@ impl Server {
             options.nodes,
             options.patience,
         ));
+        // Before the first request, and for hooks to be told of objects of custom kinds, too.
+        crd::publish(&api);
         api.admit_kept();
         let mark = api.store.mark();
         lifecycle::populate(&api);

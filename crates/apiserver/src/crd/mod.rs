@@ -30,7 +30,7 @@ use serde_json::Value;
 pub(crate) use columns::Columns;
 pub(crate) use fill::fill;
 pub(crate) use prune::prune;
-pub(crate) use settle::{Origin, run};
+pub(crate) use settle::{Origin, publish, run};
 pub(crate) use structural::{Additional, Kind, Structural, entries, words};
 
 use crate::refusal::Cause;

@@ -154,7 +154,7 @@ pub(super) fn condition(
 }
 
 /// Serves the kinds of all established definitions, and no others.
-fn publish(api: &Api) {
+pub(crate) fn publish(api: &Api) {
     let now = api.registry();
     let mut served = all(api);
     served.retain(|(_, definition)| has_condition(&definition.value, "Established"));
