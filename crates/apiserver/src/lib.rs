@@ -7,6 +7,7 @@
 //! serialised bytes of each object. Nothing here knows what any kind means to a network.
 mod access;
 mod admission;
+mod condition;
 mod crd;
 mod credentials;
 mod discovery;

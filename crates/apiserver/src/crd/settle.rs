@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 
 use super::definition::{approval, names};
 use super::{CLEANUP, resources};
+use crate::condition;
 use crate::http::Api;
 use crate::refusal::Refusal;
 use crate::resource::{Registry, Resource};
 use crate::server::signalled;
 use crate::store::{Key, Object};
 use crate::strategy::Part;
-use crate::time;
 
 /// Makes a pass whenever a definition, or an object of one that goes, may have changed.
 pub(crate) async fn run(api: Arc<Api>, mut stopped: tokio::sync::watch::Receiver<bool>) {
@@ -108,17 +108,23 @@ fn accept(definition: &mut Value, others: &Definitions) {
     let free = conflict.is_none();
     let (reason, message) =
         conflict.unwrap_or_else(|| ("NoConflicts", "no conflicts found".to_owned()));
-    condition(definition, "NamesAccepted", free, reason, &message);
+    condition::set(definition, "NamesAccepted", free, reason, &message);
     let established = has_condition(definition, "Established");
     if free && !established {
         let message = "the initial names have been accepted";
-        condition(definition, "Established", true, "InitialNamesAccepted", message);
+        condition::set(definition, "Established", true, "InitialNamesAccepted", message);
     } else if !established {
-        condition(definition, "Established", false, "NotAccepted", "not all names are accepted");
+        condition::set(
+            definition,
+            "Established",
+            false,
+            "NotAccepted",
+            "not all names are accepted",
+        );
     }
     if let Some(state) = approval::state(definition) {
         let kind = "KubernetesAPIApprovalPolicyConformant";
-        condition(definition, kind, state.conforms, state.reason, &state.message);
+        condition::set(definition, kind, state.conforms, state.reason, &state.message);
     }
 }
 
@@ -126,31 +132,6 @@ fn accept(definition: &mut Value, others: &Definitions) {
 fn has_condition(definition: &Value, kind: &str) -> bool {
     let conditions = definition["status"]["conditions"].as_array();
     conditions.into_iter().flatten().any(|c| c["type"] == kind && c["status"] == "True")
-}
-
-/// Sets a condition; its time is that of the last change of its status.
-pub(super) fn condition(
-    definition: &mut Value,
-    kind: &str,
-    holds: bool,
-    reason: &str,
-    message: &str,
-) {
-    let status = if holds { "True" } else { "False" };
-    let mut conditions = definition["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    let at = conditions.iter().position(|c| c["type"] == kind);
-    let before = at.and_then(|at| conditions.get(at)).filter(|c| c["status"] == status);
-    let since = before.map(|c| c["lastTransitionTime"].clone());
-    let since = since.unwrap_or_else(|| json!(time::rfc3339(time::now())));
-    let condition = json!({
-        "type": kind, "status": status, "lastTransitionTime": since,
-        "reason": reason, "message": message,
-    });
-    match at.and_then(|at| conditions.get_mut(at)) {
-        Some(place) => *place = condition,
-        None => conditions.push(condition),
-    }
-    definition["status"]["conditions"] = json!(conditions);
 }
 
 /// Serves the kinds of all established definitions, and no others.
@@ -214,11 +195,11 @@ fn remove_objects(api: &Api, key: &Key, definition: &Value) {
     if left > 0 {
         let message = "CustomResource deletion is in progress";
         return note(api, key, |definition| {
-            condition(definition, "Terminating", true, "InstanceDeletionInProgress", message);
+            condition::set(definition, "Terminating", true, "InstanceDeletionInProgress", message);
         });
     }
     note(api, key, |definition| {
-        condition(
+        condition::set(
             definition,
             "Terminating",
             false,

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{Done, create};
+use crate::condition;
 use crate::http::Api;
 use crate::refusal::Refusal;
 use crate::resource::{Resource, Rules, Subresource};
 use crate::store::Key;
 use crate::strategy::Part;
-use crate::time;
 
 /// The finalizer that namespaces have in their specification.
 const FINALIZER: &str = "kubernetes";
@@ -198,25 +198,12 @@ fn note(api: &Api, namespaces: &Resource, key: &Key, rest: &Rest) -> Done {
     let conditions = rest.conditions();
     Done::of(api.amend(namespaces, key, Part::Status, |old| {
         let mut new = old.clone();
-        let mut all = new["status"]["conditions"].as_array().cloned().unwrap_or_default();
         for (Words { kind, well, wrong }, trouble) in &conditions {
-            let (status, reason, message) = match trouble {
-                Some(trouble) => ("True", *wrong, trouble.as_str()),
-                None => ("False", well.0, well.1),
-            };
-            let at = all.iter().position(|condition| condition["type"] == *kind);
-            let before = at.map(|at| &all[at]).filter(|before| before["status"] == status);
-            let since = before.map(|before| before["lastTransitionTime"].clone());
-            let condition = json!({
-                "type": kind, "status": status, "reason": reason, "message": message,
-                "lastTransitionTime": since.unwrap_or_else(|| json!(time::rfc3339(time::now()))),
-            });
-            match at {
-                Some(at) => all[at] = condition,
-                None => all.push(condition),
+            match trouble {
+                Some(trouble) => condition::set(&mut new, kind, true, wrong, trouble),
+                None => condition::set(&mut new, kind, false, well.0, well.1),
             }
         }
-        new["status"]["conditions"] = json!(all);
         new
     }))
 }

@@ -74,6 +74,22 @@ async fn open(client: &Client, version: &str) -> ::http::Response<Body> {
     answer
 }
 
+/// A thousand watches, over the ten connections they last as long as.
+async fn open_a_thousand(
+    process: &Process,
+    version: &str,
+) -> (Vec<Client>, Vec<::http::Response<Body>>) {
+    let (mut clients, mut watches) = (Vec::new(), Vec::new());
+    for _ in 0..10 {
+        let client = process.client().await;
+        for _ in 0..100 {
+            watches.push(open(&client, version).await);
+        }
+        clients.push(client);
+    }
+    (clients, watches)
+}
+
 /// Resident memory of a process, in MiB.
 fn resident(process: &Process) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", process.child.id())).unwrap();
@@ -90,14 +106,7 @@ async fn a_thousand_watches_that_nobody_reads_cost_little_and_learn_that_they_ar
     let made = maps.create(&PostParams::default(), &map("a")).await.unwrap();
     let version = made.metadata.resource_version.unwrap();
     let before = resident(&process);
-    let (mut clients, mut watches) = (Vec::new(), Vec::new());
-    for _ in 0..10 {
-        let client = process.client().await;
-        for _ in 0..100 {
-            watches.push(open(&client, &version).await);
-        }
-        clients.push(client);
-    }
+    let (_clients, mut watches) = open_a_thousand(&process, &version).await;
     let opened = resident(&process);
     assert!(opened < before + 100, "{before} MiB, then {opened} MiB");
     // More than a kind's events may take.
@@ -127,14 +136,7 @@ async fn a_thousand_watches_all_see_a_write() {
     let maps: Api<ConfigMap> = Api::default_namespaced(client.clone());
     let made = maps.create(&PostParams::default(), &map("a")).await.unwrap();
     let version = made.metadata.resource_version.unwrap();
-    let (mut clients, mut watches) = (Vec::new(), Vec::new());
-    for _ in 0..10 {
-        let client = process.client().await;
-        for _ in 0..100 {
-            watches.push(open(&client, &version).await);
-        }
-        clients.push(client);
-    }
+    let (_clients, watches) = open_a_thousand(&process, &version).await;
     maps.create(&PostParams::default(), &map("b")).await.unwrap();
     for watch in watches {
         let frame = watch.into_body().frame().await.unwrap().unwrap();

@@ -10,7 +10,8 @@ mod version;
 
 use serde_json::{Value, json};
 
-use super::{CLEANUP, settle};
+use super::CLEANUP;
+use crate::condition;
 use crate::refusal::Cause;
 use crate::validate::name;
 
@@ -60,7 +61,7 @@ pub(crate) fn mark(definition: &mut Value) {
     }
     let message =
         "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
-    settle::condition(definition, "Terminating", true, "InstanceDeletionPending", message);
+    condition::set(definition, "Terminating", true, "InstanceDeletionPending", message);
 }
 
 /// What is wrong with a definition.
