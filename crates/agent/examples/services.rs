@@ -146,6 +146,7 @@ fn world(services: u32, endpoints: u32) -> World {
         let node = Node {
             name: name.as_str().into(),
             zone: None,
+            is_leaving: false,
             internal_ips: vec![addr(0xc000_0201, number)],
             pod_cidrs: ipnet::IpNet::new(pods.into(), 24).into_iter().collect(),
         };
@@ -192,6 +193,7 @@ fn slice(number: u32, endpoints: u32, salt: u32) -> EndpointSlice {
         family: Family::V4,
         ports: vec![EndpointPort { name: "".into(), protocol: Protocol::Tcp, port: 8080 }],
         endpoints: (0..endpoints).map(endpoint).collect(),
+        triggered: None,
     }
 }
 

@@ -8,6 +8,7 @@ mod condition;
 #[cfg(test)]
 mod fake;
 mod handle;
+mod health;
 pub mod install;
 pub mod journal;
 mod monitor;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use kube::{Access, kind};
 use model::{Config, chain};
@@ -13,12 +14,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use wire::cni::Paths;
 
-use crate::admin::{self, Desk};
+use crate::admin::{self, Desk, Seats, Visitor};
 use crate::handle::{Handle, Message, Status};
+use crate::health::{self, Due};
 use crate::journal::Journal;
 use crate::monitor::Monitoring;
-use crate::observe::Metrics;
-use crate::reconcile::{Loop, Parts, wall_clock};
+use crate::observe::{Metrics, Teller, tell_faults};
+use crate::reconcile::{Loop, Parts, since_1970, wall_clock};
 use crate::shown::Shown;
 use crate::sources::{Disturbed, Sources, Watched, Watching};
 use crate::{capability, cni, condition, install, places, rebuild};
@@ -39,8 +41,10 @@ pub struct Settings {
     pub cni_conf_dir: PathBuf,
     /// Where runtimes look for plugins.
     pub cni_bin_dir: PathBuf,
-    /// Address of metrics and probes; none when there should be no TCP socket.
+    /// Address of metrics, for this node alone; none when there should be no socket.
     pub metrics: Option<SocketAddr>,
+    /// Address where others ask whether the node serves Services; none when there should be no socket.
+    pub health: Option<SocketAddr>,
 }
 
 /// Why the agent did not start, or stopped.
@@ -93,8 +97,8 @@ pub enum RunError {
 /// [`RunError`].
 pub fn run(settings: Settings) -> Result<(), RunError> {
     capability::check()?;
-    let metrics = Arc::new(Metrics::default());
     let shown = Arc::new(Shown::default());
+    let metrics = Arc::new(Metrics::new(&shown));
     let disturbed = Disturbed::default();
     let (inbox, messages) = sync_channel(INBOX);
     let handle = Handle::new(inbox);
@@ -103,7 +107,9 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     let read_host = places::host_reader()?;
     let sources = Sources::new(watched.clone(), disturbed.clone(), read_host, moved);
     let monitor = Monitoring::start(disturbed, handle.clone(), Arc::clone(&metrics))?;
-    let parts = parts(&settings, messages, sources, &metrics, &shown)?;
+    let due = Due::default();
+    let desk = Desk { handle: handle.clone(), shown, metrics, due, started: Instant::now() };
+    let parts = parts(&settings, messages, sources, &desk)?;
     let turning = std::thread::Builder::new()
         .name("loop".to_owned())
         .spawn(|| Loop::new(parts).run())
@@ -112,7 +118,6 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(system("start the runtime"))?;
-    let desk = Desk { handle: handle.clone(), shown, metrics };
     let result = runtime.block_on(serve(&settings, desk, (watching, watched, moves), &turning));
     handle.stop();
     drop(turning.join());
@@ -125,21 +130,21 @@ fn parts(
     settings: &Settings,
     inbox: Receiver<Message>,
     sources: Sources,
-    metrics: &Arc<Metrics>,
-    shown: &Arc<Shown>,
+    desk: &Desk,
 ) -> Result<Parts, RunError> {
     let (mut journal, found) = Journal::open(&settings.paths.state_dir, wall_clock())?;
     let mut steps = places::steps(&settings.paths.run_dir)?;
     let have = steps.read().map_err(RunError::Read)?;
-    rebuild::rebuild(&mut journal, &found, &have, metrics).map_err(RunError::Rebuild)?;
+    rebuild::rebuild(&mut journal, &found, &have, &desk.metrics).map_err(RunError::Rebuild)?;
     Ok(Parts {
         inbox,
         config: settings.config.clone(),
         journal,
         sources,
         steps,
-        metrics: Arc::clone(metrics),
-        shown: Arc::clone(shown),
+        metrics: Arc::clone(&desk.metrics),
+        shown: Arc::clone(&desk.shown),
+        due: desk.due.clone(),
     })
 }
 
@@ -158,10 +163,17 @@ async fn serve(
             .serve(desk.handle.clone(), Arc::clone(&desk.metrics)),
     );
     let socket = admin::Server::socket(&settings.paths.run_dir.join("agent.sock"))?;
-    tasks.spawn(socket.serve(desk.clone()));
-    if let Some(addr) = settings.metrics {
-        tasks.spawn(admin::Server::address(addr).await?.serve(desk.clone()));
+    tasks.spawn(socket.serve(desk.clone(), Visitor::Root, Seats::default()));
+    let open = [(settings.metrics, Visitor::Anybody), (settings.health, Visitor::Probe)];
+    for (addr, visitor) in open {
+        tasks.extend(addr.map(|addr| answer_at(addr, desk.clone(), visitor)));
     }
+    let (events, waiting) = kube::Events::new();
+    let teller = Teller { events, metrics: Arc::clone(&desk.metrics) };
+    let node = settings.config.node.clone();
+    tasks.spawn(kube::write_events(waiting, settings.access.clone(), node));
+    tasks.spawn(tell_faults(Arc::clone(&desk.shown), teller.clone()));
+    tasks.spawn(health::keep_open(desk.clone(), teller));
     install::plugin(&own_binary(), &settings.cni_bin_dir)?;
     install::loopback(&settings.cni_bin_dir)?;
     let client = kube::connect(&settings.access).await?;
@@ -187,6 +199,25 @@ async fn serve(
     Ok(())
 }
 
+/// Answers `visitor` at `addr`, as soon as nobody else does: a kube-proxy that still runs is no reason
+/// for pods to be without a network.
+async fn answer_at(addr: SocketAddr, desk: Desk, visitor: Visitor) {
+    let mut said = None;
+    loop {
+        match admin::Server::address(addr).await {
+            Ok(server) => return server.serve(desk, visitor, Seats::default()).await,
+            Err(error) => {
+                let why = chain(&error);
+                if said.as_ref() != Some(&why) {
+                    tracing::error!("{why}; does kube-proxy still run here? Trying again");
+                    said = Some(why);
+                }
+            }
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    }
+}
+
 /// This binary, by its name if it still has one: only then can it be linked to.
 fn own_binary() -> PathBuf {
     let named = std::env::current_exe().ok().filter(|path| path.exists());
@@ -209,6 +240,8 @@ async fn pass_on(mut watched: Watched, desk: Desk) {
         desk.metrics.watched("services", &watched.services.borrow());
         desk.metrics.watched("endpointslices", &watched.slices.borrow());
         desk.metrics.watched("servicecidrs", &watched.service_cidrs.borrow());
+        desk.due.queue(Instant::now());
+        desk.metrics.proxy.queued(since_1970());
         desk.handle.wake();
     }
 }

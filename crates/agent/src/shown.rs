@@ -1,8 +1,8 @@
 //! What the loop shows to everybody else in the agent: its newest view, and whether it serves.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use compile::Compiled;
 use model::World;
 use tokio::sync::watch;
@@ -22,26 +22,33 @@ pub struct View {
     pub report: Arc<Report>,
     /// Who has which address.
     pub leases: Leases,
+    /// When a pass last ended that had brought rules into the kernel: a time since 1970.
+    pub programmed: Option<Duration>,
 }
 
-/// The newest view. Readers never wait for the loop.
+/// The newest view, as a level to read and to wait on. Readers never wait for the loop.
 #[derive(Debug)]
 pub struct Shown {
-    view: ArcSwap<View>,
+    view: watch::Sender<Arc<View>>,
     status: watch::Sender<Status>,
 }
 
 impl Default for Shown {
     fn default() -> Self {
         let status = Status::NotReady("the agent is starting".to_owned());
-        Shown { view: ArcSwap::default(), status: watch::Sender::new(status) }
+        Shown { view: watch::Sender::default(), status: watch::Sender::new(status) }
     }
 }
 
 impl Shown {
     /// The newest view.
     pub fn view(&self) -> Arc<View> {
-        self.view.load_full()
+        Arc::clone(&self.view.borrow())
+    }
+
+    /// Every view from now on, as a level: one that nobody looked at is skipped.
+    pub(crate) fn views(&self) -> watch::Receiver<Arc<View>> {
+        self.view.subscribe()
     }
 
     /// Whether ADD can be served, as a level to wait on.
@@ -51,7 +58,7 @@ impl Shown {
 
     /// Replaces what is shown.
     pub(crate) fn put(&self, view: View, status: Status) {
-        self.view.store(Arc::new(view));
+        self.view.send_replace(Arc::new(view));
         self.status.send_if_modified(|shown| {
             let is_new = *shown != status;
             if is_new {

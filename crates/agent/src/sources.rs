@@ -99,16 +99,16 @@ fn missing<K: Ord, V>(seen: &watch::Receiver<Listed<K, V>>) -> Option<Option<Str
     seen.listed.is_none().then(|| seen.trouble.clone())
 }
 
-/// Takes a new level into `known`, and returns whether it is another one. An old level and one that
-/// followed from it share what is the same, so they are compared without looking at it.
+/// Takes a new level into `known`, and returns how many objects are other ones. An old level and one
+/// that followed from it share what is the same, so they are compared without looking at it.
 fn take<K: Ord + Clone, V: Eq>(
     seen: &mut watch::Receiver<Listed<K, V>>,
     known: &mut OrdMap<K, Arc<V>>,
-) -> bool {
-    let Some(new) = seen.borrow_and_update().listed.clone() else { return false };
-    let is_new = !known.ptr_eq(&new) && known.diff(&new).next().is_some();
+) -> usize {
+    let Some(new) = seen.borrow_and_update().listed.clone() else { return 0 };
+    let differ = if known.ptr_eq(&new) { 0 } else { known.diff(&new).count() };
     *known = new;
-    is_new
+    differ
 }
 
 /// Everything the loop looks at.
@@ -135,6 +135,10 @@ impl fmt::Debug for Sources {
 pub(crate) struct News {
     /// The World is another one now.
     pub(crate) is_world_new: bool,
+    /// How many Services are other ones.
+    pub(crate) services: usize,
+    /// How many EndpointSlices are.
+    pub(crate) slices: usize,
     /// What somebody else wrote to.
     pub(crate) disturbed: Disturbance,
 }
@@ -167,12 +171,14 @@ impl Sources {
         if disturbed.places.contains(HOST) || !self.has_host || self.host_trouble.is_some() {
             is_new |= self.look_at_host(world);
         }
-        is_new |= take(&mut self.watched.nodes, &mut world.nodes);
-        is_new |= take(&mut self.watched.services, &mut world.services);
-        is_new |= take(&mut self.watched.slices, &mut world.slices);
-        is_new |= take(&mut self.watched.service_cidrs, &mut world.service_cidrs);
+        is_new |= take(&mut self.watched.nodes, &mut world.nodes) > 0;
+        is_new |= take(&mut self.watched.service_cidrs, &mut world.service_cidrs) > 0;
+        let services = take(&mut self.watched.services, &mut world.services);
+        let slices = take(&mut self.watched.slices, &mut world.slices);
+        is_new |= services + slices > 0;
         let was_synced = std::mem::replace(&mut self.is_synced, self.has_host && is_listed);
-        News { is_world_new: self.is_synced && (is_new || !was_synced), disturbed }
+        let is_world_new = self.is_synced && (is_new || !was_synced);
+        News { is_world_new, services, slices, disturbed }
     }
 
     fn look_at_host(&mut self, world: &mut World) -> bool {

@@ -69,6 +69,7 @@ fn world(mode: PodLinkMode, routing: Routing, containers: &[Container]) -> World
         let node = Node {
             name: name.into(),
             zone: None,
+            is_leaving: false,
             internal_ips: vec![v4.parse().unwrap(), v6.parse().unwrap()],
             pod_cidrs: vec![
                 format!("fd00:10:244:{i}::/64").parse().unwrap(),

@@ -17,6 +17,7 @@ fn world(nodes: u16, pods: u16) -> World {
         let node = Node {
             name: NodeName(format!("node-{i}")),
             zone: None,
+            is_leaving: false,
             internal_ips: vec![IpAddr::from([172, 16 + low % 2, high, low.wrapping_add(1)])],
             pod_cidrs: vec![
                 format!("10.{}.{low}.0/24", 100 + high).parse().expect("a prefix"),

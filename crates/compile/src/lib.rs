@@ -58,6 +58,23 @@ pub struct Rejected {
     pub field: String,
     /// What is wrong with it, and what follows.
     pub why: String,
+    /// The same, as far as programs tell faults apart.
+    pub fault: Fault,
+}
+
+/// Kinds of faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// It cannot be honored as it is written.
+    Invalid,
+    /// An address is of a family that the object has nothing else of.
+    WrongFamily,
+    /// Another object has it.
+    Taken,
+    /// It is somebody else's, or the settings do not allow it.
+    Refused,
+    /// It is honored and lets more in than it seems to.
+    Open,
 }
 
 impl fmt::Display for Rejected {

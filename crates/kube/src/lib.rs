@@ -1,16 +1,18 @@
 //! The API server's side of the World: objects listed and watched, decoded by `model::decode`, and
-//! shown as the newest level. Whoever reads them sees a complete list or none. The one thing that is told
-//! in return is a node's condition.
+//! shown as the newest level. Whoever reads them sees a complete list or none. What is told in return
+//! is a node's condition, and events.
 
 mod client;
 mod condition;
 mod connection;
+mod event;
 pub mod kind;
 mod level;
 mod watch;
 
 pub use client::{Access, ConnectError, connect};
 pub use condition::{ConditionError, NetworkCondition, tell_network};
+pub use event::{Event, Events, EventsWaiting, Regarding, write_events};
 pub use kind::Kind;
 pub use kube_rs::Client;
 pub use level::Listed;

@@ -12,6 +12,7 @@ mod host;
 mod name;
 mod net;
 mod node;
+mod rfc3339;
 mod service;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ pub use imbl::OrdMap;
 pub use name::{IfName, InvalidIfName, NodeName};
 pub use net::{Family, InvalidMac, Mac, Protocol};
 pub use node::Node;
+pub use rfc3339::Rfc3339;
 pub use service::{
     Conditions, Endpoint, EndpointPort, EndpointSlice, Hints, Service, ServiceCidr, ServiceKind,
     ServiceName, ServicePort, SliceKey, TrafficPolicy,

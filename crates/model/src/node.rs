@@ -13,6 +13,9 @@ pub struct Node {
     pub name: NodeName,
     /// Label `topology.kubernetes.io/zone`.
     pub zone: Option<String>,
+    /// Whether it is about to go: it is being deleted, or the cluster autoscaler has tainted it for that.
+    /// Load balancers should send it nothing new (KEP-3836).
+    pub is_leaving: bool,
     /// `status.addresses` of type InternalIP, in their order.
     pub internal_ips: Vec<IpAddr>,
     /// `spec.podCIDRs`: at most one per family.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::{Family, NodeName, Protocol};
+use crate::{Family, NodeName, Protocol, Rfc3339};
 
 /// Namespace and name of a Service. It orders by namespace, then by name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -131,6 +131,8 @@ pub struct EndpointSlice {
     pub ports: Vec<EndpointPort>,
     /// `endpoints` that have an address.
     pub endpoints: Vec<Endpoint>,
+    /// When what it shows began to be so, if its writer says: the moment a pod became ready, say.
+    pub triggered: Option<Rfc3339>,
 }
 
 /// A port of every endpoint of a slice.

@@ -1,14 +1,17 @@
-//! What an operator can ask a running agent: everything on a unix socket for root alone, and on TCP,
-//! for Prometheus and probes, only what is safe to show.
+//! What can be asked of a running agent: everything on a unix socket for root alone, and on TCP only
+//! what is safe to show to who can reach the address.
 //!
-//! | path | answer |
-//! |---|---|
-//! | `/healthz` | 200 while the loop turns |
-//! | `/readyz` | 200 when ADD can be served, else 503 and why |
-//! | `/metrics` | OpenMetrics text |
-//! | `/plan`, `/report` | what this node should hold; what the last pass came to (socket only) |
-//! | `/dump/<what>` | one table (socket only); `seaway dump` prints these |
-//! | `/dump/services/<namespace>/<name>` | one Service, and why its endpoints are chosen or not |
+//! | where | path | answer |
+//! |---|---|---|
+//! | socket, metrics | `/healthz` | 200 while the loop turns |
+//! | | `/readyz` | 200 when ADD can be served, else 503 and why |
+//! | | `/metrics` | OpenMetrics text |
+//! | | `/proxyMode`, `/statusz` | as kube-proxy's |
+//! | socket | `/plan`, `/report` | what this node should hold; what the last pass came to |
+//! | | `/dump/<what>` | one table; `seaway dump` prints these |
+//! | | `/dump/services/<namespace>/<name>` | one Service, and why its endpoints are chosen or not |
+//! | health | `/healthz`, `/livez` | whether the node serves Services, as kube-proxy's |
+//! | health check node ports | anything | how many endpoints of one Service are here, as kube-proxy's |
 //!
 //! Nothing can be changed here.
 
@@ -18,41 +21,58 @@ mod services;
 mod text;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::{Method, StatusCode};
+use model::{Family, ServiceName};
 
-pub use server::{AdminError, Server};
+pub use server::{AdminError, Seats, Server};
 pub use text::dumps;
 
 use crate::handle::{Handle, Status};
-use crate::observe::Metrics;
+use crate::health::{Due, Health, service_health};
+use crate::observe::{Metrics, Probed};
 use crate::shown::Shown;
 
 /// What the answers are made of.
 #[derive(Debug, Clone)]
 pub struct Desk {
     /// The loop.
-    pub handle: Handle,
+    pub(crate) handle: Handle,
     /// Its newest view.
-    pub shown: Arc<Shown>,
+    pub(crate) shown: Arc<Shown>,
     /// Counters.
-    pub metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// What is not in the kernel yet.
+    pub(crate) due: Due,
+    /// When this agent started.
+    pub(crate) started: Instant,
 }
 
 /// Who asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Visitor {
     /// Root, by the unix socket.
     Root,
-    /// Anybody who reaches the TCP address.
+    /// Anybody who reaches the metrics address.
     Anybody,
+    /// Anybody who reaches the health address.
+    Probe,
+    /// Anybody who reaches the health check node port of this Service at an address of this family.
+    Balancer(ServiceName, Family),
 }
+
+/// The header that tells load balancers how many endpoints a node has.
+///
+/// Source: KEP-3836.
+const WEIGHT: &str = "x-load-balancing-endpoint-weight";
 
 /// An answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     status: StatusCode,
     content_type: &'static str,
+    weight: Option<usize>,
     body: String,
 }
 
@@ -62,7 +82,7 @@ const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-
 
 impl Answer {
     fn new(status: StatusCode, body: impl Into<String>) -> Self {
-        Answer { status, content_type: TEXT, body: body.into() }
+        Answer { status, content_type: TEXT, weight: None, body: body.into() }
     }
 
     fn text(body: impl Into<String>) -> Self {
@@ -76,25 +96,68 @@ impl Answer {
 
 impl Desk {
     /// Answers one question; `path` may end in `?o=json`.
-    pub(crate) async fn answer(&self, method: &Method, path: &str, visitor: Visitor) -> Answer {
-        if method != Method::GET && method != Method::HEAD {
-            return Answer::new(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
-        }
+    pub(crate) async fn answer(&self, method: &Method, path: &str, visitor: &Visitor) -> Answer {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
-        let as_json = query == "o=json";
         let path = path.trim_start_matches('/');
-        let answer = match (path, visitor) {
-            ("healthz", _) => Some(self.healthz().await),
-            ("readyz", _) => Some(self.readyz().await),
-            ("metrics", _) => {
-                Some(Answer { content_type: METRICS, ..Answer::text(self.metrics.text()) })
+        let answer = match visitor {
+            Visitor::Balancer(service, family) => return self.service_health(service, *family),
+            Visitor::Probe => self.probed(path),
+            Visitor::Root | Visitor::Anybody if !is_question(method) => {
+                return Answer::new(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
             }
-            (_, Visitor::Anybody) => None,
-            (name, Visitor::Root) => {
-                self.dump(name.strip_prefix("dump/").unwrap_or(name), as_json).await
-            }
+            Visitor::Root | Visitor::Anybody => match path {
+                "healthz" => Some(self.healthz().await),
+                "readyz" => Some(self.readyz().await),
+                "metrics" => {
+                    Some(Answer { content_type: METRICS, ..Answer::text(self.metrics.text()) })
+                }
+                "proxyMode" => Some(Answer::text("nftables")),
+                "statusz" => Some(Answer::text(self.statusz())),
+                _ if *visitor == Visitor::Anybody => None,
+                name => {
+                    let name = name.strip_prefix("dump/").unwrap_or(name);
+                    self.dump(name, query == "o=json").await
+                }
+            },
         };
         answer.unwrap_or_else(|| Answer::new(StatusCode::NOT_FOUND, "nothing here\n"))
+    }
+
+    fn health(&self) -> Health {
+        Health::of(&self.shown.view(), self.due.since())
+    }
+
+    /// The health address; `None` for what it does not know.
+    fn probed(&self, path: &str) -> Option<Answer> {
+        let health = self.health();
+        let (asked, is_ok, body) = match path {
+            "healthz" => (Probed::Healthz, health.is_healthy(), health.healthz()),
+            "livez" => (Probed::Livez, health.is_current, health.livez()),
+            _ => return None,
+        };
+        let status = status(is_ok);
+        self.metrics.proxy.probed(asked, status.as_u16());
+        Some(Answer { content_type: JSON, ..Answer::new(status, body) })
+    }
+
+    fn service_health(&self, service: &ServiceName, family: Family) -> Answer {
+        let answer = service_health(&self.shown.view(), service, family, self.health());
+        let status = status(answer.serves && answer.local_endpoints > 0);
+        let weight = Some(answer.local_endpoints);
+        Answer { content_type: JSON, weight, ..Answer::new(status, answer.body) }
+    }
+
+    /// What kube-proxy says of itself there, in its form.
+    fn statusz(&self) -> String {
+        let up = self.started.elapsed().as_secs();
+        let (hours, minutes, seconds) = (up / 3600, up / 60 % 60, up % 60);
+        format!(
+            "\nseaway statusz\nWarning: This endpoint is not meant to be machine parseable, has no formatting \
+             compatibility guarantees and is for debugging purposes only.\n\n\
+             Up: {hours} hr {minutes:02} min {seconds:02} sec\nBinary version: {}\n\n\
+             Paths: /healthz /readyz /metrics /proxyMode\n",
+            env!("CARGO_PKG_VERSION")
+        )
     }
 
     async fn healthz(&self) -> Answer {
@@ -128,6 +191,14 @@ impl Desk {
         }
         self.handle.dump(name).await.map(Answer::text)
     }
+}
+
+fn is_question(method: &Method) -> bool {
+    method == Method::GET || method == Method::HEAD
+}
+
+fn status(is_ok: bool) -> StatusCode {
+    if is_ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
 #[cfg(test)]

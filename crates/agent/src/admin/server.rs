@@ -1,15 +1,16 @@
 //! HTTP/1 around the desk.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -17,12 +18,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::task::{AbortHandle, JoinSet};
 
-use super::{Answer, Desk, Visitor};
+use super::{Answer, Desk, Visitor, WEIGHT};
 
-/// Most connections at a time, so that a scraper gone wild costs a bounded amount of memory.
-const MOST: usize = 16;
+/// Most connections at a time of all sockets that share their [`Seats`].
+const MOST: usize = 128;
 
 /// Time a client has to say what it wants.
 const ASK_WITHIN: Duration = Duration::from_secs(5);
@@ -35,7 +36,7 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(60);
 pub enum Server {
     /// `agent.sock`, for root.
     Socket(UnixListener),
-    /// The metrics address.
+    /// An address of the node.
     Address(TcpListener),
 }
 
@@ -51,8 +52,8 @@ pub enum AdminError {
         #[source]
         cause: io::Error,
     },
-    /// The metrics address.
-    #[error("listen on {addr} for metrics; another --metrics-bind may be free")]
+    /// An address of the node.
+    #[error("listen on {addr}")]
     Address {
         /// The address.
         addr: SocketAddr,
@@ -87,12 +88,19 @@ impl Server {
         listener.map(Server::Socket)
     }
 
-    /// The TCP socket at `addr`.
+    /// The TCP socket at `addr`. One at all addresses of both families is at those of IPv4 where the
+    /// kernel has no IPv6.
     ///
     /// # Errors
     /// [`AdminError::Address`].
     pub async fn address(addr: SocketAddr) -> Result<Self, AdminError> {
-        let listener = TcpListener::bind(addr).await;
+        let mut listener = TcpListener::bind(addr).await;
+        if let Err(error) = &listener
+            && addr.ip() == Ipv6Addr::UNSPECIFIED
+            && error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+        {
+            listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, addr.port())).await;
+        }
         listener.map(Server::Address).map_err(|cause| AdminError::Address { addr, cause })
     }
 
@@ -104,46 +112,58 @@ impl Server {
         }
     }
 
-    /// Answers until it is dropped.
-    pub async fn serve(self, desk: Desk) {
-        let places = Arc::new(Semaphore::new(MOST));
+    /// Answers `visitor` until it is dropped, and its connections with it.
+    pub async fn serve(self, desk: Desk, visitor: Visitor, seats: Seats) {
+        let mut talks = JoinSet::new();
         loop {
-            let place = Arc::clone(&places).acquire_owned().await;
-            let talk = async {
+            let accepted =
                 match &self {
-                    Server::Socket(listener) => {
-                        let (stream, _) = listener.accept().await?;
-                        tokio::spawn(talk(stream, desk.clone(), Visitor::Root, place));
-                    }
-                    Server::Address(listener) => {
-                        let (stream, _) = listener.accept().await?;
-                        tokio::spawn(talk(stream, desk.clone(), Visitor::Anybody, place));
-                    }
+                    Server::Socket(listener) => listener.accept().await.map(|(stream, _)| {
+                        talks.spawn(talk(stream, desk.clone(), visitor.clone()))
+                    }),
+                    Server::Address(listener) => listener.accept().await.map(|(stream, _)| {
+                        talks.spawn(talk(stream, desk.clone(), visitor.clone()))
+                    }),
+                };
+            match accepted {
+                Ok(talk) => seats.take(talk),
+                Err(error) => {
+                    tracing::warn!("accept a connection: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
                 }
-                io::Result::Ok(())
-            };
-            if let Err(error) = talk.await {
-                tracing::warn!("accept on the admin socket: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
             }
+            while talks.try_join_next().is_some() {}
         }
     }
 }
 
-/// One connection, as long as it holds its place.
-async fn talk<P>(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    desk: Desk,
-    visitor: Visitor,
-    _place: P,
-) {
-    let service = service_fn(|request: Request<Incoming>| {
-        let desk = desk.clone();
-        async move {
-            let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-            let answer = desk.answer(request.method(), path, visitor).await;
-            Ok::<_, std::convert::Infallible>(response(answer))
+/// The connections of sockets that anybody can reach, oldest first. When there are too many, the oldest
+/// ends: who opens many of them and says nothing keeps nobody else out.
+#[derive(Debug, Default, Clone)]
+pub struct Seats(Arc<Mutex<VecDeque<AbortHandle>>>);
+
+impl Seats {
+    fn take(&self, talk: AbortHandle) {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.len() == MOST {
+            taken.retain(|talk| !talk.is_finished());
         }
+        if taken.len() == MOST
+            && let Some(oldest) = taken.pop_front()
+        {
+            oldest.abort();
+        }
+        taken.push_back(talk);
+    }
+}
+
+/// One connection.
+async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin, desk: Desk, visitor: Visitor) {
+    let (desk, visitor) = (&desk, &visitor);
+    let service = service_fn(|request: Request<Incoming>| async move {
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let answer = desk.answer(request.method(), path, visitor).await;
+        Ok::<_, std::convert::Infallible>(response(answer))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -158,7 +178,12 @@ async fn talk<P>(
 fn response(answer: Answer) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(answer.body)));
     *response.status_mut() = answer.status;
-    let content_type = header::HeaderValue::from_static(answer.content_type);
-    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    let content_type = HeaderValue::from_static(answer.content_type);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, content_type);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Some(weight) = answer.weight {
+        headers.insert(WEIGHT, HeaderValue::from(weight));
+    }
     response
 }

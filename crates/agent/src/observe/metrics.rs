@@ -1,12 +1,13 @@
 //! Counters and gauges, and their text for Prometheus.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use compile::Pools;
 use kube::Listed;
 use model::{Family, NodeName};
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family as ByLabel;
 use prometheus_client::metrics::gauge::Gauge;
@@ -16,11 +17,13 @@ use prometheus_client::registry::Registry;
 
 use wire::cni::Code;
 
+use super::proxy::Proxy;
 use crate::journal::Leases;
 use crate::reconcile::Report;
+use crate::shown::Shown;
 
 /// One label with a value from a closed set.
-type Label = [(&'static str, &'static str); 1];
+pub(super) type Label = [(&'static str, &'static str); 1];
 type Seconds = Counter<f64, AtomicU64>;
 
 /// Everything the agent counts. Every value is shared with the registry that prints it.
@@ -46,8 +49,11 @@ pub struct Metrics {
     objects: ByLabel<Label, Gauge>,
     rejected: ByLabel<Label, Gauge>,
     foreign_drops: Gauge,
+    events_lost: Counter,
     cni_seconds: ByLabel<Label, Histogram>,
     cni_errors: ByLabel<[(&'static str, u64); 1], Counter>,
+    /// Those that kube-proxy has, too.
+    pub(crate) proxy: Proxy,
 }
 
 /// A histogram of durations.
@@ -55,20 +61,15 @@ fn seconds() -> Histogram {
     Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5])
 }
 
-/// Registers a metric and keeps it: `(registry, name, help)`.
-macro_rules! registered {
-    ($registry:ident, $name:literal, $help:literal) => {
-        registered!($registry, $name, $help, Default::default())
-    };
-    ($registry:ident, $name:literal, $help:literal, $metric:expr) => {{
-        let metric = $metric;
-        $registry.register($name, $help, Clone::clone(&metric));
-        metric
-    }};
-}
-
 impl Default for Metrics {
     fn default() -> Self {
+        Metrics::new(&Arc::default())
+    }
+}
+
+impl Metrics {
+    /// Nothing is counted yet; some are read from `shown` whenever somebody asks.
+    pub(crate) fn new(shown: &Arc<Shown>) -> Self {
         let mut registry = Registry::with_prefix("seaway");
         let r = &mut registry;
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
@@ -103,6 +104,7 @@ impl Default for Metrics {
                 "nft_foreign_drop_chains",
                 "Base chains of others on the forward path that may drop packets of pods"
             ),
+            events_lost: registered!(r, "events_lost", "Events that were never written"),
             cni_seconds: registered!(
                 r,
                 "cni_seconds",
@@ -111,15 +113,17 @@ impl Default for Metrics {
             ),
             cni_errors: registered!(r, "cni_errors", "Requests answered with an error"),
             registry,
+            proxy: Proxy::new(shown),
         }
     }
-}
 
-impl Metrics {
     /// All metrics, in the OpenMetrics text format.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        encode(&mut text, &self.registry).expect("writing to a String does not fail");
+        let encoded = encode_registry(&mut text, &self.registry)
+            .and_then(|()| self.proxy.encode(&mut text))
+            .and_then(|()| encode_eof(&mut text));
+        encoded.expect("writing to a String does not fail");
         text
     }
 
@@ -195,13 +199,18 @@ impl Metrics {
         self.ready.set(i64::from(is_ready));
     }
 
+    /// An event was not told, because too many waited.
+    pub(crate) fn event_lost(&self) {
+        self.events_lost.inc();
+    }
+
     /// Base chains of others that may drop packets of pods.
     pub(crate) fn foreign_drops(&self, chains: usize) {
         self.foreign_drops.set(signed(chains as u64));
     }
 }
 
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 

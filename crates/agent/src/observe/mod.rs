@@ -1,6 +1,25 @@
 //! What the agent counts. docs/metrics.md lists every metric with its meaning.
 
+/// Registers a metric and keeps it: `(registry, name, help)`.
+macro_rules! registered {
+    ($registry:ident, $name:literal, $help:literal) => {
+        registered!($registry, $name, $help, Default::default())
+    };
+    ($registry:ident, $name:literal, $help:literal, $metric:expr) => {{
+        let metric = $metric;
+        $registry.register($name, $help, Clone::clone(&metric));
+        metric
+    }};
+}
+
 mod conntrack;
+mod events;
 mod metrics;
+mod programming;
+mod proxy;
 
 pub use metrics::Metrics;
+
+pub(crate) use events::{Teller, tell_faults};
+pub(crate) use programming::Followed;
+pub(crate) use proxy::Probed;

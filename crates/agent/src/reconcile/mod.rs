@@ -15,14 +15,15 @@ mod turn;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use compile::{Compiled, Compiler, Scope};
 use model::{Config, Generation, World};
 
 use crate::handle::{Message, Status};
+use crate::health::Due;
 use crate::journal::Journal;
-use crate::observe::Metrics;
+use crate::observe::{Followed, Metrics};
 use crate::shown::{Shown, View};
 use crate::sources::Sources;
 
@@ -35,6 +36,9 @@ pub(crate) use step::{OwnLinks, Step};
 use retry::Retry;
 use turn::Turn;
 
+/// The step that brings Services into the kernel.
+pub(crate) const RULES: &str = "nft";
+
 /// The state of the loop.
 pub(crate) struct Loop {
     inbox: Receiver<Message>,
@@ -43,10 +47,15 @@ pub(crate) struct Loop {
     steps: Steps,
     metrics: Arc<Metrics>,
     shown: Arc<Shown>,
+    due: Due,
     world: World,
     compiler: Compiler,
     compiled: Arc<Compiled>,
     report: Arc<Report>,
+    programmed: Option<Duration>,
+    followed: Followed,
+    /// Time spent compiling since the last pass.
+    compiling: Duration,
     retry: Retry,
     /// Every source has listed once. Until then it is not known what does *not* exist, so nothing is
     /// compiled and nothing is removed.
@@ -69,12 +78,14 @@ pub(crate) struct Parts {
     pub(crate) metrics: Arc<Metrics>,
     /// Where others see what the loop did.
     pub(crate) shown: Arc<Shown>,
+    /// What was asked for and is not in the kernel.
+    pub(crate) due: Due,
 }
 
 impl Loop {
     /// A loop that has not looked at anything yet.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { inbox, config, journal, sources, steps, metrics, shown } = parts;
+        let Parts { inbox, config, journal, sources, steps, metrics, shown, due } = parts;
         let retry = Retry::new(Instant::now(), config.node.as_str());
         let attachments = journal.leases().attachments.clone();
         let world = World { config, attachments, ..World::default() };
@@ -85,10 +96,14 @@ impl Loop {
             steps,
             metrics,
             shown,
+            due,
             world,
             compiler: Compiler::default(),
             compiled: Arc::default(),
             report: Arc::default(),
+            programmed: None,
+            followed: Followed::since(since_1970()),
+            compiling: Duration::ZERO,
             retry,
             is_synced: false,
         }
@@ -122,6 +137,8 @@ impl Loop {
             self.pass();
             self.answer(turn);
         } else {
+            // What is asked for is not known, so nothing is due.
+            self.due.pass_ended(true, Instant::now());
             self.show();
             self.detach_unsynced(turn);
         }
@@ -131,8 +148,10 @@ impl Loop {
     /// Takes the newest level of every source into the World.
     fn look(&mut self) {
         let now = Instant::now();
+        self.due.take();
         let news = self.sources.look(&mut self.world);
         self.is_synced = self.sources.is_synced();
+        self.metrics.proxy.changed(news.services, news.slices);
         if news.is_world_new {
             self.retry.start_over();
             self.compile();
@@ -153,7 +172,9 @@ impl Loop {
         }
         self.world.generation = Generation(self.world.generation.0 + 1);
         let scope = Scope::Node(self.world.config.node.clone());
+        let start = Instant::now();
         let compiled = self.compiler.compile(&self.world, &scope);
+        self.compiling += start.elapsed();
         if compiled.rejected != self.compiled.rejected {
             for rejected in &compiled.rejected {
                 tracing::warn!("left out: {rejected}");
@@ -176,9 +197,27 @@ impl Loop {
         let has_failures = report.failures().next().is_some();
         self.retry.pass_ended(Instant::now(), has_failures);
         self.metrics.pass(&report);
+        self.take_stock(&report);
         self.log(&report);
         self.report = Arc::new(report);
         self.show();
+    }
+
+    /// Notes what the kernel follows since the pass of `report`.
+    fn take_stock(&mut self, report: &Report) {
+        let compiling = std::mem::take(&mut self.compiling);
+        if let Some(step) = report.steps.iter().find(|step| step.step == RULES) {
+            self.metrics.proxy.round(step, compiling);
+        }
+        // A row that is refused keeps the others from nothing.
+        let is_done = report.failures_of(RULES).all(|row| row.subject != Subject::Everything);
+        self.due.pass_ended(is_done, Instant::now());
+        if is_done {
+            let now = since_1970();
+            self.programmed = Some(now);
+            let took = self.followed.follow(&self.world.slices, now);
+            self.metrics.proxy.programmed(now, took);
+        }
     }
 
     /// One line per pass with changes; failures when they are new.
@@ -234,6 +273,7 @@ impl Loop {
                 compiled: Arc::clone(&self.compiled),
                 report: Arc::clone(&self.report),
                 leases: leases.clone(),
+                programmed: self.programmed,
             },
             self.status(),
         );
@@ -243,7 +283,12 @@ impl Loop {
 
 /// Seconds since 1970, by the wall clock: times in the ledger outlive the machine's uptime.
 pub(crate) fn wall_clock() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    since_1970().as_secs()
+}
+
+/// Time since 1970, by the wall clock, as whoever looks at the cluster goes by.
+pub(crate) fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ pub struct StepReport {
     pub deletes: usize,
     /// Rows that were found other than this agent had left them.
     pub drift: usize,
+    /// The place was read as a whole first.
+    pub is_full: bool,
     /// What failed.
     pub failures: Vec<FailureRow>,
     /// How long it took.
@@ -50,6 +52,11 @@ impl Report {
     /// Every failure of the pass.
     pub fn failures(&self) -> impl Iterator<Item = &FailureRow> {
         self.steps.iter().flat_map(|step| &step.failures)
+    }
+
+    /// Every failure of the step called `step`.
+    pub fn failures_of(&self, step: &str) -> impl Iterator<Item = &FailureRow> {
+        self.steps.iter().filter(move |row| row.step == step).flat_map(|row| &row.failures)
     }
 
     /// What keeps `attachment` from working, if anything.

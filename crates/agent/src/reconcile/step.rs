@@ -152,6 +152,7 @@ where
                 self.have = Some(have);
                 if self.stale {
                     self.unsure.clear();
+                    self.report.is_full = true;
                 }
                 self.stale = false;
             }

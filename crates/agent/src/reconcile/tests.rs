@@ -97,6 +97,7 @@ impl Agent {
             steps: kernel.steps(),
             metrics: Arc::default(),
             shown: Arc::clone(&shown),
+            due: Due::default(),
         };
         let thread = std::thread::spawn(|| Loop::new(parts).run());
         Agent { handle: Handle::new(inbox), watching, disturbed, shown, thread: Some(thread) }
@@ -108,6 +109,7 @@ impl Agent {
             let node = Node {
                 name: NodeName::from(name),
                 zone: None,
+                is_leaving: false,
                 internal_ips: vec![ip.parse().unwrap()],
                 pod_cidrs: vec![cidr.parse().unwrap()],
             };

@@ -304,6 +304,7 @@ pub(crate) fn run_agent_if_asked() {
         cni_conf_dir: dir.join("conf"),
         cni_bin_dir: dir.join("bin"),
         metrics: None,
+        health: None,
     };
     run(settings).unwrap();
 }

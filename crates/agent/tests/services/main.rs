@@ -46,6 +46,7 @@ impl Cluster {
         let node = Node {
             name: "a".into(),
             zone: None,
+            is_leaving: false,
             internal_ips: Family::ALL.map(|family| addr(family, 0, 1)).into(),
             pod_cidrs: vec!["10.1.0.0/16".parse().unwrap(), "fd00:1::/48".parse().unwrap()],
         };
@@ -133,6 +134,7 @@ fn slice(service: &ServiceName, family: Family, port: u16) -> EndpointSlice {
         family,
         ports: vec![of("tcp", Protocol::Tcp), of("udp", Protocol::Udp)],
         endpoints: vec![Endpoint { addr, node: Some("a".into()), conditions, hints: None }],
+        triggered: None,
     }
 }
 

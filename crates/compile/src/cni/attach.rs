@@ -221,6 +221,7 @@ mod tests {
         let node = Node {
             name: "a".into(),
             zone: None,
+            is_leaving: false,
             internal_ips: vec!["192.0.2.1".parse().unwrap()],
             pod_cidrs: vec!["10.244.1.0/24".parse().unwrap()],
         };

@@ -11,7 +11,7 @@ use plan::PodLink;
 use super::host_port::{self, Claims};
 use super::table::{Attachments, Joined};
 use super::{bridge, routed};
-use crate::{Pools, Rejected, device};
+use crate::{Fault, Pools, Rejected, device};
 
 /// The attachments of `me`. Where two want the same address or hostPort, the one whose key sorts
 /// first has it.
@@ -28,7 +28,8 @@ pub(super) fn attachments(
     for (key, attachment) in &world.attachments {
         let mut reject = |field: &str, why: String| {
             let object = format!("Attachment {key}");
-            rejected.push(Rejected { object, field: field.to_owned(), why });
+            let field = field.to_owned();
+            rejected.push(Rejected { object, field, why, fault: Fault::Invalid });
         };
         let mut addrs = Vec::new();
         for addr in &attachment.addrs {

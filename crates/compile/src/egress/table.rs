@@ -67,6 +67,7 @@ mod tests {
         let node = |name: &str, ip: &str, cidr: &str| Node {
             name: name.into(),
             zone: None,
+            is_leaving: false,
             internal_ips: vec![ip.parse().unwrap()],
             pod_cidrs: vec![cidr.parse().unwrap()],
         };

@@ -27,7 +27,7 @@ use model::{NodeName, World};
 
 use plan::Plan;
 
-use crate::Rejected;
+use crate::{Fault, Rejected};
 
 /// Resolves the usable pod CIDRs of every node and writes those of `me` where the rules of other
 /// subsystems look them up.
@@ -53,7 +53,8 @@ pub(crate) fn resolve(world: &World, rejected: &mut Vec<Rejected>) -> Pools {
     let mut pools = Pools::default();
     for (name, node) in &world.nodes {
         let mut reject = |field: String, why: String| {
-            rejected.push(Rejected { object: format!("Node {name}"), field, why });
+            let object = format!("Node {name}");
+            rejected.push(Rejected { object, field, why, fault: Fault::Invalid });
         };
         if node.pod_cidrs.is_empty() {
             reject("spec.podCIDRs".to_owned(), "empty: the node can have no pods yet".to_owned());

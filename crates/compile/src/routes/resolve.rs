@@ -8,7 +8,7 @@ use model::{Family, Mac, Node, NodeName, Routing, World};
 use super::mtu::{self, Unmet};
 use super::table::{Peer, Peers, Reach, Vtep};
 use crate::ipam::Pool;
-use crate::{Pools, Rejected};
+use crate::{Fault, Pools, Rejected};
 
 /// The peers of `me`. Unreachable ones are in `rejected`.
 pub(crate) fn peers(
@@ -34,6 +34,7 @@ pub(crate) fn peers(
                     object: format!("Node {name}"),
                     field: "status.addresses".to_owned(),
                     why: format!("{why}; {pool} can't be reached"),
+                    fault: Fault::Invalid,
                 }),
             }
         }
@@ -134,6 +135,7 @@ fn underlay_mtu(world: &World, here: &Node, rejected: &mut Vec<Rejected>) -> Opt
                 object: format!("Node {}", here.name),
                 field: "status.addresses".to_owned(),
                 why: format!("no link of this machine carries {ip}"),
+                fault: Fault::Invalid,
             }),
         }
     }
@@ -147,6 +149,6 @@ fn report(unmet: Unmet, me: &NodeName, rejected: &mut Vec<Rejected>) -> Option<s
         }
         Unmet::Configured(why) => ("settings".to_owned(), "mtu", why, None),
     };
-    rejected.push(Rejected { object, field: field.to_owned(), why });
+    rejected.push(Rejected { object, field: field.to_owned(), why, fault: Fault::Invalid });
     refuse
 }

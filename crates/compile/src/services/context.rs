@@ -109,6 +109,7 @@ mod tests {
         let node = Node {
             name: "a".into(),
             zone: None,
+            is_leaving: false,
             internal_ips: ["192.0.2.1", "2001:db8::1"].map(|ip| ip.parse().unwrap()).into(),
             pod_cidrs: vec!["10.244.1.0/24".parse().unwrap()],
         };

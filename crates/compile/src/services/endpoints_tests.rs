@@ -39,6 +39,7 @@ fn slice(name: &str, endpoints: Vec<Endpoint>, port: u16) -> EndpointSlice {
         family: Family::V4,
         ports: vec![EndpointPort { name: "http".into(), protocol: Protocol::Tcp, port }],
         endpoints,
+        triggered: None,
     }
 }
 

@@ -8,7 +8,7 @@ use model::{Family, Service, ServiceKind, ServicePort, TrafficPolicy};
 
 use super::context::{Own, Reserved};
 use super::table::{Action, At, Backend, Frontend, FrontendKind, Source};
-use crate::Rejected;
+use crate::{Fault, Rejected};
 
 /// The addresses of a Service in one family, as far as they may be used.
 #[derive(Debug, Default)]
@@ -29,9 +29,9 @@ pub(super) fn addresses(
     reserved: &Reserved,
     rejected: &mut Vec<Rejected>,
 ) -> Option<Addresses> {
-    let mut reject = |field: &str, why: String| {
+    let mut reject = |field: &str, fault, why: String| {
         let object = format!("Service {}", service.name);
-        rejected.push(Rejected { object, field: field.to_owned(), why });
+        rejected.push(Rejected { object, field: field.to_owned(), why, fault });
     };
     let of = |addrs: &[IpAddr]| -> Vec<IpAddr> {
         addrs.iter().copied().filter(|addr| Family::of(*addr) == family).collect()
@@ -42,11 +42,11 @@ pub(super) fn addresses(
         // Source: kube-proxy's event KubeProxyIncorrectIPVersion.
         for addr in load_balancer {
             let why = format!("{addr} is left out, as the Service has no {family} cluster IP");
-            reject("status.loadBalancer.ingress", why);
+            reject("status.loadBalancer.ingress", Fault::WrongFamily, why);
         }
         for addr in external {
             let why = format!("{addr} is left out, as the Service has no {family} cluster IP");
-            reject("spec.externalIPs", why);
+            reject("spec.externalIPs", Fault::WrongFamily, why);
         }
         return None;
     }
@@ -54,13 +54,16 @@ pub(super) fn addresses(
     for addr in load_balancer {
         match reserved.refuses_load_balancer(addr) {
             None => found.load_balancer.push(addr),
-            Some(why) => reject("status.loadBalancer.ingress", format!("{addr}: {why}")),
+            Some(why) => {
+                let why = format!("{addr}: {why}");
+                reject("status.loadBalancer.ingress", Fault::Refused, why);
+            }
         }
     }
     for addr in external {
         match may_be_external(addr, own, reserved) {
             Ok(()) => found.external.push(addr),
-            Err(why) => reject("spec.externalIPs", format!("{addr}: {why}")),
+            Err(why) => reject("spec.externalIPs", Fault::Refused, format!("{addr}: {why}")),
         }
     }
     found.allowed = allowed(service, family, own, &found.load_balancer);
@@ -68,7 +71,7 @@ pub(super) fn addresses(
         let open = service.source_ranges.iter().all(|net| Family::of(net.addr()) != family);
         for addr in found.load_balancer.iter().filter(|_| open) {
             let why = format!("none is {family}, so {addr} is open to everybody");
-            reject("spec.loadBalancerSourceRanges", why);
+            reject("spec.loadBalancerSourceRanges", Fault::Open, why);
         }
     }
     Some(found)

@@ -18,7 +18,7 @@ use model::{
 use super::context::{Own, Reserved, is_same, node_port_addrs};
 use super::resolve::{Resolution, resolve};
 use super::table::{At, Frontend, FrontendKind, PortEntry, Resolved, ServiceTable};
-use crate::Rejected;
+use crate::{Fault, Rejected};
 
 /// What is remembered of the last World.
 #[derive(Debug, Default, Clone)]
@@ -244,5 +244,6 @@ fn taken((claim, winner): &(Claim, ServiceName)) -> Rejected {
         object: format!("Service {}", claim.service),
         field: field.to_owned(),
         why: format!("{place}/{protocol} is taken by Service {winner}"),
+        fault: Fault::Taken,
     }
 }

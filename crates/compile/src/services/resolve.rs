@@ -10,7 +10,7 @@ use super::context::{Own, Reserved};
 use super::endpoints::{self, Choice, Here};
 use super::frontends::{self, Sets};
 use super::table::{HealthCheck, PortEntry, Resolved};
-use crate::Rejected;
+use crate::{Fault, Rejected};
 
 /// The value of label `service.kubernetes.io/service-proxy-name` by which a Service asks for us.
 const OUR_PROXY_NAME: &str = "seaway";
@@ -127,6 +127,7 @@ fn unusable(slices: &[&EndpointSlice]) -> Vec<Rejected> {
             object: format!("EndpointSlice {}/{}", slice.key.service.namespace, slice.key.slice),
             field: "endpoints".to_owned(),
             why: format!("{addr} is no address to send packets to; it is left out"),
+            fault: Fault::Invalid,
         }));
     }
     rejected

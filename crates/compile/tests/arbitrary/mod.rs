@@ -93,6 +93,7 @@ fn build(config: &Config, families: &[Family], machines: &[Machine]) -> Cluster 
             let node = Node {
                 name: name(i),
                 zone: None,
+                is_leaving: false,
                 internal_ips: if machine.fault == Fault::NoAddress { Vec::new() } else { ips },
                 pod_cidrs: if machine.fault == Fault::NoCidr { Vec::new() } else { cidrs },
             };

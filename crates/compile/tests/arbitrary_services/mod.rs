@@ -50,6 +50,7 @@ fn put_node(world: &mut World, i: usize, zone: Option<&str>) {
     let node = Node {
         name: NodeName(format!("node-{i}")),
         zone: zone.map(str::to_owned),
+        is_leaving: false,
         internal_ips: vec![ip(&format!("192.0.2.{i}")), ip(&format!("2001:db8::{i}"))],
         pod_cidrs: vec![net(&format!("10.244.{i}.0/24")), net(&format!("fd00:10:244:{i}::/64"))],
     };
@@ -241,7 +242,8 @@ fn slice() -> impl Strategy<Value = EndpointSlice> {
                     conditions,
                     hints: (hints != Hints::default()).then(|| Box::new(hints)),
                 };
-            EndpointSlice { key, family, ports, endpoints: endpoints.into_iter().map(of).collect() }
+            let endpoints = endpoints.into_iter().map(of).collect();
+            EndpointSlice { key, family, ports, endpoints, triggered: None }
         },
     )
 }

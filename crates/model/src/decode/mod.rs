@@ -43,6 +43,10 @@ struct Meta {
     name: String,
     #[serde(default)]
     labels: BTreeMap<String, String>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+    #[serde(rename = "deletionTimestamp")]
+    deletion_timestamp: Option<String>,
 }
 
 impl Meta {

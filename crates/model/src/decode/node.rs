@@ -9,6 +9,9 @@ use crate::{Family, Node, NodeName};
 /// The zone a node is in.
 const ZONE: &str = "topology.kubernetes.io/zone";
 
+/// Key of the taint that the cluster autoscaler puts on a node before it removes it.
+const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
+
 #[derive(Deserialize)]
 struct WireNode {
     metadata: Meta,
@@ -25,6 +28,14 @@ struct Spec {
     pod_cidr: String,
     #[serde(rename = "podCIDRs", default)]
     pod_cidrs: Vec<String>,
+    #[serde(default)]
+    taints: Vec<Taint>,
+}
+
+#[derive(Deserialize)]
+struct Taint {
+    #[serde(default)]
+    key: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -76,7 +87,9 @@ pub fn node(json: &[u8]) -> Result<Node, DecodeError> {
         }
     }
     let zone = wire.metadata.labels.get(ZONE).filter(|zone| !zone.is_empty()).cloned();
-    Ok(Node { name: NodeName(wire.metadata.name), zone, internal_ips, pod_cidrs })
+    let is_tainted = wire.spec.taints.iter().any(|taint| taint.key == TO_BE_DELETED);
+    let is_leaving = is_tainted || wire.metadata.deletion_timestamp.is_some();
+    Ok(Node { name: NodeName(wire.metadata.name), zone, is_leaving, internal_ips, pod_cidrs })
 }
 
 #[cfg(test)]
@@ -102,6 +115,26 @@ mod tests {
                 r#"{{"metadata":{{"name":"a","labels":{{"topology.kubernetes.io/zone":"{label}"}}}}}}"#
             );
             assert_eq!(node(json.as_bytes()).unwrap().zone, zone);
+        }
+    }
+
+    #[test]
+    fn a_node_leaves_when_it_is_deleted_or_the_autoscaler_is_about_to() {
+        let cases = [
+            (r#""metadata":{"name":"a"}"#, false),
+            (
+                r#""metadata":{"name":"a"},"spec":{"taints":[{"key":"x","effect":"NoExecute"}]}"#,
+                false,
+            ),
+            (
+                r#""metadata":{"name":"a"},"spec":{"taints":[{"key":"x"},{"key":"ToBeDeletedByClusterAutoscaler"}]}"#,
+                true,
+            ),
+            (r#""metadata":{"name":"a","deletionTimestamp":"2026-05-01T00:00:00Z"}"#, true),
+        ];
+        for (fields, is_leaving) in cases {
+            let node = node(format!("{{{fields}}}").as_bytes()).unwrap();
+            assert_eq!(node.is_leaving, is_leaving, "{fields}");
         }
     }
 

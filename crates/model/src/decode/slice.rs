@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use super::{DecodeError, Meta, Object, ip, read};
 use crate::{
-    Conditions, Endpoint, EndpointPort, EndpointSlice, Family, Hints, NodeName, ServiceName,
-    SliceKey,
+    Conditions, Endpoint, EndpointPort, EndpointSlice, Family, Hints, NodeName, Rfc3339,
+    ServiceName, SliceKey,
 };
 
 /// The Service a slice belongs to.
@@ -13,6 +13,9 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// On slices of headless Services: no packet meets those.
 const HEADLESS: &str = "service.kubernetes.io/headless";
+
+/// When what a slice shows began to be so; who writes slices says it in RFC 3339.
+const TRIGGERED: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -96,6 +99,7 @@ pub fn endpoint_slice(json: &[u8]) -> Result<Option<EndpointSlice>, DecodeError>
         family,
         ports: ports(&object, wire.ports.as_deref().unwrap_or_default())?,
         endpoints: endpoints.collect::<Result<_, _>>()?,
+        triggered: wire.metadata.annotations.get(TRIGGERED).and_then(|at| Rfc3339::parse(at)),
     }))
 }
 
@@ -181,6 +185,20 @@ mod tests {
             let want = Conditions { ready, serving, terminating };
             assert_eq!(slice.endpoints[0].conditions, want, "{conditions}");
         }
+    }
+
+    #[test]
+    fn a_slice_says_when_it_was_triggered_or_nothing() {
+        let at = |text: &str| {
+            let json = format!(
+                r#"{{"metadata":{{"namespace":"ns","name":"web-x","labels":{{{OF_WEB}}},
+                "annotations":{{"endpoints.kubernetes.io/last-change-trigger-time":"{text}"}}}},"addressType":"IPv4"}}"#
+            );
+            endpoint_slice(json.as_bytes()).unwrap().unwrap().triggered
+        };
+        let text = "2026-05-01T00:00:00.5Z";
+        assert_eq!((at(text), at("yesterday")), (Rfc3339::parse(text), None));
+        assert!(at(text).is_some());
     }
 
     #[test]

@@ -107,14 +107,17 @@ struct Run {
     /// Give every packet to a Service's cluster IP the node's address.
     #[arg(long, env = "SEAWAY_MASQUERADE_ALL")]
     masquerade_all: bool,
-    /// Address of metrics and probes, or "none".
+    /// Address of metrics and /readyz, kube-proxy's by default, or "none".
     #[arg(
         long,
         env = "SEAWAY_METRICS_BIND",
-        default_value = "127.0.0.1:9966",
+        default_value = "127.0.0.1:10249",
         value_name = "ADDR"
     )]
     metrics_bind: String,
+    /// Address where load balancers and probes ask for /healthz and /livez, kube-proxy's by default, or "none".
+    #[arg(long, env = "SEAWAY_HEALTHZ_BIND", default_value = "[::]:10256", value_name = "ADDR")]
+    healthz_bind: String,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -163,7 +166,8 @@ fn settings(run: Run) -> anyhow::Result<Settings> {
     );
     ensure!(run.vxlan_port != 0, "--vxlan-port 0: between 1 and 65535");
     Ok(Settings {
-        metrics: metrics(&run.metrics_bind)?,
+        metrics: address("--metrics-bind", &run.metrics_bind)?,
+        health: address("--healthz-bind", &run.healthz_bind)?,
         config: Config {
             node: NodeName(node),
             pod_link: run.pod_link,
@@ -183,15 +187,13 @@ fn settings(run: Run) -> anyhow::Result<Settings> {
     })
 }
 
-fn metrics(text: &str) -> anyhow::Result<Option<SocketAddr>> {
+fn address(flag: &str, text: &str) -> anyhow::Result<Option<SocketAddr>> {
     if text == "none" {
         return Ok(None);
     }
     match text.parse() {
         Ok(addr) => Ok(Some(addr)),
-        Err(_) => {
-            bail!("--metrics-bind {text:?}: an address and port like 127.0.0.1:9966, or none")
-        }
+        Err(_) => bail!("{flag} {text:?}: an address and port like 127.0.0.1:10249, or none"),
     }
 }
 
@@ -238,6 +240,7 @@ mod tests {
             ("agent --node-name a --vxlan-port 0", "--vxlan-port 0"),
             ("agent --node-name a --non-masquerade-cidrs 10.0.0.0/8,10.0.0/8", "10.0.0/8"),
             ("agent --node-name a --metrics-bind everywhere", "--metrics-bind"),
+            ("agent --node-name a --healthz-bind 10256", "--healthz-bind"),
             ("agent --node-name a --nodeport-addresses localhost", "primary, all or a CIDR"),
             ("agent --node-name a --external-ips 203.0.113.7/33", "--external-ips"),
         ];

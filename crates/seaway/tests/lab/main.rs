@@ -16,6 +16,7 @@ mod errors;
 mod faults;
 mod forward;
 mod frame;
+mod health;
 mod images;
 mod isolation;
 mod kubeconfig;
@@ -53,6 +54,7 @@ fn main() {
         errors::trials(),
         forward::trials(),
         faults::trials(),
+        health::trials(),
         images::trials(),
         isolation::trials(),
         kubeconfig::trials(),

@@ -111,7 +111,7 @@ fn foreign_drop() {
         let named = "another program may drop packets of pods: chain ip filter FORWARD";
         if said.contains(named) { Ok(()) } else { Err(said) }
     });
-    let agent = ["curl", "-sf", "http://127.0.0.1:9966/metrics"];
+    let agent = ["curl", "-sf", "http://127.0.0.1:10249/metrics"];
     let metrics = success(&lab.node("node-1", &agent)).expect("metrics");
     assert!(metrics.contains("seaway_nft_foreign_drop_chains 1"), "{metrics}");
     success(&lab.node("node-1", &["nft", "list", "chain", "ip", "filter", "FORWARD"]))

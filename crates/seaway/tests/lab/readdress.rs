@@ -65,7 +65,7 @@ fn silent_death() {
         if !is_old && now.len() >= 2 { Ok(()) } else { Err((old.clone(), now)) }
     });
     eventually("the agent watches nodes again", || {
-        let words = ["curl", "-s", "http://127.0.0.1:9966/metrics"];
+        let words = ["curl", "-s", "http://127.0.0.1:10249/metrics"];
         let metrics = text(&lab.node("node-1", &words));
         if metrics.contains("seaway_kube_watch_up 1") { Ok(()) } else { Err(metrics) }
     });
