@@ -22,6 +22,7 @@ cargo xtask COMMAND
   lab [FILTER]      only the lab tests whose name holds FILTER
   examples [FILTER] only the examples whose name holds FILTER
   scenario --update rewrite the expected parts of scenarios; read the diff
+  rows              write the tests of each rule of Services into docs/services-tests.md
   bench [NAME]      measure against the named peers, in one run; print ratios
   fuzz [TARGET]     run the fuzz targets, 30 s each
   release VERSION   fold changes/ into CHANGELOG.md
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         "lab" => test::lab(rest),
         "examples" => examples::run(rest),
         "scenario" => test::scenarios(rest),
+        "rows" => tidy::rows::update(),
         "bench" => bench::run(rest),
         "fuzz" => test::fuzz(rest),
         "release" => release::run(rest),

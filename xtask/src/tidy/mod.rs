@@ -4,6 +4,7 @@ mod arrows;
 mod docs;
 mod files;
 mod kubectl;
+pub(crate) mod rows;
 
 use crate::run::{Result, root, say};
 
@@ -15,6 +16,7 @@ pub(crate) fn run() -> Result {
     findings.extend(arrows::check()?);
     findings.extend(docs::check(&tree));
     findings.extend(kubectl::check(&tree));
+    findings.extend(rows::check(&tree));
     for finding in &findings {
         say(finding);
     }

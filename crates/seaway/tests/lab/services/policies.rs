@@ -1,0 +1,81 @@
+//! Traffic policies: which node's endpoints serve whom, and who is dropped.
+
+use libtest_mimic::Trial;
+
+use super::stage::{Stage, balancer, service};
+use super::table::ALL;
+use crate::lab::test;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for link in ["routed", "bridge"] {
+        let name = format!(
+            "s12_s13_s33_s39_s40_s48_s49_s50_policies_keep_flows_on_a_node_or_drop_them_{link}"
+        );
+        trials.push(test(&name, move || policies(link)));
+    }
+    trials
+}
+
+/// The only endpoint is on node-2. A load balancer has an address that is led to each node.
+fn policies(link: &str) {
+    let stage = Stage::up(&["--pod-link", link]);
+    let [internal, external] =
+        ["internal", "external"].map(|side| format!("  {side}TrafficPolicy: Local\n"));
+    let balanced = "  type: LoadBalancer\n";
+    let objects = [
+        service("external", "pod: web-2", &[balanced, &external].concat()),
+        service("internal", "pod: web-2", &[balanced, &internal].concat()),
+        service("both", "pod: web-2", &[balanced, &internal, &external].concat()),
+    ];
+    stage.lab.apply(&objects.concat());
+    stage.balance("external", &[balancer(1), balancer(2)].join(", "));
+    // On the bridge, a neighbor's answer would not come by the node.
+    let neighbor = if link == "bridge" { "node-2" } else { "itself" };
+    stage.check(
+        "external",
+        ALL,
+        &format!(
+            "client | node-2  | web-2 | itself
+             client | vip-2   | web-2 | itself
+             client | node-1  | silence
+             client | vip     | silence
+             pod-1  | node-2  | web-2 | itself
+             node-1 | node-2  | web-2 | itself
+             pod-2  | node-1  | silence
+             node-2 | node-1  | silence
+             pod-1  | node-1  | web-2 | itself
+             pod-1  | vip     | web-2 | itself
+             pod-2  | node-2  | web-2 | {neighbor}
+             pod-2  | vip     | web-2 | {neighbor}
+             node-1 | node-1  | web-2 | itself
+             node-1 | vip     | web-2 | itself
+             node-2 | vip     | web-2 | itself
+             pod-1  | cluster | web-2 | itself
+             node-1 | cluster | web-2 | itself
+             client | cluster | web-2 | node-1"
+        ),
+    );
+    stage.check(
+        "internal",
+        ALL,
+        &format!(
+            "pod-2  | cluster | web-2 | {neighbor}
+             node-2 | cluster | web-2 | itself
+             pod-1  | cluster | silence
+             node-1 | cluster | silence
+             client | cluster | silence
+             pod-1  | node-1  | web-2 | itself
+             client | node-1  | web-2 | node-1"
+        ),
+    );
+    stage.check(
+        "both",
+        ALL,
+        "client | node-2  | web-2 | itself
+         client | node-1  | silence
+         pod-1  | node-1  | web-2 | itself
+         pod-1  | cluster | silence
+         node-2 | cluster | web-2 | itself",
+    );
+}
