@@ -182,7 +182,7 @@ impl Flow {
         };
         let walk = walk(rows, INET, point, &packet, surroundings);
         self.mark = walk.mark;
-        for rewrite in walk.rewrites {
+        if let Some(rewrite) = walk.rewrite {
             match rewrite {
                 Rewrite::To { side: Nat::Dnat, addr, port } => {
                     self.dst = SocketAddr::new(addr, port);

@@ -1,5 +1,6 @@
 //! The meaning of a table: what its rules do to a packet.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -16,14 +17,17 @@ use crate::{Table, nft::Chain};
 pub struct Walk<'a> {
     /// Where it ended.
     pub outcome: Outcome,
-    /// Rewrites of its addresses that a `nat` chain chose, in order.
-    pub rewrites: Vec<Rewrite>,
+    /// The rewrite of its addresses that a `nat` chain chose.
+    pub rewrite: Option<Rewrite>,
     /// Its mark afterwards.
     pub mark: u32,
     /// The rules that matched, in order.
     pub trace: Vec<Step<'a>>,
     /// What rules have learned, with what the packet added and took out.
     pub learned: Learned,
+    /// How many values of [`Surroundings::random`], from 0, make all the difference that chance can
+    /// make: the least common multiple of the moduli that were drawn by, 1 where none was.
+    pub chances: u32,
 }
 
 /// Where a packet ended at a hook.
@@ -66,13 +70,14 @@ pub struct Step<'a> {
 }
 
 /// Runs `packet` through the base chains that `family`'s table has at `point`, in the order of their
-/// priorities. A `nat` chain sees only the first packet of a flow; the chains behind it see what it
-/// made of the packet.
+/// priorities. A `nat` chain sees only the first packet of a flow, and none once a chain before it has
+/// chosen a rewrite; the chains behind it see what it made of the packet.
 ///
 /// Rules must match on the protocol before they look at ports: where a packet's protocol has none,
 /// the kernel would compare whatever stands in their place, and this function does not match.
 ///
-/// Source: `nft_do_chain()` in net/netfilter/nf_tables_core.c; nft(8).
+/// Source: `nft_do_chain()` in net/netfilter/nf_tables_core.c, `nf_nat_inet_fn()` in
+/// net/netfilter/nf_nat_core.c; nft(8).
 pub fn walk<'a>(
     table: &'a Table<Key, Row>,
     family: TableFamily,
@@ -81,28 +86,30 @@ pub fn walk<'a>(
     surroundings: &Surroundings,
 ) -> Walk<'a> {
     let (packet, learned) = (packet.clone(), surroundings.learned.clone());
-    let mut walker = Walker { table, family, packet, surroundings, learned, trace: vec![] };
-    let mut rewrites = Vec::new();
+    let (trace, chances) = (vec![], Cell::new(1));
+    let mut walker = Walker { table, family, packet, surroundings, learned, trace, chances };
+    let mut rewrite = None;
     let mut outcome = Outcome::Accept;
     for (name, chain, kind) in base_chains(table, family, point) {
-        if kind == ChainKind::Nat && walker.packet.ct_state != CtState::New {
+        let is_settled = rewrite.is_some() || walker.packet.ct_state != CtState::New;
+        if kind == ChainKind::Nat && is_settled {
             continue;
         }
         match walker.base(name, chain) {
             End::Accept => {}
             End::Drop => outcome = Outcome::Drop,
             End::Reject(with) => outcome = Outcome::Reject(with),
-            End::Rewrite(rewrite) => {
-                walker.packet.rewrite(rewrite);
-                rewrites.push(rewrite);
+            End::Rewrite(chosen) => {
+                walker.packet.rewrite(chosen);
+                rewrite = Some(chosen);
             }
         }
         if outcome != Outcome::Accept {
             break;
         }
     }
-    let Walker { packet, trace, learned, .. } = walker;
-    Walk { outcome, rewrites, mark: packet.mark, trace, learned }
+    let Walker { packet, trace, learned, chances, .. } = walker;
+    Walk { outcome, rewrite, mark: packet.mark, trace, learned, chances: chances.get() }
 }
 
 /// Base chains at a hook, lowest priority first; by name among equals.
@@ -152,6 +159,7 @@ struct Walker<'a, 's> {
     surroundings: &'s Surroundings,
     learned: Learned,
     trace: Vec<Step<'a>>,
+    chances: Cell<u32>,
 }
 
 impl<'a> Walker<'a, '_> {
@@ -205,7 +213,7 @@ impl<'a> Walker<'a, '_> {
     fn statement(&mut self, statement: &'a Statement) -> Next<'a> {
         match statement {
             Statement::Match(field, op, value) => {
-                let found = self.packet.field(*field, self.surroundings);
+                let found = self.value(*field);
                 found.map_or(Next::Rule, |found| when(matches(&found, value) == (*op == Op::Eq)))
             }
             Statement::Lookup(fields, op, set) => match self.values(fields) {
@@ -296,7 +304,14 @@ impl<'a> Walker<'a, '_> {
 
     /// The values of `fields`; `None` when the packet lacks one of them.
     fn values(&self, fields: &[Field]) -> Option<Vec<Value>> {
-        fields.iter().map(|field| self.packet.field(*field, self.surroundings)).collect()
+        fields.iter().map(|field| self.value(*field)).collect()
+    }
+
+    fn value(&self, field: Field) -> Option<Value> {
+        if let Field::Random(modulus) = field {
+            self.chances.set(least_common_multiple(self.chances.get(), modulus.max(1)));
+        }
+        self.packet.field(field, self.surroundings)
     }
 
     /// The element that `values` meet: the equal one, or the one whose last field is a prefix that
@@ -328,6 +343,14 @@ fn prefixes(value: &Value) -> impl Iterator<Item = IpNet> + use<> {
         | Value::ClassId(_) => None,
     };
     std::iter::successors(addr, IpNet::supernet)
+}
+
+fn least_common_multiple(a: u32, b: u32) -> u32 {
+    let (mut divisor, mut rest) = (a, b);
+    while rest != 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    (a / divisor).saturating_mul(b)
 }
 
 fn when<'a>(matched: bool) -> Next<'a> {

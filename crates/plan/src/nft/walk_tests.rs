@@ -184,7 +184,7 @@ fn a_verdict_map_leads_on_and_a_miss_goes_to_the_next_rule() {
 }
 
 #[test]
-fn nat_is_chosen_for_the_first_packet_of_a_flow_by_the_first_map_that_leads_somewhere() {
+fn nat_is_chosen_once_for_the_first_packet_of_a_flow_by_the_first_map_that_leads_somewhere() {
     let nat = |map: &str| {
         let source = NatSource::Map { ipv6: false, fields: vec![Field::Dport], map: set(map) };
         rule(map, vec![Statement::Nat(Nat::Dnat, source)])
@@ -199,17 +199,11 @@ fn nat_is_chosen_for_the_first_packet_of_a_flow_by_the_first_map_that_leads_some
     .into_iter()
     .collect();
     let addr = "10.0.0.9".parse().unwrap();
-    let rewrites = [
-        Rewrite::To { side: Nat::Dnat, addr, port: 8080 },
-        Rewrite::Masquerade { fully_random: true },
-    ];
+    let rewrite = Rewrite::To { side: Nat::Dnat, addr, port: 8080 };
     let walk = run(&table, &packet());
-    assert_eq!(
-        (walk.rewrites.as_slice(), trace(&walk).as_str()),
-        (&rewrites[..], "full masquerade")
-    );
+    assert_eq!((walk.rewrite, trace(&walk).as_str()), (Some(rewrite), "full"));
     let later = Packet { ct_state: CtState::Established, ..packet() };
-    assert_eq!(run(&table, &later).rewrites, []);
+    assert_eq!(run(&table, &later).rewrite, None);
 }
 
 #[test]
@@ -339,10 +333,11 @@ fn a_packet_learns_and_is_remembered_by_chance_and_priority() {
         walk(&table, TableFamily::Inet, HookPoint::Forward, &packet(), surroundings)
     };
     let first = at(&surroundings);
-    assert_eq!(first.mark, 0x15, "chosen");
+    assert_eq!((first.mark, first.chances), (0x15, 2), "chosen");
     assert_eq!(first.learned.values().collect::<Vec<_>>(), [&vec![Value::ClassId(8)]]);
     surroundings.learned = first.learned.clone();
     surroundings.random = 4;
     let second = at(&surroundings);
-    assert_eq!((second.mark, second.learned), (5, first.learned), "remembered");
+    assert_eq!((second.mark, second.chances), (5, 1), "remembered");
+    assert_eq!(second.learned, first.learned);
 }

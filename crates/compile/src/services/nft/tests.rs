@@ -126,8 +126,8 @@ fn open<'a>(
 fn fate(walk: &Walk<'_>) -> String {
     let masquerade = if walk.mark & MASQUERADE == 0 { "" } else { "+" };
     assert_eq!(walk.mark & 0xff, 0x80, "somebody else's mark");
-    match (&walk.outcome, walk.rewrites.as_slice()) {
-        (Outcome::Accept, [Rewrite::To { addr, .. }]) => format!("{addr}{masquerade}"),
+    match (&walk.outcome, walk.rewrite) {
+        (Outcome::Accept, Some(Rewrite::To { addr, .. })) => format!("{addr}{masquerade}"),
         (Outcome::Accept, _) => "-".to_owned(),
         (Outcome::Drop, _) => "drop".to_owned(),
         (Outcome::Reject(RejectWith::TcpReset), _) => "reset".to_owned(),
