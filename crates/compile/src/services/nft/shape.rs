@@ -45,7 +45,7 @@ pub(super) struct Shape {
     pub(super) family: Family,
     /// Where they are.
     pub(super) place: Place,
-    /// For how many seconds clients are remembered.
+    /// For how many seconds clients are remembered, where any of them comes to a backend.
     pub(super) affinity: Option<u32>,
     /// Only some clients are let in.
     pub(super) is_limited: bool,
@@ -61,7 +61,7 @@ impl Shape {
     /// The shape of `frontend`, one of `port`'s.
     pub(super) fn of(port: &PortEntry, frontend: &Frontend) -> Self {
         let fate = |action, client| Fate::of(action, client, port);
-        Shape {
+        let mut shape = Shape {
             family: port.family,
             place: match frontend.at {
                 At::Ip(_) => Place::Address,
@@ -72,7 +72,11 @@ impl Shape {
             pods: fate(frontend.inside, Client::Pod),
             node: fate(frontend.inside, Client::Node),
             outside: fate(frontend.outside, Client::Outside),
+        };
+        if !shape.fates().into_iter().any(|fate| matches!(fate, Fate::Forward { .. })) {
+            shape.affinity = None;
         }
+        shape
     }
 
     /// Its fates, by whose packets meet them.

@@ -189,6 +189,16 @@ fn a_client_stays_with_its_backend_at_every_frontend_until_that_is_gone() {
 }
 
 #[test]
+fn nobody_is_remembered_where_nobody_comes_to_a_backend() {
+    let sticky = PortEntry {
+        affinity: Some(Duration::from_secs(10)),
+        ..simple("10.96.0.2:80", Action::Reject, "")
+    };
+    let plain = PortEntry { affinity: None, ..sticky.clone() };
+    assert_eq!(rows(&table(vec![("none", sticky)])), rows(&table(vec![("none", plain)])));
+}
+
+#[test]
 fn a_change_touches_its_own_rows_and_ends_where_a_fresh_start_does() {
     let kept = to(TrafficPolicy::Cluster, Source::Kept);
     let many = |count: u32| {
