@@ -189,7 +189,9 @@ pub(super) fn is_special(addr: IpAddr) -> bool {
 }
 
 /// The endpoints of `port` in `slices`, by address and port. Where two slices have the same one, the
-/// copy that is on this node counts, then the one that stays, then that of the first slice (S-4).
+/// copy that stays counts, then the one on this node, then that of the first slice (S-4). (An address
+/// may have gone from a pod that is about to end to another. Source: kube-proxy's
+/// `endpointslicecache.go`.)
 pub(super) fn candidates<'a>(
     slices: &[&'a EndpointSlice],
     port: &ServicePort,
@@ -212,7 +214,7 @@ pub(super) fn candidates<'a>(
         }
     }
     let place = |c: &Candidate<'_>| (c.backend.addr, c.backend.port);
-    all.sort_by_key(|c| (place(c), !c.backend.is_local, c.conditions.terminating));
+    all.sort_by_key(|c| (place(c), c.conditions.terminating, !c.backend.is_local));
     all.dedup_by_key(|c| place(c));
     all
 }

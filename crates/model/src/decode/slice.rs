@@ -133,10 +133,9 @@ fn endpoint(
     if Family::of(addr) != family {
         return Err(object.fail(&field, format!("{addr} is no {family} address")));
     }
-    let ready = wire.conditions.ready.unwrap_or(true);
     let conditions = Conditions {
-        ready,
-        serving: wire.conditions.serving.unwrap_or(ready),
+        ready: wire.conditions.ready.unwrap_or(true),
+        serving: wire.conditions.serving.unwrap_or(true),
         terminating: wire.conditions.terminating.unwrap_or(false),
     };
     let node = wire.node_name.as_ref().filter(|name| !name.is_empty()).cloned().map(NodeName);
@@ -172,7 +171,9 @@ mod tests {
         let cases = [
             ("", (true, true, false)),
             (r#""ready":true"#, (true, true, false)),
-            (r#""ready":false"#, (false, false, false)),
+            (r#""ready":false"#, (false, true, false)),
+            (r#""ready":false,"terminating":true"#, (false, true, true)),
+            (r#""ready":false,"serving":false"#, (false, false, false)),
             (r#""ready":false,"serving":true,"terminating":true"#, (false, true, true)),
             (r#""ready":true,"serving":true,"terminating":true"#, (true, true, true)),
             (r#""ready":null,"serving":null,"terminating":null"#, (true, true, false)),
