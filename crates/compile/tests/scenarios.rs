@@ -22,7 +22,6 @@
 //! - `lease node=N`: `SECONDS add|del NAME [ADDRESS]`, then two spaces and the answer.
 #![expect(clippy::disallowed_methods, reason = "scenarios are files")]
 
-mod network;
 mod scenario;
 
 use std::path::{Path, PathBuf};

@@ -1,17 +1,17 @@
 //! What `compile` makes of arbitrary Services, judged by the oracle, and by what it makes of the same
 //! World when it has seen none before.
 
-mod arbitrary_services;
-
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use arbitrary_services::{Event, PORTS, destinations, event, happen, me, sources, world};
-use model::{Family, Protocol, World};
-use oracle::services::{Answer, Client, Seen, answer};
+use fixtures::events::{Event, PORTS, destinations, event, happen, me, sources, world};
+use model::{Family, Protocol, ServiceName, World};
+use oracle::services::{Answer, Client, Remembered, Seen, answer};
 use proptest::prelude::*;
-use seaway_compile::services::{Action, At, Frontend, PortEntry, ServiceTable, Source};
+use seaway_compile::services::{
+    Action, At, Frontend, FrontendKind, PortEntry, ServiceTable, Source,
+};
 use seaway_compile::{Compiler, Scope, compile};
 
 fn scope() -> Scope {
@@ -28,18 +28,18 @@ fn table_answer(
         At::Ip(addr) => addr == dst,
         At::NodeAddresses => table.node_port_addrs.contains(&dst),
     };
-    let mut found: Vec<(&PortEntry, &Frontend)> = Vec::new();
-    for port in table.services.values().flat_map(|resolved| &resolved.ports) {
+    let mut found: Vec<(&ServiceName, &PortEntry, &Frontend)> = Vec::new();
+    for (service, port) in ports(table) {
         let here = port.frontends.iter().filter(|frontend| {
             frontend.port == number
                 && port.protocol == protocol
                 && port.family == Family::of(dst)
                 && is_at(frontend)
         });
-        found.extend(here.map(|frontend| (port, frontend)));
+        found.extend(here.map(|frontend| (service, port, frontend)));
     }
-    found.sort_by_key(|(_, frontend)| frontend.at); // An address of its own comes first.
-    let Some((port, frontend)) = found.first() else { return Answer::NotForAService };
+    found.sort_by_key(|(_, _, frontend)| frontend.at); // An address of its own comes first.
+    let Some((service, port, frontend)) = found.first() else { return unclaimed(table, dst) };
     if frontend.allowed.as_ref().is_some_and(|nets| !nets.iter().any(|net| net.contains(&src))) {
         return Answer::Dropped;
     }
@@ -56,16 +56,42 @@ fn table_answer(
                 (Source::Kept, _) | (Source::KeptForPods, Client::Pod) => Seen::Client,
                 (Source::Node | Source::KeptForPods, _) => Seen::Node,
             },
+            affinity: port.affinity.map(|_| Remembered {
+                client: src,
+                service: ServiceName::clone(service),
+                port: Arc::clone(&port.name),
+                protocol: port.protocol,
+            }),
         },
+    }
+}
+
+fn ports(table: &ServiceTable) -> impl Iterator<Item = (&ServiceName, &PortEntry)> {
+    let all = table.services.iter();
+    all.flat_map(|(name, resolved)| resolved.ports.iter().map(move |port| (name, port)))
+}
+
+/// No frontend is at `dst` and the packet's port.
+fn unclaimed(table: &ServiceTable, dst: IpAddr) -> Answer {
+    let is_active = |frontend: &Frontend| {
+        (frontend.kind, frontend.at) == (FrontendKind::ClusterIp, At::Ip(dst))
+    };
+    if ports(table).any(|(_, port)| port.frontends.iter().any(is_active)) {
+        return Answer::Refused;
+    }
+    match table.cidrs.iter().any(|net| net.contains(&dst)) {
+        true => Answer::Dropped,
+        false => Answer::NotForAService,
     }
 }
 
 fn agrees(want: &Answer, got: &Answer) -> bool {
     match (want, got) {
         (Answer::Unsaid, _) => true,
-        (Answer::Forward { to, source: Seen::Either }, Answer::Forward { to: got, .. }) => {
-            to == got
-        }
+        (
+            Answer::Forward { to, source: Seen::Either, affinity },
+            Answer::Forward { to: got, source: _, affinity: kept },
+        ) => to == got && affinity == kept,
         (want, got) => want == got,
     }
 }
@@ -85,7 +111,7 @@ proptest! {
         let table = compile(&world, &scope()).services;
         let clients = [Client::Pod, Client::Process, Client::Elsewhere];
         for dst in destinations() {
-            for (protocol, number) in [Protocol::Tcp, Protocol::Udp].into_iter().flat_map(|p| PORTS.map(|n| (p, n))) {
+            for (protocol, number) in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().flat_map(|p| PORTS.map(|n| (p, n))) {
                 let to = (dst, protocol, number);
                 for src in sources().into_iter().filter(|src| Family::of(*src) == Family::of(dst)) {
                     for client in clients {

@@ -9,6 +9,7 @@
 //!
 //! Source: <https://kubernetes.io/docs/concepts/services-networking/#the-kubernetes-network-model>.
 
+mod courses;
 mod pods;
 pub mod services;
 
@@ -17,6 +18,7 @@ use std::net::IpAddr;
 
 use model::{AttachmentKey, Family, NodeName, PodLinkMode, PortMapping, World};
 
+pub use courses::{Choice, Course, Memory, courses};
 pub use pods::usable_cidrs;
 
 /// A cluster: what the agent of every node sees. Nodes and settings are the same in all.
@@ -58,6 +60,8 @@ pub enum Outcome {
         /// The port it arrives at.
         dport: u16,
     },
+    /// Nobody gets it, and its sender learns so at once.
+    Refused,
     /// Nobody gets it.
     Lost,
     /// The specifications don't say.
@@ -76,28 +80,25 @@ pub enum Receiver {
 }
 
 /// Whose address a packet carries where it arrives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// The sender's own.
     Kept,
-    /// An address of the sender's node.
-    Node,
+    /// An address of this node.
+    Node(NodeName),
+    /// The sender's own or an address of this node.
+    Either(NodeName),
 }
 
 /// UDP.
 const UDP: u8 = 17;
 
-/// What should become of `packet` from `sender` in `cluster`.
+/// What should become of `packet` from `sender` in `cluster`, were there no Services.
 ///
 /// # Panics
 /// When the sender is not in the cluster.
 pub fn outcome(cluster: &Cluster, sender: &Sender, packet: &Packet) -> Outcome {
-    if let Sender::Pod(node, key) = sender
-        && !cluster[node].attachments[key].addrs.contains(&packet.src)
-    {
-        return Outcome::Lost;
-    }
-    if packet.dst.is_loopback() {
+    if is_stillborn(cluster, sender, packet) {
         return Outcome::Lost;
     }
     if let Some(node) = node_of(cluster, packet.dst) {
@@ -110,6 +111,16 @@ pub fn outcome(cluster: &Cluster, sender: &Sender, packet: &Packet) -> Outcome {
         };
     }
     outwards(cluster, sender, packet)
+}
+
+/// Whether it is lost before anybody looks for whom it is: it lies about its source, or goes where
+/// nothing but the machine itself is.
+fn is_stillborn(cluster: &Cluster, sender: &Sender, packet: &Packet) -> bool {
+    let lies = match sender {
+        Sender::Pod(node, key) => !cluster[node].attachments[key].addrs.contains(&packet.src),
+        Sender::Node(_) | Sender::Outside => false,
+    };
+    lies || packet.dst.is_loopback()
 }
 
 /// Pod to pod, node to pod: always, and as it is.
@@ -132,23 +143,29 @@ fn to_pod(
 
 /// To an address of a node: its hostPorts first, then the node itself.
 fn to_node(cluster: &Cluster, sender: &Sender, packet: &Packet, node: &NodeName) -> Outcome {
+    way_to_node(cluster, sender, packet, node)
+        .unwrap_or_else(|| host_port(cluster, sender, packet, node))
+}
+
+/// What keeps `packet` from coming to the node it is for, if anything does.
+fn way_to_node(
+    cluster: &Cluster,
+    sender: &Sender,
+    packet: &Packet,
+    node: &NodeName,
+) -> Option<Outcome> {
     let from = home(sender);
     let tunnel = packet.protocol == UDP && packet.dport == cluster[node].config.vxlan.port;
     if tunnel && !matches!(sender, Sender::Node(_)) {
         // Where the tunnel is in use, its door is for nodes (T06).
         let closed = [Some(node), from].into_iter().flatten();
         if closed.into_iter().any(|node| pods::in_tunnel(cluster, node)) {
-            return Outcome::Lost;
+            return Some(Outcome::Lost);
         }
     }
-    match from {
-        Some(from)
-            if from != node && !pods::reachable(cluster, from, node, Family::of(packet.dst)) =>
-        {
-            Outcome::Unsaid
-        }
-        Some(_) | None => host_port(cluster, sender, packet, node),
-    }
+    let far = from.filter(|from| *from != node)?;
+    let is_near = pods::reachable(cluster, far, node, Family::of(packet.dst));
+    (!is_near).then_some(Outcome::Unsaid)
 }
 
 fn host_port(cluster: &Cluster, sender: &Sender, packet: &Packet, node: &NodeName) -> Outcome {
@@ -172,7 +189,7 @@ fn host_port(cluster: &Cluster, sender: &Sender, packet: &Packet, node: &NodeNam
     match sender {
         // Itself, or a neighbor on its L2: the answer would miss the translation.
         Sender::Pod(from, own) if from == node && (own == key || bridged) => {
-            Outcome::Arrives { at, src: Source::Node, dport }
+            Outcome::Arrives { at, src: Source::Node(node.clone()), dport }
         }
         Sender::Pod(..) | Sender::Node(_) | Sender::Outside => arrives(at, dport),
     }
@@ -187,7 +204,7 @@ fn outwards(cluster: &Cluster, sender: &Sender, packet: &Packet) -> Outcome {
     }
     let excepted = config.non_masquerade_cidrs.iter().any(|net| net.contains(&packet.dst));
     let masked = config.masquerade && !excepted;
-    let src = if masked { Source::Node } else { Source::Kept };
+    let src = if masked { Source::Node(node.clone()) } else { Source::Kept };
     Outcome::Arrives { at: Receiver::Outside, src, dport: packet.dport }
 }
 

@@ -1,15 +1,16 @@
 //! What should happen to the first packet of a flow to a Service, at the node it reaches first.
 //!
-//! Written from the Service and EndpointSlice APIs and KEP-1669, KEP-1672, KEP-1860, KEP-2086,
-//! KEP-2433, KEP-2447, KEP-3015 and KEP-5707, packet by packet and with nothing remembered: every
-//! question looks at every object.
+//! Written from the Service and EndpointSlice APIs and KEP-1669, KEP-1672, KEP-1860, KEP-1880,
+//! KEP-2086, KEP-2433, KEP-2447, KEP-3015 and KEP-5707, packet by packet and with nothing remembered:
+//! every question looks at every object.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use model::{
-    Endpoint, Family, NodeName, Protocol, Service, ServiceKind, ServiceName, ServicePort,
-    TrafficPolicy, World,
+    Endpoint, Family, NodeName, NodePortAddrs, Protocol, Service, ServiceKind, ServiceName,
+    ServicePort, TrafficPolicy, World,
 };
 
 /// Who sends the packet, as seen from the node.
@@ -34,6 +35,8 @@ pub enum Answer {
         to: BTreeSet<(IpAddr, u16)>,
         /// Whose address the endpoint sees, hairpins aside.
         source: Seen,
+        /// What the client is remembered by, where it should have the endpoint that it had (S-54).
+        affinity: Option<Remembered>,
     },
     /// The client learns at once that nobody is there.
     Refused,
@@ -41,6 +44,19 @@ pub enum Answer {
     Dropped,
     /// Two Services want the same frontend, and no specification says who has it.
     Unsaid,
+}
+
+/// What session affinity is kept by: a client and a port of a Service, whichever way it comes in.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Remembered {
+    /// The client's address, before anybody rewrites it; its port does not count.
+    pub client: IpAddr,
+    /// The Service.
+    pub service: ServiceName,
+    /// Name of its port.
+    pub port: Arc<str>,
+    /// The port's protocol.
+    pub protocol: Protocol,
 }
 
 /// Whose address an endpoint sees.
@@ -93,7 +109,18 @@ pub fn answer(
         }
         return through(world, me, (service, at, *way), (client, src), Family::of(dst));
     }
-    Answer::NotForAService
+    unclaimed(world, dst)
+}
+
+/// What no frontend answers to: a cluster IP's other ports are refused, and what no Service has of the
+/// ranges of cluster IPs is dropped (S-41).
+fn unclaimed(world: &World, dst: IpAddr) -> Answer {
+    let mut served = world.services.values().filter(|service| is_served(service));
+    if served.any(|service| !service.ports.is_empty() && service.cluster_ips.contains(&dst)) {
+        return Answer::Refused;
+    }
+    let mut ranges = world.service_cidrs.values().flat_map(|row| &row.cidrs);
+    if ranges.any(|net| net.contains(&dst)) { Answer::Dropped } else { Answer::NotForAService }
 }
 
 fn is_served(service: &Service) -> bool {
@@ -126,7 +153,8 @@ fn ways(
         let services = world.service_cidrs.values().flat_map(|row| &row.cidrs);
         pods.chain(services).any(|net| net.contains(&dst))
     };
-    if at.port == port && service.load_balancer_ips.contains(&dst) && !is_of_cluster() {
+    let is_takeable = || is_one_host(dst) && !is_of_cluster();
+    if at.port == port && service.load_balancer_ips.contains(&dst) && is_takeable() {
         ways.push(Way::LoadBalancer);
     }
     let is_nodes = || world.nodes.values().any(|node| node.internal_ips.contains(&dst));
@@ -134,7 +162,7 @@ fn ways(
     if at.port == port
         && service.external_ips.contains(&dst)
         && allowed
-        && !is_of_cluster()
+        && is_takeable()
         && !is_nodes()
     {
         ways.push(Way::External);
@@ -142,13 +170,22 @@ fn ways(
     ways
 }
 
-/// With the usual settings: the Node's first InternalIP of the family, if the machine has it.
+/// Where the settings say, if the machine has it: at the Node's first InternalIP of the family, at all
+/// its addresses, or at those inside of a prefix; never at loopback.
 fn is_node_port_address(world: &World, me: &NodeName, dst: IpAddr) -> bool {
-    let mut carried =
-        world.nodes.get(me).into_iter().flat_map(|node| &node.internal_ips).filter(|ip| {
-            Family::of(**ip) == Family::of(dst) && world.host.addrs().any(|n| n.addr() == **ip)
-        });
-    carried.next() == Some(&dst)
+    let is_carried = |addr: IpAddr| world.host.addrs().any(|net| net.addr() == addr);
+    let node = world.nodes.get(me);
+    let mut carried = node
+        .into_iter()
+        .flat_map(|node| &node.internal_ips)
+        .filter(|ip| Family::of(**ip) == Family::of(dst) && is_carried(**ip));
+    let primary = carried.next();
+    let named = world.config.node_port_addrs.iter().any(|setting| match setting {
+        NodePortAddrs::Primary => primary == Some(&dst),
+        NodePortAddrs::All => true,
+        NodePortAddrs::Cidr(net) => net.contains(&dst),
+    });
+    named && is_carried(dst) && !dst.is_loopback()
 }
 
 /// What becomes of a packet that comes into a Service by `way`.
@@ -187,26 +224,33 @@ fn through(
             TrafficPolicy::Local => Seen::Client,
         },
     };
-    Answer::Forward { to, source }
+    let affinity = service.affinity.is_some().then(|| Remembered {
+        client: src,
+        service: service.name.clone(),
+        port: Arc::clone(&at.name),
+        protocol: at.protocol,
+    });
+    Answer::Forward { to, source, affinity }
 }
 
 /// `loadBalancerSourceRanges`: of the packet's family, or none at all.
 fn is_let_in(world: &World, me: &NodeName, service: &Service, src: IpAddr) -> bool {
     let of_family = |addr: IpAddr| Family::of(addr) == Family::of(src);
-    let mut ranges = service.source_ranges.iter().filter(|net| of_family(net.addr()));
+    let ranges = service.source_ranges.iter().filter(|net| of_family(net.addr()));
     if ranges.clone().next().is_none() || ranges.clone().any(|net| net.contains(&src)) {
         return true;
     }
     let node = world.nodes.get(me);
     let mut own = node.into_iter().flat_map(|node| &node.internal_ips);
-    let is_in_range = own.any(|ip| ranges.any(|net| net.contains(ip)));
+    let is_in_range = own.any(|ip| ranges.clone().any(|net| net.contains(ip)));
     is_in_range && service.load_balancer_ips.contains(&src)
 }
 
 type Endpoints<'a> = BTreeMap<(IpAddr, u16), &'a Endpoint>;
 
-/// Every endpoint of a port, once. Of several copies the one on this node counts, then one that does
-/// not terminate, then the first slice's.
+/// Every endpoint of a port, once. Of several copies one that does not terminate counts, then the one
+/// on this node, then the first slice's. Nothing is sent to addresses that mean something else on
+/// every node (CVE-2021-25737).
 fn endpoints<'a>(
     world: &'a World,
     me: &NodeName,
@@ -215,11 +259,11 @@ fn endpoints<'a>(
     family: Family,
 ) -> Endpoints<'a> {
     let mut found: Endpoints<'a> = BTreeMap::new();
-    let rank = |e: &Endpoint| (e.node.as_ref() == Some(me), !e.conditions.terminating);
+    let rank = |e: &Endpoint| (!e.conditions.terminating, e.node.as_ref() == Some(me));
     for slice in world.slices.values().filter(|slice| slice.key.service == service.name) {
         let named = slice.ports.iter().filter(|p| p.name == at.name && p.protocol == at.protocol);
         for port in named.filter(|_| slice.family == family) {
-            for endpoint in slice.endpoints.iter().filter(|e| !e.addr.is_loopback()) {
+            for endpoint in slice.endpoints.iter().filter(|e| is_one_host(e.addr)) {
                 let known = found.entry((endpoint.addr, port.port)).or_insert(endpoint);
                 if rank(endpoint) > rank(known) {
                     *known = endpoint;
@@ -228,6 +272,14 @@ fn endpoints<'a>(
         }
     }
     found
+}
+
+fn is_one_host(addr: IpAddr) -> bool {
+    let of_link = match addr {
+        IpAddr::V4(addr) => addr.is_link_local() || addr.is_broadcast(),
+        IpAddr::V6(addr) => addr.is_unicast_link_local() || addr.to_ipv4_mapped().is_some(),
+    };
+    !(of_link || addr.is_loopback() || addr.is_unspecified() || addr.is_multicast())
 }
 
 /// Policy Cluster.

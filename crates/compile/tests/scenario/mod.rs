@@ -7,12 +7,11 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use fixtures::paper::Network;
 use model::{
     Attachment, AttachmentKey, Config, EndpointSlice, Host, Node, NodeName, OrdMap, Service,
     ServiceCidr, ServiceName, SliceKey, World,
 };
-
-use crate::network::Network;
 
 /// The cluster a scenario has described so far.
 #[derive(Debug, Default)]

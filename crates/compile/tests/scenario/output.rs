@@ -4,6 +4,7 @@ use std::fmt::{Display, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use fixtures::paper::{Fate, Flow, Network, Origin, Place};
 use model::{Family, NodeName, ServiceName, World};
 use plan::nft::TableFamily;
 use plan::{Plan, Table, nft};
@@ -12,7 +13,6 @@ use seaway_compile::ipam::Released;
 use seaway_compile::{Compiled, Scope, compile, services};
 
 use super::input::{key, parse};
-use crate::network::{Fate, Flow, Network, Origin, Place};
 
 fn compiled(world: &World) -> Compiled {
     compile(world, &Scope::Node(world.config.node.clone()))
@@ -119,7 +119,7 @@ fn origin_of(network: &Network, name: &str) -> Result<Origin, String> {
     if network.nodes.contains_key(&NodeName::from(name)) {
         return Ok(Origin::Node(name.into()));
     }
-    parse(name).map(Origin::Outside)
+    Ok(Origin::Outside { addr: parse(name)?, by: None })
 }
 
 /// A packet to `to`: a container (its primary address) or an address, TCP to port 80 unless it says.
@@ -154,7 +154,7 @@ fn own_address(network: &Network, origin: &Origin, family: Family) -> Option<IpA
             addrs.iter().copied().find(|addr| Family::of(*addr) == family)
         }
         Origin::Node(node) => network.nodes.get(node)?.0.nodes.get(node)?.internal_ip(family),
-        Origin::Outside(addr) => Some(*addr),
+        Origin::Outside { addr, .. } => Some(*addr),
     }
 }
 
@@ -162,6 +162,7 @@ fn own_address(network: &Network, origin: &Origin, family: Family) -> Option<IpA
 fn fate(fate: &Fate, sent: &Flow) -> String {
     match fate {
         Fate::Lost(why) => why.clone(),
+        Fate::Refused => "refused".to_owned(),
         Fate::Arrives { at, src, dst, dport } => {
             let mut text = at.to_string();
             if (*dst, *dport) != (sent.dst, sent.dport) {

@@ -1,16 +1,18 @@
 //! What `compile` makes of arbitrary clusters, judged by the oracle and by laws.
 
-mod arbitrary;
-mod network;
+mod mistakes;
+mod services;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use arbitrary::{attachment, cluster, packet};
+use fixtures::clusters::{attachment, cluster, cluster_with_services, packet};
+use fixtures::paper::{Fate, Flow, Network, Origin, Place};
 use ipnet::IpNet;
-use model::{Family, World};
-use network::{Fate, Flow, Network, Origin, Place};
+use model::{Family, NodeName, World};
 use oracle::{Cluster, Outcome, Packet, Receiver, Sender, Source};
+use plan::nft::{Data, Key, NatSource, Row, SetName, Statement, Verdict};
 use plan::{Plan, Table, diff, nft};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -37,7 +39,7 @@ proptest! {
         for (who, whom, what) in picks {
             let Some((sender, packet)) = packet(&cluster, family, who, whom, what) else { continue };
             let want = oracle::outcome(&cluster, &sender, &packet);
-            let got = network.send(&origin(&sender, &packet), flow(&packet));
+            let got = network.send(&origin(&sender, None, &packet), flow(&packet));
             prop_assert!(
                 agrees(&cluster, &packet, &want, &got),
                 "{sender:?} sends {packet:?}\nshould: {want:?}\ndoes: {got:?}"
@@ -139,6 +141,19 @@ proptest! {
     }
 
     #[test]
+    fn rules_and_elements_name_only_sets_and_chains_that_are_there(
+        cluster in cluster_with_services(),
+    ) {
+        for world in cluster.values() {
+            let rows = compiled(world).plan.nft;
+            for (key, row) in &rows {
+                let absent = named(key, row).into_iter().find(|key| rows.get(key).is_none());
+                prop_assert_eq!(absent, None, "{} {:?}", key, row);
+            }
+        }
+    }
+
+    #[test]
     fn pods_packets_fit_the_uplink_inside_of_the_tunnel_too(cluster in cluster(), mtu in 1200u32..9100) {
         for mut world in cluster.into_values() {
             world.host.uplinks[0].mtu = mtu;
@@ -160,11 +175,11 @@ fn an_empty_world_has_an_empty_plan() {
     assert_eq!(compile(&World::default(), &Scope::Node("a".into())), Compiled::default());
 }
 
-fn origin(sender: &Sender, packet: &Packet) -> Origin {
+fn origin(sender: &Sender, by: Option<&NodeName>, packet: &Packet) -> Origin {
     match sender {
         Sender::Pod(node, key) => Origin::Pod(node.clone(), key.clone()),
         Sender::Node(node) => Origin::Node(node.clone()),
-        Sender::Outside => Origin::Outside(packet.src),
+        Sender::Outside => Origin::Outside { addr: packet.src, by: by.cloned() },
     }
 }
 
@@ -175,7 +190,9 @@ fn flow(packet: &Packet) -> Flow {
 
 fn agrees(cluster: &Cluster, sent: &Packet, want: &Outcome, got: &Fate) -> bool {
     match (want, got) {
-        (Outcome::Unsaid, _) | (Outcome::Lost, Fate::Lost(_)) => true,
+        (Outcome::Unsaid, _)
+        | (Outcome::Lost, Fate::Lost(_))
+        | (Outcome::Refused, Fate::Refused) => true,
         (
             Outcome::Arrives { at, src, dport },
             Fate::Arrives { at: place, src: from, dport: port, .. },
@@ -188,20 +205,62 @@ fn agrees(cluster: &Cluster, sent: &Packet, want: &Outcome, got: &Fate) -> bool 
             };
             let same_source = match src {
                 Source::Kept => *from == sent.src,
-                Source::Node => *from != sent.src && is_node_address(cluster, *from),
+                Source::Node(node) => is_address_of(&cluster[node], *from),
+                Source::Either(node) => *from == sent.src || is_address_of(&cluster[node], *from),
             };
             same_place && same_source && dport == port
         }
-        (Outcome::Lost | Outcome::Arrives { .. }, _) => false,
+        (Outcome::Lost | Outcome::Refused | Outcome::Arrives { .. }, _) => false,
     }
 }
 
 /// An address of an uplink, or the first of a pod CIDR, which the bridge carries.
-fn is_node_address(cluster: &Cluster, addr: std::net::IpAddr) -> bool {
-    cluster.values().any(|world| {
-        let bridge = compiled(world).plan.addrs;
-        world.host.uplink_of(addr).is_some() || bridge.keys().any(|(_, net)| net.addr() == addr)
-    })
+fn is_address_of(world: &World, addr: IpAddr) -> bool {
+    let bridge = || compiled(world).plan.addrs;
+    world.host.uplink_of(addr).is_some() || bridge().keys().any(|(_, net)| net.addr() == addr)
+}
+
+/// The rows that have to be there for a row's sake.
+fn named(key: &Key, row: &Row) -> Vec<Key> {
+    let (Key::Table(family)
+    | Key::Set(family, _)
+    | Key::Chain(family, _)
+    | Key::Element(family, ..)) = key;
+    let chain = |verdict: &Verdict| match verdict {
+        Verdict::Jump(to) | Verdict::Goto(to) => Some(Key::Chain(*family, to.clone())),
+        Verdict::Accept | Verdict::Drop | Verdict::Return => None,
+    };
+    let set = |name: &SetName| Some(Key::Set(*family, name.clone()));
+    let mut named: Vec<Key> = match (key, row) {
+        (Key::Element(_, name, _), _) => set(name).into_iter().collect(),
+        _ => Vec::new(),
+    };
+    if let Row::Element(Some(Data::Verdict(to))) = row {
+        named.extend(chain(to));
+    }
+    if let Row::Chain(plan::nft::Chain { rules, .. }) = row {
+        let statements = rules.iter().flat_map(|rule| &rule.statements);
+        named.extend(statements.filter_map(|statement| match statement {
+            Statement::Lookup(_, _, map)
+            | Statement::Vmap(_, map)
+            | Statement::SetFrom(_, _, map)
+            | Statement::Dynamic { map, .. }
+            | Statement::Nat(_, NatSource::Map { map, .. }) => set(map),
+            Statement::Verdict(verdict) => chain(verdict),
+            Statement::Match(..)
+            | Statement::CtState(_)
+            | Statement::CtStatus(_)
+            | Statement::Counter
+            | Statement::SetMark(_)
+            | Statement::SetMarkBits(_)
+            | Statement::MarkBits(_)
+            | Statement::Masquerade { .. }
+            | Statement::Reject(_)
+            | Statement::Foreign => None,
+        }));
+    }
+    named.push(Key::Table(*family));
+    named
 }
 
 /// What `after` has and `before` has not; fails when a row changed or went.
