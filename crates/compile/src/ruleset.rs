@@ -11,6 +11,9 @@ use plan::nft::{
 /// `fib daddr type local`: RTN_LOCAL of rtnetlink(7).
 pub(crate) const FIB_LOCAL: Value = Value::Number(2);
 
+/// Bit of the mark of a packet whose source is to be rewritten when it leaves.
+pub(crate) const MASQUERADE: u32 = 0x0200_0000;
+
 /// One nftables table, being written.
 pub(crate) struct Ruleset<'a> {
     rows: &'a mut Table<Key, Row>,

@@ -8,7 +8,8 @@
 //!
 //! Connection tracking knows all it takes: that the flow was rewritten here, and which way a packet
 //! goes. A container's connection to a peer that is rewritten is the other way around, and is left
-//! to the tunnel.
+//! to the tunnel, unless the peer is to see this node's own address: then it is a packet between nodes,
+//! too. Services do that to containers' packets with `--masquerade-all`.
 
 use ipnet::IpNet;
 use model::Family;
@@ -20,7 +21,7 @@ use plan::{AROUND_OVERLAY, Plan, RouteTable, Rule, RuleKey, SysctlKey};
 
 use super::lower::OVERLAY_PRIORITY;
 use crate::ipam::Pool;
-use crate::ruleset::{self, Ruleset, lookup};
+use crate::ruleset::{self, MASQUERADE, Ruleset, lookup};
 
 /// Before the rules that lead into the overlay.
 const PRIORITY: u32 = OVERLAY_PRIORITY - 1;
@@ -29,10 +30,10 @@ const PRIORITY: u32 = OVERLAY_PRIORITY - 1;
 const BEFORE_ROUTING: Hook =
     Hook { kind: ChainKind::Filter, point: HookPoint::Prerouting, priority: -90 };
 
-/// What a node with an overlay and these pools needs.
-pub(super) fn lower(pools: &[Pool], plan: &mut Plan) {
+/// What a node with an overlay and these pools needs; `all_masquerade` with `--masquerade-all`.
+pub(super) fn lower(pools: &[Pool], all_masquerade: bool, plan: &mut Plan) {
     let mut rules = Ruleset::new(&mut plan.nft, TableFamily::Inet);
-    let chain = pools.iter().flat_map(|pool| marking(pool.family())).collect();
+    let chain = pools.iter().flat_map(|pool| marking(pool.family(), all_masquerade)).collect();
     rules.base_chain("around_overlay", BEFORE_ROUTING, chain);
     for pool in pools {
         let key = RuleKey { priority: PRIORITY, from: any(pool.family()), mark: AROUND_OVERLAY };
@@ -43,25 +44,33 @@ pub(super) fn lower(pools: &[Pool], plan: &mut Plan) {
     plan.sysctls.insert(key, "1".to_owned());
 }
 
-fn marking(family: Family) -> [NftRule; 2] {
+fn marking(family: Family, all_masquerade: bool) -> Vec<NftRule> {
     let (saddr, daddr, nodes, pods) = match family {
         Family::V4 => (Field::Ip4Saddr, Field::Ip4Daddr, "nodes4", "local_pods4"),
         Family::V6 => (Field::Ip6Saddr, Field::Ip6Daddr, "nodes6", "local_pods6"),
     };
-    let mark = |direction, from, to, why| {
-        let statements = vec![
+    let mark = |direction, from, to, and: Option<Statement>, why| {
+        let mut statements = vec![
             Statement::CtStatus([CtStatus::Dnat].into()),
             Statement::Match(Field::CtDirection, Op::Eq, Value::Number(direction)),
             lookup(&[saddr], Op::Eq, from),
             lookup(&[daddr], Op::Eq, to),
-            Statement::SetMarkBits(AROUND_OVERLAY),
         ];
+        statements.extend(and);
+        statements.push(Statement::SetMarkBits(AROUND_OVERLAY));
         ruleset::rule(statements, why)
     };
-    [
-        mark(ORIGINAL, nodes, pods, "a node's own connection to a hostPort here"),
-        mark(REPLY, pods, nodes, "its answer goes back as it came"),
-    ]
+    let mut rules = vec![
+        mark(ORIGINAL, nodes, pods, None, "a node's own connection to a hostPort here"),
+        mark(REPLY, pods, nodes, None, "its answer goes back as it came"),
+    ];
+    if all_masquerade {
+        let masked = Some(Statement::MarkBits(MASQUERADE));
+        let was_masked = Some(Statement::CtStatus([CtStatus::Snat].into()));
+        rules.push(mark(ORIGINAL, pods, nodes, masked, "to a node from this node's address"));
+        rules.push(mark(REPLY, nodes, pods, was_masked, "the node's answer to that"));
+    }
+    rules
 }
 
 fn any(family: Family) -> IpNet {

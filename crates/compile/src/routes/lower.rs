@@ -37,7 +37,7 @@ pub(super) fn lower(world: &World, me: &NodeName, pools: &Pools, peers: &Peers, 
     let mac = Mac::derive(&format!("vtep/{me}"));
     plan.links.insert(device::overlay(), Link { kind, mtu: peers.mtu, mac });
     guard(world, plan);
-    around::lower(pools.of(me), plan);
+    around::lower(pools.of(me), world.config.masquerade_all, plan);
 }
 
 /// The node is a router for its pods, in both families (Linux forwards only when told so).

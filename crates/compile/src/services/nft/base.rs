@@ -6,9 +6,8 @@ use plan::nft::{
     Value, Verdict,
 };
 
-use super::MASQUERADE;
 use super::names::{Map, Names, Place, frontend};
-use crate::ruleset::{self, by_family};
+use crate::ruleset::{self, MASQUERADE, by_family};
 
 /// Before hostPorts (-100): a Service has a frontend that a container wants, too.
 const BEFORE_HOST_PORTS: i32 = -105;

@@ -6,10 +6,9 @@ use plan::nft::{
     Writable,
 };
 
-use super::MASQUERADE;
 use super::names::{self, Backends, Map, Names, Place, flow, frontend, source};
 use super::shape::{Fate, Shape};
-use crate::ruleset::{self, by_family, lookup};
+use crate::ruleset::{self, MASQUERADE, by_family, lookup};
 
 /// Chains and sets that frontends of one shape need.
 pub(super) struct Needs<'a> {

@@ -28,9 +28,6 @@ use elements::Elements;
 use names::{Map, Names, Place};
 use shape::Shape;
 
-/// Bit of the mark of a packet whose source is to be rewritten when it leaves.
-const MASQUERADE: u32 = 0x0200_0000;
-
 /// The nftables rows of a node, and what it takes to make the next ones from them.
 ///
 /// That costs what differs: a Service that has not changed is neither looked at nor lowered again,

@@ -11,7 +11,7 @@ use plan::nft::{
 };
 
 use super::*;
-use crate::ruleset::Ruleset;
+use crate::ruleset::{MASQUERADE, Ruleset};
 use crate::services::{Action, At, Backend, Frontend, FrontendKind, PortEntry, Source};
 
 fn backends(text: &str) -> Arc<[Backend]> {
