@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_is_served_here_when_the_kernel_refused_no_row_of_it() {
+    fn s84_a_service_is_served_here_when_the_kernel_refused_no_row_of_it() {
         let values = |values: &[Value]| Subject::Values(values.to_vec());
         let addr = |text: &str| Value::Ipv4(text.parse().unwrap());
         let cases = [

@@ -8,12 +8,12 @@ use crate::lab::{Lab, eventually, success, test, text};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        test("s_78_s_79_a_health_check_port_says_how_many_endpoints_a_node_has", follows_endpoints),
-        test("s_74_s_78_a_node_that_drains_is_unhealthy_and_still_serves", drains),
-        test("s_80_a_port_that_is_taken_is_told_of_and_opened_when_it_is_free", taken),
-        test("s_81_s_82_s_83_a_node_that_leaves_is_not_healthy_but_alive", probes),
-        test("s_86_kube_proxys_metrics_follow_what_services_do", counted),
-        test("s_28_s_89_faults_of_services_are_told_once", told),
+        test("s78_s79_a_health_check_port_says_how_many_endpoints_a_node_has", follows_endpoints),
+        test("s74_s78_a_node_that_drains_is_unhealthy_and_still_serves", drains),
+        test("s80_a_port_that_is_taken_is_told_of_and_opened_when_it_is_free", taken),
+        test("s81_s82_s83_a_node_that_leaves_is_not_healthy_but_alive", probes),
+        test("s86_kube_proxys_metrics_follow_what_services_do", counted),
+        test("s28_s89_faults_of_services_are_told_once", told),
     ]
 }
 
