@@ -19,6 +19,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("bridge", "iproute2"),
     ("nft", "nftables"),
     ("tcpdump", "tcpdump"),
+    ("conntrack", "conntrack"),
+    ("wrk", "wrk"),
     ("curl", "curl"),
     ("ping", "iputils-ping"),
     ("nc", "netcat-openbsd"),

@@ -5,6 +5,7 @@ pub mod admin;
 mod capability;
 pub mod cni;
 mod condition;
+mod drain;
 #[cfg(test)]
 mod fake;
 mod handle;

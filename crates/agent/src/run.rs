@@ -23,7 +23,7 @@ use crate::observe::{Metrics, Teller, tell_faults};
 use crate::reconcile::{Loop, Parts, since_1970, wall_clock};
 use crate::shown::Shown;
 use crate::sources::{Disturbed, Sources, Watched, Watching};
-use crate::{capability, cni, condition, install, places, rebuild};
+use crate::{capability, cni, condition, drain, install, places, rebuild};
 
 /// Most messages that wait for the loop.
 const INBOX: usize = 1024;
@@ -45,6 +45,8 @@ pub struct Settings {
     pub metrics: Option<SocketAddr>,
     /// Address where others ask whether the node serves Services; none when there should be no socket.
     pub health: Option<SocketAddr>,
+    /// Whether it is told in a Lease which endpoints get no new flow any more.
+    pub acknowledge_drains: bool,
 }
 
 /// Why the agent did not start, or stopped.
@@ -185,6 +187,10 @@ async fn serve(
     tasks.spawn(kube::watch(kind::service_cidrs(), api(), from(), service_cidrs, moves));
     tasks.spawn(pass_on(watched, desk.clone()));
     let node = settings.config.node.clone();
+    if settings.acknowledge_drains {
+        let access = settings.access.clone();
+        tasks.spawn(drain::tell(access, node.clone(), desk.shown.drains()));
+    }
     tasks.spawn(condition::tell(settings.access.clone(), node, desk.shown.status()));
     tasks.spawn(announce(settings.paths.clone(), settings.cni_conf_dir.clone(), desk.shown));
     let mut alive = tokio::time::interval(std::time::Duration::from_secs(1));

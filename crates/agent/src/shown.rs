@@ -31,12 +31,17 @@ pub struct View {
 pub struct Shown {
     view: watch::Sender<Arc<View>>,
     status: watch::Sender<Status>,
+    drained: watch::Sender<Option<u64>>,
 }
 
 impl Default for Shown {
     fn default() -> Self {
         let status = Status::NotReady("the agent is starting".to_owned());
-        Shown { view: watch::Sender::default(), status: watch::Sender::new(status) }
+        Shown {
+            view: watch::Sender::default(),
+            status: watch::Sender::new(status),
+            drained: watch::Sender::default(),
+        }
     }
 }
 
@@ -54,6 +59,16 @@ impl Shown {
     /// Whether ADD can be served, as a level to wait on.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
+    }
+
+    /// The revision of the slices that new flows follow, whenever endpoints went by it.
+    pub(crate) fn drains(&self) -> watch::Receiver<Option<u64>> {
+        self.drained.subscribe()
+    }
+
+    /// New flows follow the slices of this revision.
+    pub(crate) fn drained(&self, revision: u64) {
+        self.drained.send_replace(Some(revision));
     }
 
     /// Replaces what is shown.

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kube::Listed;
 use model::{
-    EndpointSlice, Host, IfName, Node, NodeName, OrdMap, Service, ServiceCidr, ServiceName,
-    SliceKey, World,
+    DiffItem, EndpointSlice, Host, IfName, Node, NodeName, OrdMap, Service, ServiceCidr,
+    ServiceName, SliceKey, World,
 };
 use tokio::sync::watch;
 
@@ -101,14 +102,34 @@ fn missing<K: Ord, V>(seen: &watch::Receiver<Listed<K, V>>) -> Option<Option<Str
 
 /// Takes a new level into `known`, and returns how many objects are other ones. An old level and one
 /// that followed from it share what is the same, so they are compared without looking at it.
-fn take<K: Ord + Clone, V: Eq>(
-    seen: &mut watch::Receiver<Listed<K, V>>,
-    known: &mut OrdMap<K, Arc<V>>,
-) -> usize {
-    let Some(new) = seen.borrow_and_update().listed.clone() else { return 0 };
+fn take<K: Ord + Clone, V: Eq>(seen: &Listed<K, V>, known: &mut OrdMap<K, Arc<V>>) -> usize {
+    let Some(new) = seen.listed.clone() else { return 0 };
     let differ = if known.ptr_eq(&new) { 0 } else { known.diff(&new).count() };
     *known = new;
     differ
+}
+
+/// Whether an endpoint goes by what is new, so that somebody may wait for new flows to follow.
+fn drains(old: &Slices, new: &Slices) -> bool {
+    old.diff(new).any(|change| match change {
+        DiffItem::Add(_, new) => has_terminating(new),
+        DiffItem::Update { old: (_, old), new: (_, new) } => {
+            has_terminating(new) || ready(old).any(|addr| !ready(new).any(|stays| stays == addr))
+        }
+        DiffItem::Remove(_, old) => ready(old).next().is_some(),
+    })
+}
+
+fn has_terminating(slice: &EndpointSlice) -> bool {
+    slice.endpoints.iter().any(|endpoint| endpoint.conditions.terminating)
+}
+
+fn ready(slice: &EndpointSlice) -> impl Iterator<Item = IpAddr> {
+    slice
+        .endpoints
+        .iter()
+        .filter(|endpoint| endpoint.conditions.ready)
+        .map(|endpoint| endpoint.addr)
 }
 
 /// Everything the loop looks at.
@@ -130,6 +151,8 @@ impl fmt::Debug for Sources {
     }
 }
 
+type Slices = OrdMap<SliceKey, Arc<EndpointSlice>>;
+
 /// What a look found.
 #[derive(Debug, Default)]
 pub(crate) struct News {
@@ -139,6 +162,8 @@ pub(crate) struct News {
     pub(crate) services: usize,
     /// How many EndpointSlices are.
     pub(crate) slices: usize,
+    /// The revision of the World's slices, when endpoints go by it.
+    pub(crate) drain: Option<u64>,
     /// What somebody else wrote to.
     pub(crate) disturbed: Disturbance,
 }
@@ -171,14 +196,18 @@ impl Sources {
         if disturbed.places.contains(HOST) || !self.has_host || self.host_trouble.is_some() {
             is_new |= self.look_at_host(world);
         }
-        is_new |= take(&mut self.watched.nodes, &mut world.nodes) > 0;
-        is_new |= take(&mut self.watched.service_cidrs, &mut world.service_cidrs) > 0;
-        let services = take(&mut self.watched.services, &mut world.services);
-        let slices = take(&mut self.watched.slices, &mut world.slices);
+        let Watched { nodes, services, slices, service_cidrs } = &mut self.watched;
+        is_new |= take(&nodes.borrow_and_update(), &mut world.nodes) > 0;
+        is_new |= take(&service_cidrs.borrow_and_update(), &mut world.service_cidrs) > 0;
+        let services = take(&services.borrow_and_update(), &mut world.services);
+        let before = world.slices.clone();
+        let seen = slices.borrow_and_update();
+        let slices = take(&seen, &mut world.slices);
         is_new |= services + slices > 0;
         let was_synced = std::mem::replace(&mut self.is_synced, self.has_host && is_listed);
         let is_world_new = self.is_synced && (is_new || !was_synced);
-        News { is_world_new, services, slices, disturbed }
+        let drains = self.is_synced && (!was_synced || drains(&before, &world.slices));
+        News { is_world_new, services, slices, drain: drains.then_some(seen.revision), disturbed }
     }
 
     fn look_at_host(&mut self, world: &mut World) -> bool {

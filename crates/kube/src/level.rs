@@ -19,11 +19,16 @@ pub struct Listed<K: Ord, V> {
     pub rejected: BTreeMap<String, DecodeError>,
     /// Why the last exchange with the API server failed; `None` while the watch works.
     pub trouble: Option<String>,
+    /// The newest `resourceVersion` that was heard of: nothing in `listed` is older than what the API
+    /// server had then. Nobody is told of a new one alone. 0 until the first.
+    ///
+    /// Source: KEP-5504, resource versions are numbers that can be compared.
+    pub revision: u64,
 }
 
 impl<K: Ord, V> Default for Listed<K, V> {
     fn default() -> Self {
-        Listed { listed: None, rejected: BTreeMap::new(), trouble: None }
+        Listed { listed: None, rejected: BTreeMap::new(), trouble: None, revision: 0 }
     }
 }
 
@@ -103,6 +108,11 @@ pub(crate) fn full_name(object: &DynamicObject) -> String {
         Some(namespace) => format!("{namespace}/{name}"),
         None => name.to_owned(),
     }
+}
+
+/// Its `resourceVersion`; 0 where that is no number.
+pub(crate) fn revision(object: &DynamicObject) -> u64 {
+    object.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 fn decoded<K, V>(kind: &Kind<K, V>, object: &DynamicObject) -> Result<Option<V>, DecodeError> {

@@ -1,10 +1,11 @@
 //! The API server's side of the World: objects listed and watched, decoded by `model::decode`, and
 //! shown as the newest level. Whoever reads them sees a complete list or none. What is told in return
-//! is a node's condition, and events.
+//! is a node's condition, events and, where that is asked for, which endpoints a node has let go.
 
 mod client;
 mod condition;
 mod connection;
+pub mod drain;
 mod event;
 pub mod kind;
 mod level;

@@ -14,7 +14,7 @@ use tokio::sync::watch::{Receiver, Sender};
 
 use crate::client::{Access, connect};
 use crate::kind::Kind;
-use crate::level::{Level, Listed, full_name};
+use crate::level::{self, Level, Listed, full_name};
 
 /// Lists and watches the objects of `kind` and puts every new level into `out`, until nobody reads it
 /// any more. What does not change a field Seaway reads (a heartbeat) changes nothing in `out`.
@@ -70,6 +70,10 @@ async fn follow<K, V>(
             () = out.closed() => return,
         };
         let Some(event) = event else { return };
+        let mut revision = match &event {
+            Ok(Event::Apply(object) | Event::Delete(object)) => Some(level::revision(object)),
+            Ok(Event::Init | Event::InitApply(_) | Event::InitDone) | Err(_) => None,
+        };
         let (is_new, trouble) = match event {
             Ok(Event::Init) => {
                 relist = Relist::of(level.as_ref());
@@ -81,7 +85,9 @@ async fn follow<K, V>(
             }
             Ok(Event::InitDone) => {
                 let is_first = level.is_none();
-                let (listed, is_new) = std::mem::replace(&mut relist, Relist::of(None)).done();
+                let complete = std::mem::replace(&mut relist, Relist::of(None));
+                revision = Some(complete.revision);
+                let (listed, is_new) = complete.done();
                 *level = Some(listed);
                 (is_new || is_first, None)
             }
@@ -96,7 +102,7 @@ async fn follow<K, V>(
             }
             Err(error) => (false, Some(model::chain(&error))),
         };
-        show(kind.plural, out, level.as_ref().filter(|_| is_new), trouble);
+        show(kind.plural, out, (level.as_ref().filter(|_| is_new), revision), trouble);
     }
 }
 
@@ -106,6 +112,8 @@ struct Relist<K: Ord, V> {
     level: Level<K, V>,
     names: BTreeSet<String>,
     is_new: bool,
+    /// The newest of its objects'. Numbers may start over when the API server is restored from a copy.
+    revision: u64,
 }
 
 impl<K, V> Relist<K, V>
@@ -115,11 +123,12 @@ where
 {
     fn of(level: Option<&Level<K, V>>) -> Self {
         let level = level.cloned().unwrap_or_default();
-        Relist { level, names: BTreeSet::new(), is_new: false }
+        Relist { level, names: BTreeSet::new(), is_new: false, revision: 0 }
     }
 
     fn put(&mut self, kind: &Kind<K, V>, object: &DynamicObject) {
         self.names.insert(full_name(object));
+        self.revision = self.revision.max(level::revision(object));
         self.is_new |= self.level.put(kind, object);
     }
 
@@ -140,11 +149,12 @@ fn is_unknown(error: &watcher::Error) -> bool {
     false
 }
 
-/// Writes `level` if there is one, and logs when the API server goes away or comes back.
+/// Writes the level and its revision if there are any, and logs when the API server goes away or comes
+/// back.
 fn show<K: Ord + Clone, V>(
     plural: &str,
     out: &Sender<Listed<K, V>>,
-    level: Option<&Level<K, V>>,
+    (level, revision): (Option<&Level<K, V>>, Option<u64>),
     trouble: Option<String>,
 ) {
     out.send_if_modified(|shown| {
@@ -155,6 +165,7 @@ fn show<K: Ord + Clone, V>(
         }
         let same = shown.trouble == trouble;
         shown.trouble = trouble;
+        shown.revision = revision.unwrap_or(shown.revision);
         let Some(level) = level else { return !same };
         shown.listed = Some(level.objects.clone());
         shown.rejected.clone_from(&level.rejected);
@@ -196,16 +207,19 @@ mod tests {
         let object = serde_json::from_str(r#"{"metadata":{"name":"a"}}"#).unwrap();
         level.put(&nodes, &object);
         let steps = [
-            (true, None, true),
-            (false, None, false),
-            (false, Some("gone"), true),
-            (false, Some("gone"), false),
-            (false, None, true),
+            (true, Some(7), None, (true, 7)),
+            (false, Some(8), None, (false, 8)),
+            (false, None, Some("gone"), (true, 8)),
+            (false, None, Some("gone"), (false, 8)),
+            (false, Some(3), None, (true, 3)),
         ];
-        for (is_new, trouble, is_news) in steps {
-            show("nodes", &out, Some(&level).filter(|_| is_new), trouble.map(str::to_owned));
+        for (is_new, revision, trouble, (is_news, newest)) in steps {
+            let level = Some(&level).filter(|_| is_new);
+            show("nodes", &out, (level, revision), trouble.map(str::to_owned));
             assert_eq!(seen.has_changed().unwrap(), is_news);
-            assert_eq!(seen.borrow_and_update().listed.as_ref().map(model::OrdMap::len), Some(1));
+            let seen = seen.borrow_and_update();
+            assert_eq!(seen.listed.as_ref().map(model::OrdMap::len), Some(1));
+            assert_eq!(seen.revision, newest);
         }
     }
 

@@ -25,6 +25,7 @@ pub use chain::chain;
 pub use config::{Config, NodePortAddrs, PodLinkMode, Routing, UnknownValue, Vxlan};
 pub use host::{Host, Uplink};
 pub use imbl::OrdMap;
+pub use imbl::ordmap::DiffItem;
 pub use name::{IfName, InvalidIfName, NodeName};
 pub use net::{Family, InvalidMac, Mac, Protocol};
 pub use node::Node;

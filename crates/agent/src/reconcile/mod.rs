@@ -57,6 +57,8 @@ pub(crate) struct Loop {
     /// Time spent compiling since the last pass.
     compiling: Duration,
     retry: Retry,
+    /// Endpoints go by the slices of this revision, and the kernel may not have followed yet.
+    drain: Option<u64>,
     /// Every source has listed once. Until then it is not known what does *not* exist, so nothing is
     /// compiled and nothing is removed.
     is_synced: bool,
@@ -105,6 +107,7 @@ impl Loop {
             followed: Followed::since(since_1970()),
             compiling: Duration::ZERO,
             retry,
+            drain: None,
             is_synced: false,
         }
     }
@@ -152,6 +155,7 @@ impl Loop {
         let news = self.sources.look(&mut self.world);
         self.is_synced = self.sources.is_synced();
         self.metrics.proxy.changed(news.services, news.slices);
+        self.drain = news.drain.or(self.drain);
         if news.is_world_new {
             self.retry.start_over();
             self.compile();
@@ -201,6 +205,9 @@ impl Loop {
         self.log(&report);
         self.report = Arc::new(report);
         self.show();
+        if !has_failures && let Some(revision) = self.drain.take() {
+            self.shown.drained(revision);
+        }
     }
 
     /// Notes what the kernel follows since the pass of `report`.

@@ -1,5 +1,7 @@
 //! Claims about the loop, on places in memory and a ledger on disk.
 
+mod drain;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::mpsc::sync_channel;

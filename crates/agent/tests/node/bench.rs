@@ -305,6 +305,7 @@ pub(crate) fn run_agent_if_asked() {
         cni_bin_dir: dir.join("bin"),
         metrics: None,
         health: None,
+        acknowledge_drains: false,
     };
     run(settings).unwrap();
 }

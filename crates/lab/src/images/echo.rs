@@ -7,6 +7,10 @@
 //!
 //! One thread accepts per port and one serves each connection, up to a bound: a test asks many
 //! questions, but few at once.
+//!
+//! Asked to end it accepts nothing more, from that moment on, as servers do that are written by the book;
+//! it answers what it is asked over the connections it has, closes each after its next answer, and ends
+//! with the last of them, or when they have been silent for a while.
 
 mod http;
 
@@ -14,11 +18,11 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// The image's name.
 pub const IMAGE: &str = "seaway/echo";
@@ -26,8 +30,10 @@ pub const IMAGE: &str = "seaway/echo";
 /// The name this role is called by.
 pub const ROLE: &str = "seaway-echo";
 
-/// Connections served at once; more are closed at once.
+/// Connections served at once, per port; more are closed at once.
 const CONNECTIONS: usize = 512;
+/// How long connections may stay open once the end is near.
+const LEAVING: Duration = Duration::from_secs(1);
 /// How long a connection may be silent.
 const SILENCE: Duration = Duration::from_secs(75);
 /// Stack of a thread, in bytes: there may be many, and none goes deep.
@@ -37,12 +43,16 @@ const USAGE: &str = "seaway-echo [--http PORT]… [--tcp PORT]… [--udp PORT]�
     Without any: --http 8080 --tcp 9090 --udp 9090. Or set HTTP_PORT, TCP_PORT, UDP_PORT.";
 
 /// Who answers: what every reply says about this end.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Me {
     host: String,
     pod: Option<String>,
     namespace: Option<String>,
     node: Option<String>,
+    /// It has been asked to end.
+    leaves: AtomicBool,
+    /// Connections that are being served.
+    open: AtomicUsize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,19 +79,39 @@ pub fn run(args: &[String]) -> ExitCode {
         pod: env("POD_NAME"),
         namespace: env("POD_NAMESPACE"),
         node: env("NODE_NAME"),
+        ..Me::default()
     });
     if let Err(error) = super::shell::end_signals().thread_block() {
         eprintln!("{ROLE}: block signals: {error}");
         return ExitCode::FAILURE;
     }
+    let mut listeners = Vec::new();
     for (kind, port) in ports {
-        if let Err(error) = listen(kind, port, &me) {
-            eprintln!("{ROLE}: listen on port {port} ({kind:?}): {error}");
-            return ExitCode::FAILURE;
+        match listen(kind, port, &me) {
+            Ok(listener) => listeners.extend(listener),
+            Err(error) => {
+                eprintln!("{ROLE}: listen on port {port} ({kind:?}): {error}");
+                return ExitCode::FAILURE;
+            }
         }
         eprintln!("{ROLE}: listening on port {port} ({kind:?})");
     }
-    super::shell::wait_for_the_end()
+    let code = super::shell::wait_for_the_end();
+    leave(&listeners, &me);
+    code
+}
+
+/// Accepts nothing more, and waits for the connections there are.
+fn leave(listeners: &[Arc<TcpListener>], me: &Me) {
+    me.leaves.store(true, Ordering::SeqCst);
+    for listener in listeners {
+        // Shut down it refuses, and who waits for a connection on it wakes; it can't fail otherwise.
+        drop(SockRef::from(listener).shutdown(Shutdown::Both));
+    }
+    let start = Instant::now();
+    while me.open.load(Ordering::SeqCst) > 0 && start.elapsed() < LEAVING {
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn ports(
@@ -122,16 +152,18 @@ fn ports(
         .collect()
 }
 
-fn listen(kind: Kind, port: u16, me: &Arc<Me>) -> io::Result<()> {
+/// Serves a port; gives what accepts connections on it, if it has any.
+fn listen(kind: Kind, port: u16, me: &Arc<Me>) -> io::Result<Option<Arc<TcpListener>>> {
     let me = me.clone();
     if kind == Kind::Udp {
         let socket: UdpSocket = bind(port, Type::DGRAM, Protocol::UDP)?.into();
-        return spawn(move || serve_udp(&socket, &me)).map(drop);
+        return spawn(move || serve_udp(&socket, &me)).map(|_| None);
     }
     let socket = bind(port, Type::STREAM, Protocol::TCP)?;
     socket.listen(1024)?;
-    let listener = TcpListener::from(socket);
-    spawn(move || accept(&listener, kind, &me)).map(drop)
+    let listener = Arc::new(TcpListener::from(socket));
+    let accepting = listener.clone();
+    spawn(move || accept(&accepting, kind, &me)).map(|_| Some(listener))
 }
 
 /// One socket for both families, or an IPv4 one on a machine without IPv6.
@@ -164,7 +196,11 @@ fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<thread::JoinHandle<
 fn accept(listener: &TcpListener, kind: Kind, me: &Arc<Me>) {
     let open = Arc::new(AtomicUsize::new(0));
     loop {
-        let Ok((stream, client)) = listener.accept() else {
+        let accepted = listener.accept();
+        if accepted.is_err() && me.leaves.load(Ordering::SeqCst) {
+            return;
+        }
+        let Ok((stream, client)) = accepted else {
             // Out of descriptors or memory, mostly: others have to end first.
             thread::sleep(Duration::from_millis(10));
             continue;
@@ -173,14 +209,17 @@ fn accept(listener: &TcpListener, kind: Kind, me: &Arc<Me>) {
             open.fetch_sub(1, Ordering::Relaxed);
             continue;
         }
-        let (me, still_open) = (me.clone(), open.clone());
+        let (serving, still_open) = (me.clone(), open.clone());
+        me.open.fetch_add(1, Ordering::SeqCst);
         let served = spawn(move || {
             // A client that goes away or talks nonsense has had its answer.
-            drop(serve(stream, plain(client), kind, &me));
+            drop(serve(stream, plain(client), kind, &serving));
             still_open.fetch_sub(1, Ordering::Relaxed);
+            serving.open.fetch_sub(1, Ordering::SeqCst);
         });
         if served.is_err() {
             open.fetch_sub(1, Ordering::Relaxed);
+            me.open.fetch_sub(1, Ordering::SeqCst);
         }
     }
 }

@@ -69,6 +69,8 @@ fn arguments(context: &Context, settings: &Settings) -> Vec<String> {
         settings.spec.pod_link.to_string(),
         "--routing".to_owned(),
         settings.spec.routing.to_string(),
+        // The runner of pods waits for that.
+        "--acknowledge-drains".to_owned(),
     ];
     if let Some(mtu) = settings.spec.mtu {
         arguments.extend(["--mtu".to_owned(), mtu.to_string()]);

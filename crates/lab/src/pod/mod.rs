@@ -16,6 +16,7 @@ pub mod cni;
 mod conditions;
 mod console;
 pub(crate) mod container;
+mod drain;
 mod ending;
 mod env;
 mod fields;

@@ -10,6 +10,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::console::Console;
 use super::container::{self, NotStarted, Place};
+use super::drain;
 use super::ending::own_grace;
 use super::hooks;
 use super::inside::Inside;
@@ -316,6 +317,7 @@ impl Worker {
     ) {
         let hook = manifest(pod, name).and_then(|it| it.lifecycle.as_ref()?.pre_stop.clone());
         let (events, shared) = (self.node.events.clone(), Arc::new(pod.clone()));
+        let drained = drain::drained(self.node.client.clone(), shared.clone());
         let Some(slot) = self.slot(name) else { return };
         let Some(run) = &mut slot.run else { return };
         if let Some(stop) = &run.stop {
@@ -330,7 +332,7 @@ impl Worker {
         run.stop = Some(stop);
         let (target, container) = (run.target.clone(), name.to_owned());
         let of = format!("{name:?} in Pod {:?}", super::start::title(pod));
-        let before = async move {
+        let hooked = async move {
             let Some(hook) = hook else { return };
             if let Err(why) = hooks::run(&hook, &target, &of).await {
                 tracing::debug!("{why}");
@@ -340,7 +342,9 @@ impl Worker {
                 events.tell(&shared, name, Matters::Warning, "FailedPreStopHook", said);
             }
         };
-        run.tasks.spawn(stopping.run(before));
+        run.tasks.spawn(stopping.run(async {
+            tokio::join!(hooked, drained);
+        }));
         let said = message.unwrap_or_else(|| format!("Stopping container {name}"));
         self.node.events.tell(pod, Some(name), Matters::Normal, "Killing", said);
     }

@@ -107,6 +107,10 @@ struct Run {
     /// Give every packet to a Service's cluster IP the node's address.
     #[arg(long, env = "SEAWAY_MASQUERADE_ALL")]
     masquerade_all: bool,
+    /// Tell in the Lease kube-system/seaway-NODE which endpoints get no new flow any more, for those who
+    /// wait for it before they end a pod. One write for every change by which an endpoint goes.
+    #[arg(long, env = "SEAWAY_ACKNOWLEDGE_DRAINS")]
+    acknowledge_drains: bool,
     /// Address of metrics and /readyz, kube-proxy's by default, or "none".
     #[arg(
         long,
@@ -168,6 +172,7 @@ fn settings(run: Run) -> anyhow::Result<Settings> {
     Ok(Settings {
         metrics: address("--metrics-bind", &run.metrics_bind)?,
         health: address("--healthz-bind", &run.healthz_bind)?,
+        acknowledge_drains: run.acknowledge_drains,
         config: Config {
             node: NodeName(node),
             pod_link: run.pod_link,

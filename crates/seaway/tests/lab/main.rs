@@ -30,6 +30,7 @@ mod processes;
 mod readdress;
 mod restart;
 mod security;
+mod service_stories;
 mod services;
 mod sharing;
 mod streams;
@@ -65,6 +66,7 @@ fn main() {
         readdress::trials(),
         restart::trials(),
         security::trials(),
+        service_stories::trials(),
         services::trials(),
         sharing::trials(),
         streams::trials(),

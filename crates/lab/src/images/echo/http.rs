@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::Ordering;
 
 use serde_json::{Map, Value, json};
 
@@ -51,7 +52,7 @@ pub(super) fn serve(
         if head.header("expect").is_some() && body > 0 {
             writer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
-        let closes = head.closes() || body > LONGEST_BODY;
+        let closes = head.closes() || body > LONGEST_BODY || me.leaves.load(Ordering::SeqCst);
         if !closes {
             io::copy(&mut reader.by_ref().take(body), &mut io::sink())?;
         }
@@ -186,6 +187,11 @@ mod tests {
 
     /// What the server says to `request` and then to the end of it.
     fn ask(request: &[u8]) -> String {
+        let me = Me { host: "web-0".to_owned(), ..Me::default() };
+        ask_of(&me, request)
+    }
+
+    fn ask_of(me: &Me, request: &[u8]) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, _) = listener.accept().unwrap();
@@ -198,8 +204,7 @@ mod tests {
             drop(writer.shutdown(std::net::Shutdown::Write));
         });
         let addr: SocketAddr = "192.0.2.1:1234".parse().unwrap();
-        let me = Me { host: "web-0".to_owned(), ..Default::default() };
-        drop(serve(stream, addr, "10.0.0.1:80".parse().unwrap(), &me));
+        drop(serve(stream, addr, "10.0.0.1:80".parse().unwrap(), me));
         let mut text = Vec::new();
         drop(client.read_to_end(&mut text));
         writing.join().unwrap();
@@ -239,6 +244,14 @@ mod tests {
         assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 1, "{text}");
         let text = ask(b"GET / HTTP/1.0\r\n\r\nGET /2 HTTP/1.0\r\n\r\n");
         assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn who_leaves_answers_once_more_and_says_that_it_closes() {
+        let me = Me { leaves: true.into(), ..Me::default() };
+        let text = ask_of(&me, b"GET / HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n");
+        assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 1, "{text}");
+        assert!(text.contains("connection: close"), "{text}");
     }
 
     #[test]

@@ -1,0 +1,116 @@
+//! What Services do over time: rollouts, deaths of agents and nodes, changes of every kind, under traffic
+//! that notices.
+
+mod load;
+mod restart;
+mod rollout;
+mod streams;
+
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::process::Stdio;
+
+use kernel::netns::Netns;
+use libtest_mimic::Trial;
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use crate::lab::{Lab, eventually, success, text};
+use crate::{manifests, processes};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    [rollout::trials(), restart::trials()].into_iter().flatten().collect()
+}
+
+/// What one kubectl command prints.
+fn kubectl(lab: &Lab, words: &str) -> String {
+    let words: Vec<&str> = words.split(' ').collect();
+    success(&lab.kubectl(&words)).unwrap_or_else(|error| panic!("kubectl {words:?}: {error}"))
+}
+
+/// The network namespace that `seaway WORDS -- COMMAND` runs in.
+fn netns(lab: &Lab, words: &[&str]) -> Netns {
+    let mut command = lab.seaway(words);
+    command.args(["--", "sleep", "600"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut inside = command.spawn().expect("start seaway lab");
+    let netns = eventually("a process is inside", || {
+        let below = processes::below(inside.id());
+        let sleep =
+            below.iter().find(|process| process.has_word("600") && !process.has_word("lab"));
+        let sleep = sleep.ok_or_else(|| format!("{below:?}"))?;
+        Netns::of_pid(sleep.pid).map_err(|error| error.to_string())
+    });
+    inside.kill().and_then(|()| inside.wait()).expect("end it");
+    netns
+}
+
+/// Sends a signal to a process of a lab, which may have ended by itself.
+fn signal(process: &processes::Process, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(process.pid).expect("a pid"));
+    match nix::sys::signal::kill(pid, signal) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(error) => panic!("send {signal} to {process:?}: {error}"),
+    }
+}
+
+/// The address of a Service, and a port of it.
+fn cluster_ip(lab: &Lab, service: &str, port: u16) -> SocketAddr {
+    let path = format!("get service {service} -o jsonpath={{.spec.clusterIP}}");
+    let ip: IpAddr = kubectl(lab, &path).parse().expect("an address");
+    SocketAddr::new(ip, port)
+}
+
+/// A lab with pods `one` and `two` to run clients in, on a node each, and a Service `web` that has all of
+/// the endpoints of this Deployment.
+fn with_clients(flags: &[&str], deployment: &str, kind: &str) -> Lab {
+    let yaml = [
+        manifests::pod("one", "node-1", "seaway/shell"),
+        manifests::pod("two", "node-2", "seaway/shell"),
+        deployment.to_owned(),
+        service("web", kind),
+    ];
+    let lab = Lab::up_with(&[flags, &["--ip-family", "ipv4"]].concat(), &yaml.concat());
+    kubectl(&lab, "rollout status deployment/web --timeout=60s");
+    let web = cluster_ip(&lab, "web", 80).to_string();
+    for node in text(&lab.kubectl(&["get", "nodes", "-o", "name"])).lines() {
+        let node = node.trim_start_matches("node/");
+        eventually("nodes know the Service", || {
+            success(&lab.node(node, &["curl", "-sf", "-m2", "-o/dev/null", &web]))
+        });
+    }
+    lab
+}
+
+/// A Deployment of echoes that are ready when they answer, as its manifest.
+fn echoes(name: &str, replicas: usize) -> String {
+    deployment(name, replicas, "image: seaway/echo")
+}
+
+/// A Deployment whose pods serve HTTP on 8080; `container` says by what.
+fn deployment(name: &str, replicas: usize, container: &str) -> String {
+    format!(
+        "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}}}\nspec:\n  \
+         replicas: {replicas}\n  selector: {{matchLabels: {{app: {name}}}}}\n  template:\n    \
+         metadata: {{labels: {{app: {name}}}}}\n    spec:\n      terminationGracePeriodSeconds: 5\n      \
+         containers:\n      - name: main\n        {container}\n        \
+         readinessProbe: {{httpGet: {{port: 8080}}, periodSeconds: 1}}\n"
+    )
+}
+
+/// A Service of that kind for the pods of [`echoes`], with their three ports.
+fn service(name: &str, kind: &str) -> String {
+    let mut yaml = format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec:\n  type: {kind}\n  \
+         selector: {{app: {name}}}\n  ports:\n"
+    );
+    for (port, target, protocol) in [(80, 8080, "TCP"), (90, 9090, "TCP"), (90, 9090, "UDP")] {
+        let port_name = format!("{}-{port}", protocol.to_lowercase());
+        writeln!(
+            yaml,
+            "  - {{name: {port_name}, port: {port}, targetPort: {target}, protocol: {protocol}}}"
+        )
+        .expect("a String takes any text");
+    }
+    yaml
+}
