@@ -1,15 +1,10 @@
-//! `cargo xtask bench kernel`: the mechanisms of `crates/kernel` and the rules of Services on this
-//! kernel, in namespaces of their own, without agent or plugin.
+//! `cargo xtask bench kernel`: the mechanisms of `crates/kernel` on this kernel, in namespaces of
+//! their own, without agent or plugin.
 
-use super::head;
-use crate::run::{Result, cargo, step};
+use super::{example, head};
+use crate::run::Result;
 
-/// Runs the examples that measure them.
+/// Runs the example that measures them.
 pub(super) fn run() -> Result {
-    head("kernel")?;
-    for (package, example) in [("seaway-kernel", "measure"), ("seaway-agent", "services")] {
-        let which = ["--package", package, "--example", example];
-        step(example, cargo(&["run", "--release", "--quiet"]).args(which))?;
-    }
-    Ok(())
+    example("measure", || head("kernel"))
 }

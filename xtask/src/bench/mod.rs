@@ -10,22 +10,24 @@ mod memory;
 mod plane;
 mod plugin;
 mod samples;
+mod services;
 
 use std::fs;
 use std::process::Command;
 
-use crate::run::{Result, output, say};
+use crate::run::{Result, cargo, output, root, say, step};
 
 /// One scenario: its name, what it measures, and what prints its tables.
 type Scenario = (&'static str, &'static str, fn() -> Result);
 
-const SCENARIOS: [Scenario; 6] = [
+const SCENARIOS: [Scenario; 7] = [
     ("api", "the API server: writes while many watch, long lists", api::run),
     ("cni", "ADD and DEL against bridge + host-local; ADD with many pods", cni::run),
     ("lab", "lab up and down, small and large", lab::run),
     ("memory", "resident memory of an agent and of a pod's pause", memory::run),
     ("plane", "placing ten thousand pods on a hundred nodes", plane::run),
     ("kernel", "the places, one by one, in namespaces of their own", kernel::run),
+    ("services", "Services: programming, connections, kube-proxy's ruleset", services::run),
 ];
 
 /// Runs the scenario named, or lists them.
@@ -40,6 +42,15 @@ pub(crate) fn run(args: &[String]) -> Result {
 fn list() -> String {
     let lines = SCENARIOS.iter().map(|(name, what, _)| format!("  {name:8} {what}"));
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Builds the example called `name`, prints `before`, and runs it.
+fn example(name: &str, before: impl Fn() -> Result) -> Result {
+    // With the features of the whole tree, so that what is built for the binary is used again.
+    let build = ["build", "--release", "--quiet", "--workspace", "--example", name];
+    step("build", &mut cargo(&build))?;
+    before()?;
+    step("measure", &mut Command::new(root().join("target/release/examples").join(name)))
 }
 
 /// Says under which circumstances the table that follows was made.

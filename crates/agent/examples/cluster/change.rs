@@ -1,0 +1,59 @@
+//! From a write of one EndpointSlice until the kernel has it.
+
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kernel::monitor::{Changed, Monitor};
+use kube::Client;
+
+use crate::Outcome;
+use crate::objects::{self, Size};
+
+/// How many changes are measured, after as many that are not.
+const CHANGES: u32 = 500;
+
+/// Longer than a change may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Makes one change after the other. Returns p50 and p99, from the moment the request is sent until
+/// the kernel says that it has committed a transaction.
+pub(crate) async fn measure(client: &Client, size: Size) -> Outcome<String> {
+    let committed = commits()?;
+    let mut took = Vec::new();
+    for at in 0..2 * CHANGES {
+        let start = Instant::now();
+        objects::change(client, size, at * 7919 % size.services, 1 + at % 249).await?;
+        let end = loop {
+            let end = committed.recv_timeout(PATIENCE)?;
+            if end > start {
+                break end;
+            }
+        };
+        took.push(end - start);
+        // The next one finds a loop that waits.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        if committed.try_recv().is_ok() {
+            return Err("one change was more than one transaction".into());
+        }
+    }
+    let mut took = took.split_off(took.len() / 2);
+    took.sort_unstable();
+    let (half, most) = (took[took.len() / 2], took[took.len() * 99 / 100]);
+    Ok(format!("{half:.1?} / {most:.1?}"))
+}
+
+/// The moments at which the kernel committed what somebody else wrote to our tables.
+fn commits() -> Outcome<Receiver<Instant>> {
+    let mut monitor = Monitor::open()?;
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        while let Ok(Some(changed)) = monitor.next(None) {
+            let is_ours = matches!(changed, Changed::Nftables { .. });
+            if is_ours && sender.send(Instant::now()).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(receiver)
+}
