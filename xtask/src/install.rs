@@ -18,6 +18,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("bridge", "iproute2"),
     ("nft", "nftables"),
+    ("conntrack", "conntrack"),
     ("tcpdump", "tcpdump"),
     ("conntrack", "conntrack"),
     ("wrk", "wrk"),

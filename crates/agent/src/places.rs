@@ -1,21 +1,24 @@
 //! The kernel's places in the loop's order.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use kernel::conntrack::Entries;
 use kernel::netlink::Netlink;
 use kernel::nft::Nft;
 use kernel::place::{Addrs, ForwardingEntries, Links, Neighbors, Pods, Routes, Rules, Sysctls};
 use model::{AttachmentKey, chain};
 
-use crate::reconcile::{OwnLinks, Step, Steps, table};
+use crate::observe::Metrics;
+use crate::reconcile::{Flows, OwnLinks, Step, Steps, table};
 use crate::sources::ReadHost;
 
 /// File in the run directory that remembers what settings of the whole node were before.
 pub(crate) const SYSCTLS: &str = "sysctls";
 
 /// The names of all places, in the loop's order.
-pub(crate) const PLACES: [&str; 9] =
-    ["links", "addrs", "pods", "sysctls", "neighbors", "fdb", "routes", "rules", "nft"];
+pub(crate) const PLACES: [&str; 10] =
+    ["links", "addrs", "pods", "sysctls", "neighbors", "fdb", "routes", "rules", "nft", "flows"];
 
 /// A place could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -26,11 +29,11 @@ pub struct PlaceError {
 }
 
 /// All places of the network namespace of this thread. `run_dir` keeps the values that settings of
-/// the whole node had before.
+/// the whole node had before; `metrics` counts the flows that were forgotten.
 ///
 /// # Errors
 /// [`PlaceError`] for the first that does not open.
-pub(crate) fn steps(run_dir: &Path) -> Result<Steps, PlaceError> {
+pub(crate) fn steps(run_dir: &Path, metrics: &Arc<Metrics>) -> Result<Steps, PlaceError> {
     let links = opened("links", Links::open())?;
     let addrs = opened("addrs", Addrs::open())?;
     let pods = opened("pods", Pods::open())?;
@@ -40,6 +43,7 @@ pub(crate) fn steps(run_dir: &Path) -> Result<Steps, PlaceError> {
     let routes = opened("routes", Routes::open())?;
     let rules = opened("rules", Rules::open())?;
     let nft = opened("nft", Nft::open())?;
+    let flows = opened("flows", Entries::open())?;
     Ok(Steps::new(vec![
         Box::new(Step::new("links", links, table!(links), |k, r| format!("{k} {r}")).carrying()),
         Box::new(Step::new("addrs", addrs, table!(addrs), |(link, net), ()| {
@@ -59,7 +63,8 @@ pub(crate) fn steps(run_dir: &Path) -> Result<Steps, PlaceError> {
         Box::new(Step::new("fdb", fdb, table!(fdb), |k, r| format!("{k} {r}"))),
         Box::new(Step::new("routes", routes, table!(routes), |k, r| format!("{k} {r}"))),
         Box::new(Step::new("rules", rules, table!(rules), |k, r| format!("{k} {r}"))),
-        Box::new(Step::new("nft", nft, table!(nft), |k, r| format!("{k} {r}")).atomic()),
+        Box::new(Step::new("nft", nft, table!(nft), |k, r| format!("{k} {r}")).atomic().leading()),
+        Box::new(Flows::new(flows, Arc::clone(metrics))),
     ]))
 }
 
@@ -87,6 +92,6 @@ mod tests {
     #[test]
     fn places_are_opened_under_their_names_in_the_loops_order() {
         let scratch = Scratch::new();
-        assert_eq!(steps(scratch.path()).unwrap().names(), PLACES);
+        assert_eq!(steps(scratch.path(), &Arc::default()).unwrap().names(), PLACES);
     }
 }

@@ -10,6 +10,7 @@
 pub mod cni;
 pub mod device;
 mod egress;
+pub mod flows;
 pub mod ipam;
 pub mod routes;
 mod ruleset;
@@ -100,6 +101,7 @@ pub struct Compiler {
     base: Option<(World, Compiled)>,
     services: services::Memo,
     rules: services::Lowered,
+    flows: flows::Flows,
 }
 
 impl Compiler {
@@ -113,6 +115,7 @@ impl Compiler {
         let Compiled { plan, rejected, services, .. } = &mut compiled;
         *services = self.services.resolve(world, node, rejected);
         plan.nft = self.rules.update(services, &plan.nft);
+        plan.flows = self.flows.update(services, &plan.flows);
         rejected.sort();
         compiled
     }
@@ -138,6 +141,7 @@ impl Compiler {
         *peers = routes::compile(world, node, pools, plan, rejected);
         *attachments = cni::compile(world, node, pools, peers.mtu, plan, rejected);
         egress::compile(world, node, pools, plan);
+        flows::compile(world, attachments, plan);
         self.base = Some((seen, compiled.clone()));
         compiled
     }

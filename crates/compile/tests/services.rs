@@ -2,13 +2,15 @@
 //! World when it has seen none before.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use fixtures::events::{Event, PORTS, destinations, event, happen, me, sources, world};
-use model::{Family, Protocol, ServiceName, World};
+use model::{Endpoint, Family, Protocol, ServiceName, World};
 use oracle::services::{Answer, Client, Remembered, Seen, answer};
+use plan::{Flow, FlowKey};
 use proptest::prelude::*;
+use seaway_compile::flows::LeftBehind;
 use seaway_compile::services::{
     Action, At, Frontend, FrontendKind, PortEntry, ServiceTable, Source,
 };
@@ -157,6 +159,39 @@ proptest! {
         for (name, row) in &after.services {
             if let Some(old) = before.services.get(name).filter(|old| *old == row) {
                 prop_assert!(Arc::ptr_eq(old, row), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_flow_lives_where_a_new_one_could_lead_and_its_frontend_is_known_from_the_rules(
+        events in prop::collection::vec(event(), 1..24),
+    ) {
+        let world = after(events);
+        let plan = compile(&world, &scope()).plan;
+        let left = LeftBehind::of(&plan.nft);
+        for (dst, number) in destinations().into_iter().flat_map(|dst| PORTS.map(|n| (dst, n))) {
+            let src = sources().into_iter().find(|src| Family::of(*src) == Family::of(dst)).unwrap();
+            let key = FlowKey { protocol: Protocol::Udp, at: SocketAddr::new(dst, number) };
+            let serving = plan.flows.get(&key);
+            for client in [Client::Pod, Client::Process, Client::Elsewhere] {
+                let answer = answer(&world, &me(), (client, src), (dst, key.protocol, number));
+                if let Answer::Forward { to, .. } = answer {
+                    for (addr, port) in to {
+                        let backend = SocketAddr::new(addr, port);
+                        let may = serving.is_some_and(|serving| serving.has(&backend));
+                        prop_assert!(may, "{client:?} {key} to {backend}\n{serving:?}");
+                    }
+                }
+            }
+        }
+        let slices = || world.slices.values().flat_map(|slice| &slice.endpoints);
+        for (key, serving) in &plan.flows {
+            for backend in &*serving.0 {
+                let answers = |e: &&Endpoint| e.conditions.ready || e.conditions.serving;
+                prop_assert!(slices().filter(answers).any(|e| e.addr == backend.ip()), "{key} to {backend}");
+                let from = SocketAddr::new(key.at.ip(), 4000);
+                prop_assert!(left.has(&Flow { from, to: *key, backend: *backend }), "{key} to {backend}");
             }
         }
     }

@@ -4,6 +4,7 @@
 //! Each table is one kind of place in the kernel. `compile` fills them, `kernel` makes each place
 //! equal to its table through the one [`Mechanism`] contract.
 
+mod flow;
 mod link;
 mod mechanism;
 pub mod nft;
@@ -12,6 +13,7 @@ mod route;
 mod sysctl;
 mod table;
 
+pub use flow::{Flow, FlowFilter, FlowKey, Serving, Suspect, suspects};
 pub use link::{Link, LinkKind};
 pub use mechanism::{Failure, Mechanism, ObserveError, converge};
 pub use pod::PodLink;
@@ -46,4 +48,6 @@ pub struct Plan {
     pub rules: Table<RuleKey, Rule>,
     /// The nftables tables.
     pub nft: Table<nft::Key, nft::Row>,
+    /// Which flows may live that connection tracking knows.
+    pub flows: Table<FlowKey, Serving>,
 }

@@ -221,6 +221,7 @@ mod tests {
             affinity: None,
             cluster: Vec::new().into(),
             local: Vec::new().into(),
+            serving: plan::Serving::default(),
             frontends: vec![
                 frontend(FrontendKind::ClusterIp, ip, 80),
                 frontend(FrontendKind::NodePort, At::NodeAddresses, 30_080),

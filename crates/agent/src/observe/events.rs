@@ -180,6 +180,7 @@ mod tests {
                 affinity: None,
                 cluster: Vec::new().into(),
                 local: Vec::new().into(),
+                serving: plan::Serving::default(),
                 frontends: addrs.iter().map(|addr| frontend(addr)).collect(),
             };
             let resolved = Resolved { ports: vec![port], ..Resolved::default() };

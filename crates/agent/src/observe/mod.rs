@@ -17,6 +17,7 @@ mod events;
 mod metrics;
 mod programming;
 mod proxy;
+mod reconciler;
 
 pub use metrics::Metrics;
 

@@ -18,6 +18,7 @@ use prometheus_client::registry::Registry;
 
 use super::metrics::{Label, signed};
 use super::programming::NoLocalEndpoints;
+use super::reconciler::Reconciler;
 use crate::reconcile::StepReport;
 use crate::shown::Shown;
 
@@ -26,6 +27,7 @@ use crate::shown::Shown;
 pub(crate) struct Proxy {
     registry: Registry,
     rounds: Rounds,
+    reconciler: Reconciler,
     programming_seconds: ByLabel<Label, Histogram>,
     slices_pending: Gauge,
     slices_changed: Counter,
@@ -104,6 +106,7 @@ impl Proxy {
         r.register_collector(Box::new(NoLocalEndpoints(Arc::clone(shown))));
         Proxy {
             rounds: Rounds::new(r),
+            reconciler: Reconciler::new(r),
             programming_seconds: registered!(
                 r,
                 "network_programming_duration_seconds",
@@ -181,6 +184,11 @@ impl Proxy {
         }
     }
 
+    /// A walk through the entries of connection tracking took so long and removed so many.
+    pub(crate) fn walked(&self, family: Family, took: Duration, removed: usize) {
+        self.reconciler.walked(family, took, removed);
+    }
+
     /// The health address answered with `code`.
     pub(crate) fn probed(&self, path: Probed, code: u16) {
         let counter = match path {
@@ -192,7 +200,7 @@ impl Proxy {
 }
 
 /// Time of one round, in seconds: from a millisecond, doubling, to 16 s.
-fn round() -> Histogram {
+pub(super) fn round() -> Histogram {
     Histogram::new(exponential_buckets(0.001, 2.0, 15))
 }
 

@@ -5,6 +5,7 @@
 //! that arrives during a turn is the next turn's batch, so a hundred ADDs at once cost a handful of
 //! syncs and passes. Nothing is retried inside a turn; [`Retry`] decides when the next one is.
 
+mod flows;
 mod pass;
 mod report;
 mod requests;
@@ -29,6 +30,7 @@ use crate::sources::Sources;
 
 pub use report::{FailureRow, Report, StepReport, Subject};
 
+pub(crate) use flows::Flows;
 pub(crate) use pass::Steps;
 pub(crate) use stage::{InPlan, table};
 pub(crate) use step::{OwnLinks, Step};
@@ -199,7 +201,7 @@ impl Loop {
     fn pass(&mut self) {
         let report = self.steps.pass(&self.compiled.plan, self.world.generation);
         let has_failures = report.failures().next().is_some();
-        self.retry.pass_ended(Instant::now(), has_failures);
+        self.retry.pass_ended(Instant::now(), has_failures, self.steps.is_unsettled());
         self.metrics.pass(&report);
         self.take_stock(&report);
         self.log(&report);

@@ -71,6 +71,11 @@ impl Steps {
         self.0.iter_mut().for_each(|step| step.mark_stale_after_failure());
     }
 
+    /// Whether a step wants another pass soon, whatever happens.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.0.iter().any(|step| step.is_unsettled())
+    }
+
     /// Everything the places hold, read now.
     ///
     /// # Errors

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::flows::SETTLE;
+
 /// First wait after a failure; it doubles up to [`LONGEST`].
 const SHORTEST: Duration = Duration::from_millis(100);
 
@@ -17,6 +19,8 @@ pub(super) struct Retry {
     failures: u32,
     again_at: Option<Instant>,
     read_at: Instant,
+    /// When a step that is not settled is to look again.
+    settle_at: Option<Instant>,
     /// Moves the times of this agent away from those of its neighbors: 0 to 1.
     jitter: f64,
 }
@@ -25,14 +29,16 @@ impl Retry {
     /// No failure yet, at `now`. `seed` differs between nodes.
     pub(super) fn new(now: Instant, seed: &str) -> Self {
         let jitter = f64::from(crc32fast::hash(seed.as_bytes())) / f64::from(u32::MAX);
-        let mut retry = Retry { failures: 0, again_at: None, read_at: now, jitter };
+        let mut retry =
+            Retry { failures: 0, again_at: None, read_at: now, settle_at: None, jitter };
         retry.was_read(now);
         retry
     }
 
     /// When the loop must wake up at the latest.
     pub(super) fn deadline(&self) -> Instant {
-        self.again_at.map_or(self.read_at, |again| again.min(self.read_at))
+        let sooner = self.again_at.into_iter().chain(self.settle_at);
+        sooner.fold(self.read_at, Instant::min)
     }
 
     /// Whether what failed is to be tried again.
@@ -51,8 +57,10 @@ impl Retry {
     }
 
     /// A pass ended. A retry that failed again waits twice as long; a pass for another reason moves
-    /// a retry that is due anyway neither closer nor away.
-    pub(super) fn pass_ended(&mut self, now: Instant, has_failures: bool) {
+    /// a retry that is due anyway neither closer nor away. What is not settled then is looked at again
+    /// when it must be.
+    pub(super) fn pass_ended(&mut self, now: Instant, has_failures: bool, is_unsettled: bool) {
+        self.settle_at = is_unsettled.then(|| now + SETTLE);
         if !has_failures {
             self.failures = 0;
             self.again_at = None;
@@ -80,24 +88,35 @@ mod tests {
         let mut now = start;
         let mut waits = Vec::new();
         for _ in 0..12 {
-            retry.pass_ended(now, true);
+            retry.pass_ended(now, true, false);
             let again = retry.again_at.unwrap();
             waits.push(again - now);
             now = again;
         }
         assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]));
         assert!(waits[0] < Duration::from_millis(130) && waits[11] > Duration::from_secs(22));
-        retry.pass_ended(now, false);
+        retry.pass_ended(now, false, false);
         assert_eq!(retry.again_at, None);
+    }
+
+    #[test]
+    fn what_is_not_settled_wakes_the_loop_and_does_not_count_as_a_retry() {
+        let start = Instant::now();
+        let mut retry = Retry::new(start, "a");
+        retry.pass_ended(start, false, true);
+        assert_eq!(retry.deadline(), start + SETTLE);
+        assert!(!retry.is_retry_due(start + SETTLE) && !retry.is_read_due(start + SETTLE));
+        retry.pass_ended(start + SETTLE, false, false);
+        assert!(retry.deadline() > start + Duration::from_secs(40));
     }
 
     #[test]
     fn a_pass_for_another_reason_does_not_delay_the_retry() {
         let start = Instant::now();
         let mut retry = Retry::new(start, "a");
-        retry.pass_ended(start, true);
+        retry.pass_ended(start, true, false);
         let due = retry.again_at;
-        retry.pass_ended(start + Duration::from_millis(1), true);
+        retry.pass_ended(start + Duration::from_millis(1), true, false);
         assert_eq!(retry.again_at, due);
     }
 }

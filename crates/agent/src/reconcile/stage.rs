@@ -24,6 +24,11 @@ pub(crate) trait Stage: Send {
     fn mark_stale(&mut self);
     /// Has the rows of these links read before the next diff, if the place is the one that holds them.
     fn mark_doubtful(&mut self, links: &BTreeSet<IfName>);
+    /// Whether what was written may still be undone by a packet on its way, so that the step wants
+    /// another pass soon.
+    fn is_unsettled(&self) -> bool {
+        false
+    }
     /// As [`Stage::mark_stale`], when the last reading or the last write of a row failed.
     fn mark_stale_after_failure(&mut self);
     /// Puts everything the place holds, read now, into its table of `have`.

@@ -41,6 +41,8 @@ pub(crate) struct Step<M: Mechanism> {
     is_atomic: bool,
     /// Rows of later steps stand on rows of this one: replacing a link takes its routes along.
     carries: bool,
+    /// Later steps act on these rows being there.
+    leads: bool,
     /// What the place held when it was last read, and what was written since.
     have: Option<Table<M::Key, M::Row>>,
     /// Rows whose last write failed: what stands there is anyone's guess.
@@ -75,6 +77,7 @@ where
             own_links: None,
             is_atomic: false,
             carries: false,
+            leads: false,
             have: None,
             unsure: BTreeSet::new(),
             stale: true,
@@ -93,6 +96,11 @@ where
     /// The same, for a place whose rows carry those of later steps.
     pub(crate) fn carrying(self) -> Self {
         Step { carries: true, ..self }
+    }
+
+    /// The same, for a place whose rows later steps take for granted.
+    pub(crate) fn leading(self) -> Self {
+        Step { leads: true, ..self }
     }
 
     /// The same, for the place of attachments' own links.
@@ -219,9 +227,11 @@ where
     }
 
     fn put(&mut self, plan: &Plan) -> bool {
+        let failed = !self.unsure.is_empty() || self.have.is_none();
         let mut changes = self.begin((self.table.get)(plan));
         let replaced = changes.puts.values().any(|put| put.old.is_some());
-        let shakes = self.carries && (replaced | std::mem::take(&mut self.drifted));
+        let drifted = std::mem::take(&mut self.drifted);
+        let shakes = self.carries && (replaced || drifted) || self.leads && (failed || drifted);
         if !self.is_atomic {
             self.pending = std::mem::take(&mut changes.deletes);
         }

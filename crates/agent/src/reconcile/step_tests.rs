@@ -76,6 +76,24 @@ fn a_place_that_cannot_be_read_is_not_written() {
 }
 
 #[test]
+fn rows_that_were_not_there_for_a_while_shake_the_steps_that_take_them_for_granted() {
+    let place = Place::default();
+    let mut step = step(&place).leading();
+    assert!(step.put(&wanted(&[1])), "nobody knows what was there before");
+    assert!(!step.put(&wanted(&[1, 2])));
+    place.refuse(Some(rule(3).0));
+    assert!(!step.put(&wanted(&[1, 3])));
+    place.refuse(None);
+    assert!(step.put(&wanted(&[1, 3])), "it failed, and is there now");
+    assert!(!step.put(&wanted(&[1, 3])));
+    place.disturb(|rows| {
+        rows.remove(&rule(1).0);
+    });
+    step.mark_stale();
+    assert!(step.put(&wanted(&[1, 3])), "somebody had removed it");
+}
+
+#[test]
 fn a_doubtful_link_is_read_alone_and_its_loss_shakes_later_steps() {
     let row = plan::PodLink {
         netns: "/run/netns/a".into(),

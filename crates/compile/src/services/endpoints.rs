@@ -7,12 +7,13 @@
 //! Sources: KEP-1669, KEP-1672, KEP-2086, KEP-2433, KEP-3015, KEP-4444.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use model::{
     Conditions, EndpointSlice, Family, Hints, NodeName, Protocol, ServicePort, TrafficPolicy,
 };
+use plan::Serving;
 
 use super::table::Backend;
 
@@ -124,6 +125,14 @@ impl<'a> Choice<'a> {
         let chosen = candidates.iter().filter(|c| self.excluded(c, policy).is_none());
         chosen.map(|c| c.backend).collect()
     }
+}
+
+/// Those that answer: ready or not, about to go or not, on whatever node and whomever they are meant
+/// for (S-60). One that is merely not ready does not (S-65).
+pub(super) fn serving(candidates: &[Candidate<'_>]) -> Serving {
+    let answers = |c: &&Candidate<'_>| c.conditions.ready || c.conditions.serving;
+    let usable = candidates.iter().filter(answers).filter(|c| !is_special(c.backend.addr));
+    usable.map(|c| SocketAddr::new(c.backend.addr, c.backend.port)).collect()
 }
 
 /// Whether it takes new connections, at an address they can be sent to.

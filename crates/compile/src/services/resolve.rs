@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use model::{EndpointSlice, Family, NodeName, Service, ServiceKind, TrafficPolicy};
+use model::{EndpointSlice, Family, NodeName, Protocol, Service, ServiceKind, TrafficPolicy};
+use plan::Serving;
 
 use super::context::{Own, Reserved};
 use super::endpoints::{self, Choice, Here};
@@ -81,6 +82,10 @@ pub(super) fn resolve(
                     affinity: service.affinity,
                     cluster: sets.cluster,
                     local: sets.local,
+                    serving: match port.protocol {
+                        Protocol::Tcp => Serving::default(),
+                        Protocol::Udp | Protocol::Sctp => endpoints::serving(&candidates),
+                    },
                     frontends: open,
                 });
             }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use imbl::OrdMap;
 use ipnet::IpNet;
 use model::{Family, Protocol, ServiceName, TrafficPolicy};
+use plan::Serving;
 
 /// Everything this node does with packets to Services.
 ///
@@ -49,6 +50,9 @@ pub struct PortEntry {
     pub cluster: Arc<[Backend]>,
     /// The backends under traffic policy Local; empty where no frontend asks for them.
     pub local: Arc<[Backend]>,
+    /// The endpoints that answer, wherever they are: a flow that leads to one of them goes on,
+    /// whatever new ones do (S-60). None for TCP, whose flows end by themselves.
+    pub serving: Serving,
     /// Where clients find it.
     pub frontends: Vec<Frontend>,
 }

@@ -287,5 +287,6 @@ fn added(before: &Plan, after: &Plan) -> Plan {
         routes: new(&before.routes, &after.routes),
         rules: new(&before.rules, &after.rules),
         nft: new(&before.nft, &after.nft),
+        flows: new(&before.flows, &after.flows),
     }
 }

@@ -75,6 +75,7 @@ fn printed(plan: &Plan) -> Vec<(&'static str, String)> {
         ("routes", rows(&plan.routes)),
         ("rules", rows(&plan.rules)),
         ("nft", nft_text),
+        ("flows", rows(&plan.flows)),
     ]
 }
 

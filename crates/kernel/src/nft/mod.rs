@@ -20,7 +20,7 @@ mod set;
 mod socket;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(crate) mod wire;
 
 pub use foreign::{ForeignChain, foreign};
 

@@ -9,41 +9,41 @@ const NESTED: u16 = 0x8000;
 /// Bits of an attribute's type that are its type.
 const TYPE_MASK: u16 = 0x3fff;
 /// Length of `struct nlmsghdr`.
-pub(super) const HEADER: usize = 16;
+pub(crate) const HEADER: usize = 16;
 /// Length of `struct nlmsghdr` and `struct nfgenmsg`.
-pub(super) const PREFIX: usize = HEADER + 4;
+pub(crate) const PREFIX: usize = HEADER + 4;
 
 /// Messages one after the other.
 #[derive(Debug, Default)]
-pub(super) struct Writer {
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct Writer {
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// Head of a message.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Head {
+pub(crate) struct Head {
     /// Subsystem and operation.
-    pub(super) kind: u16,
+    pub(crate) kind: u16,
     /// `NLM_F_`.
-    pub(super) flags: u16,
+    pub(crate) flags: u16,
     /// By which answers are told apart.
-    pub(super) seq: u32,
+    pub(crate) seq: u32,
     /// `NFPROTO_`.
-    pub(super) family: u8,
+    pub(crate) family: u8,
     /// `nfgenmsg.res_id`: the subsystem, in the messages around a batch.
-    pub(super) res_id: u16,
+    pub(crate) res_id: u16,
 }
 
 impl Writer {
     /// Adds a message with what `body` writes.
-    pub(super) fn message(&mut self, head: Head, body: impl FnOnce(&mut Writer)) {
+    pub(crate) fn message(&mut self, head: Head, body: impl FnOnce(&mut Writer)) {
         let start = self.open(head);
         body(self);
         self.close(start);
     }
 
     /// Begins a message; returns where, for [`Writer::close`].
-    pub(super) fn open(&mut self, head: Head) -> usize {
+    pub(crate) fn open(&mut self, head: Head) -> usize {
         let start = self.bytes.len();
         self.bytes.extend([0; 4]);
         self.bytes.extend(head.kind.to_ne_bytes());
@@ -56,32 +56,32 @@ impl Writer {
     }
 
     /// Ends the message that began at `start`.
-    pub(super) fn close(&mut self, start: usize) {
+    pub(crate) fn close(&mut self, start: usize) {
         let len = u32::try_from(self.bytes.len() - start).expect("batches are far below 4 GiB");
         self.bytes[start..start + 4].copy_from_slice(&len.to_ne_bytes());
     }
 
     /// Sets flags of the message that began at `start`.
-    pub(super) fn add_flags(&mut self, start: usize, flags: u16) {
+    pub(crate) fn add_flags(&mut self, start: usize, flags: u16) {
         let at = start + 6;
         let old = u16::from_ne_bytes([self.bytes[at], self.bytes[at + 1]]);
         self.bytes[at..at + 2].copy_from_slice(&(old | flags).to_ne_bytes());
     }
 
     /// An attribute with these bytes.
-    pub(super) fn attr(&mut self, kind: u16, value: &[u8]) {
+    pub(crate) fn attr(&mut self, kind: u16, value: &[u8]) {
         let start = self.open_attr(kind);
         self.bytes.extend(value);
         self.close_attr(start);
     }
 
     /// A big-endian number.
-    pub(super) fn be32(&mut self, kind: u16, value: u32) {
+    pub(crate) fn be32(&mut self, kind: u16, value: u32) {
         self.attr(kind, &value.to_be_bytes());
     }
 
     /// Text with its zero byte.
-    pub(super) fn text(&mut self, kind: u16, text: &str) {
+    pub(crate) fn text(&mut self, kind: u16, text: &str) {
         let start = self.open_attr(kind);
         self.bytes.extend(text.as_bytes());
         self.bytes.push(0);
@@ -89,14 +89,14 @@ impl Writer {
     }
 
     /// An attribute of attributes.
-    pub(super) fn nest(&mut self, kind: u16, body: impl FnOnce(&mut Writer)) {
+    pub(crate) fn nest(&mut self, kind: u16, body: impl FnOnce(&mut Writer)) {
         let start = self.open_attr(kind | NESTED);
         body(self);
         self.close_attr(start);
     }
 
     /// Begins an attribute; returns where, for [`Writer::close_attr`].
-    pub(super) fn open_attr(&mut self, kind: u16) -> usize {
+    pub(crate) fn open_attr(&mut self, kind: u16) -> usize {
         let start = self.bytes.len();
         self.bytes.extend([0; 2]);
         self.bytes.extend(kind.to_ne_bytes());
@@ -104,13 +104,13 @@ impl Writer {
     }
 
     /// Begins an attribute of attributes.
-    pub(super) fn open_nest(&mut self, kind: u16) -> usize {
+    pub(crate) fn open_nest(&mut self, kind: u16) -> usize {
         self.open_attr(kind | NESTED)
     }
 
     /// Ends the attribute that began at `start`. One too long for its own length field is left with
     /// a length that the kernel refuses.
-    pub(super) fn close_attr(&mut self, start: usize) {
+    pub(crate) fn close_attr(&mut self, start: usize) {
         let len = u16::try_from(self.bytes.len() - start).unwrap_or(0);
         self.bytes[start..start + 2].copy_from_slice(&len.to_ne_bytes());
         self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
@@ -122,29 +122,29 @@ const REQUEST: u16 = 1;
 
 /// A message that came in.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Message<'a> {
+pub(crate) struct Message<'a> {
     /// Subsystem and operation.
-    pub(super) kind: u16,
+    pub(crate) kind: u16,
     /// The request it answers.
-    pub(super) seq: u32,
+    pub(crate) seq: u32,
     /// What follows the netlink header.
-    pub(super) payload: &'a [u8],
+    pub(crate) payload: &'a [u8],
 }
 
 impl<'a> Message<'a> {
     /// `nfgenmsg.nfgen_family`.
-    pub(super) fn family(&self) -> u8 {
+    pub(crate) fn family(&self) -> u8 {
         self.payload.first().copied().unwrap_or_default()
     }
 
     /// The attributes after the `nfgenmsg`.
-    pub(super) fn attrs(&self) -> Attrs<'a> {
+    pub(crate) fn attrs(&self) -> Attrs<'a> {
         Attrs(self.payload.get(PREFIX - HEADER..).unwrap_or_default())
     }
 }
 
 /// The messages in what one receive returned; ends at the first that is cut short.
-pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
+pub(crate) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
     std::iter::from_fn(move || {
         let head = bytes.get(..HEADER)?;
         let len = usize::try_from(u32_ne(head)?).ok()?;
@@ -157,7 +157,7 @@ pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
 
 /// Attributes one after the other; ends at the first that is cut short.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Attrs<'a>(pub(super) &'a [u8]);
+pub(crate) struct Attrs<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Iterator for Attrs<'a> {
     type Item = (u16, &'a [u8]);
@@ -173,29 +173,29 @@ impl<'a> Iterator for Attrs<'a> {
 
 impl<'a> Attrs<'a> {
     /// Value of the attribute `kind`.
-    pub(super) fn get(self, kind: u16) -> Option<&'a [u8]> {
+    pub(crate) fn get(self, kind: u16) -> Option<&'a [u8]> {
         self.into_iter().find(|(found, _)| *found == kind).map(|(_, value)| value)
     }
 
     /// Attributes inside the attribute `kind`.
-    pub(super) fn nested(self, kind: u16) -> Option<Attrs<'a>> {
+    pub(crate) fn nested(self, kind: u16) -> Option<Attrs<'a>> {
         self.get(kind).map(Attrs)
     }
 
     /// A big-endian number.
-    pub(super) fn be32(self, kind: u16) -> Option<u32> {
+    pub(crate) fn be32(self, kind: u16) -> Option<u32> {
         Some(u32::from_be_bytes(self.get(kind)?.try_into().ok()?))
     }
 
     /// Text up to its zero byte.
-    pub(super) fn text(self, kind: u16) -> Option<&'a str> {
+    pub(crate) fn text(self, kind: u16) -> Option<&'a str> {
         let bytes = self.get(kind)?;
         let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
         std::str::from_utf8(&bytes[..end]).ok()
     }
 }
 
-pub(super) fn u32_ne(bytes: &[u8]) -> Option<u32> {
+pub(crate) fn u32_ne(bytes: &[u8]) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(..size_of::<u32>())?.try_into().ok()?))
 }
 

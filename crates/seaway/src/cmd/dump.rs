@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What to print: a table of the kernel (links, addrs, pods, sysctls, neighbors, fdb, routes, rules, nft), or
+    /// What to print: a table of the kernel (links, addrs, pods, sysctls, neighbors, fdb, routes, rules, nft, flows), or
     /// what the agent knows (ipam, attachments, peers, services, rejected, plan, report), or all of it.
     #[arg(value_parser = PossibleValuesParser::new(dumps().chain(["all"])), hide_possible_values = true)]
     what: String,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use model::{Protocol, TrafficPolicy};
+use plan::Serving;
 use plan::nft::{
     ChainKind, CtState, HookPoint, Learned, Network, Outcome, Packet, RejectWith, Rewrite,
     Surroundings, Transport, Type, Walk, walk,
@@ -50,6 +51,7 @@ fn web() -> PortEntry {
         affinity: None,
         cluster: backends("10.1.0.2:8080 10.2.0.2:8080 10.2.0.3:8080"),
         local: backends("10.1.0.2:8080"),
+        serving: Serving::default(),
         frontends: vec![
             frontend(
                 FrontendKind::ClusterIp,

@@ -1,4 +1,4 @@
-//! Connection tracking of the calling thread's network namespace, counted.
+//! What connection tracking counts.
 
 use std::fs;
 use std::io;
@@ -21,7 +21,7 @@ pub struct Conntrack {
     pub limit: u64,
 }
 
-/// Reads the counters.
+/// Reads the counters of the calling thread's network namespace.
 ///
 /// # Errors
 /// When the kernel tracks no connections, or does not show it under /proc.
