@@ -19,6 +19,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("bridge", "iproute2"),
     ("nft", "nftables"),
     ("conntrack", "conntrack"),
+    ("iptables", "iptables"),
     ("tcpdump", "tcpdump"),
     ("conntrack", "conntrack"),
     ("wrk", "wrk"),

@@ -8,6 +8,7 @@ mod condition;
 mod drain;
 #[cfg(test)]
 mod fake;
+mod features;
 mod handle;
 mod health;
 pub mod install;
@@ -24,9 +25,10 @@ mod shown;
 mod sources;
 
 pub use capability::MissingCapability;
+pub use features::{Feature, features};
 pub use handle::{Attach, Attached, Handle, RequestError, Status};
 pub use observe::Metrics;
-pub use places::PlaceError;
+pub use places::{PlaceError, rules};
 pub use reconcile::{FailureRow, Report, StepReport, Subject};
 pub use run::{RunError, Settings, cleanup, run};
 pub use shown::{Shown, View};

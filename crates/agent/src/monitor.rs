@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use kernel::monitor::{Changed, Monitor};
-use kernel::nft::{Nft, foreign};
+use kernel::nft::{Nft, Passing, foreign};
 use model::chain;
 
 use crate::handle::Handle;
@@ -128,13 +128,14 @@ impl Ear {
     }
 
     fn look_at_others(&mut self) {
-        let chains = match foreign(&mut self.nft) {
+        let mut chains = match foreign(&mut self.nft) {
             Ok(chains) => chains,
             Err(error) => {
                 tracing::warn!("list nftables chains: {}", chain(&error));
                 return;
             }
         };
+        chains.retain(|chain| chain.hook == Passing::Forwarded);
         self.metrics.foreign_drops(chains.len());
         let chains: Vec<String> = chains.iter().map(ToString::to_string).collect();
         for chain in chains.iter().filter(|chain| !self.dropping.contains(chain)) {

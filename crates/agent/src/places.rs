@@ -1,5 +1,6 @@
 //! The kernel's places in the loop's order.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use kernel::netlink::Netlink;
 use kernel::nft::Nft;
 use kernel::place::{Addrs, ForwardingEntries, Links, Neighbors, Pods, Routes, Rules, Sysctls};
 use model::{AttachmentKey, chain};
+use plan::Mechanism;
 
 use crate::observe::Metrics;
 use crate::reconcile::{Flows, OwnLinks, Step, Steps, table};
@@ -66,6 +68,16 @@ pub(crate) fn steps(run_dir: &Path, metrics: &Arc<Metrics>) -> Result<Steps, Pla
         Box::new(Step::new("nft", nft, table!(nft), |k, r| format!("{k} {r}")).atomic().leading()),
         Box::new(Flows::new(flows, Arc::clone(metrics))),
     ]))
+}
+
+/// The rules that the kernel has for this node, read now, as `seaway dump nft` prints them.
+///
+/// # Errors
+/// [`PlaceError`] when they could not be read.
+pub fn rules() -> Result<BTreeSet<String>, PlaceError> {
+    let mut nft = opened("nft", Nft::open())?;
+    let rows = opened("nft", nft.observe())?;
+    Ok(rows.iter().map(|(key, row)| format!("{key} {row}").trim_end().to_owned()).collect())
 }
 
 pub(crate) fn opened<T, E>(place: &'static str, result: Result<T, E>) -> Result<T, PlaceError>

@@ -103,6 +103,10 @@ pub(super) mod expr {
     pub(crate) const DATA: u16 = 2;
 }
 
+pub(super) mod target {
+    pub(crate) const NAME: u16 = 1;
+}
+
 pub(super) mod data {
     pub(crate) const VALUE: u16 = 1;
     pub(crate) const VERDICT: u16 = 2;

@@ -1,16 +1,18 @@
-//! Chains of others that may drop what Seaway forwards.
+//! Chains of others: those that may drop what Seaway lets through, and those that kube-proxy left.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 
-use plan::nft::{HookPoint, TABLE};
+use plan::nft::{HookPoint, TABLE, Verdict};
 
 use super::Nft;
 use super::abi::{self, msg};
 use super::decode::hook_point;
-use super::wire::Message;
+use super::expression::Expression;
+use super::wire::{Attrs, Message};
 
-/// A base chain of somebody else whose policy drops.
+/// A base chain of somebody else that drops or refuses packets.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ForeignChain {
     /// Family of its table, as nft names it.
@@ -19,56 +21,260 @@ pub struct ForeignChain {
     pub table: String,
     /// Its name.
     pub chain: String,
-    /// `hook forward`, or where else it hangs.
-    pub hook: &'static str,
+    /// Whose packets pass it.
+    pub hook: Passing,
     /// Order among the chains of the hook.
     pub priority: i32,
+    /// What it drops.
+    pub drops: Drops,
+}
+
+/// Whose packets pass a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Passing {
+    /// Those to the node itself: health checks, pods in the node's network (the input hook).
+    ToNode,
+    /// Those of pods, and to them (the forward hook).
+    Forwarded,
+}
+
+/// What a chain drops or refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Drops {
+    /// Everything that no rule accepts.
+    ByPolicy,
+    /// What some rule of it says, or of a chain that it leads to.
+    ByRule,
+}
+
+/// As nft would declare it.
+impl fmt::Display for ForeignChain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ForeignChain { family, table, chain, hook, priority, drops } = self;
+        let hook = match hook {
+            Passing::ToNode => "input",
+            Passing::Forwarded => "forward",
+        };
+        write!(f, "chain {family} {table} {chain} hook {hook} priority {priority}")?;
+        f.write_str(match drops {
+            Drops::ByPolicy => " policy drop",
+            Drops::ByRule => " with rules that drop",
+        })
+    }
 }
 
 /// `NF_DROP`.
 const DROP: u32 = 0;
 
-/// As nft would declare it.
-impl fmt::Display for ForeignChain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ForeignChain { family, table, chain, hook, priority } = self;
-        write!(f, "chain {family} {table} {chain} hook {hook} priority {priority} policy drop")
-    }
-}
+/// A chain among all tables: family, table, name.
+type Place = (u8, String, String);
 
-/// Base chains of other tables that packets of pods pass on their way through this node (the
-/// forward hook) and whose policy is to drop: docker's and firewalld's are known to be there. An
-/// accept in a table of Seaway's can't overrule them.
+/// Base chains of other tables that packets to this node or through it pass, and whose policy is to
+/// drop: docker's and firewalld's are known to be there. An accept in a table of Seaway's can't
+/// overrule them.
 ///
 /// # Errors
 /// When nf_tables could not be read.
 pub fn foreign(nft: &mut Nft) -> io::Result<Vec<ForeignChain>> {
     let mut chains = Vec::new();
     // Family 0 is all of them.
-    nft.socket.dump(msg::GETCHAIN, 0, |_| {}, |message| chains.extend(dropping(message)))?;
+    nft.socket.dump(msg::GETCHAIN, 0, |_| {}, |message| chains.extend(base(message)))?;
+    chains.retain(|chain| chain.drops == Drops::ByPolicy);
     chains.sort();
     Ok(chains)
 }
 
-fn dropping(message: Message<'_>) -> Option<ForeignChain> {
-    let attrs = message.attrs();
-    let hook = attrs.nested(abi::chain::HOOK)?;
-    let family = match message.family() {
+/// As [`foreign`], and those whose rules drop something. Every rule of the node is read for that.
+///
+/// # Errors
+/// When nf_tables could not be read.
+pub fn dropping(nft: &mut Nft) -> io::Result<Vec<ForeignChain>> {
+    let mut found = Vec::new();
+    nft.socket.dump(
+        msg::GETCHAIN,
+        0,
+        |_| {},
+        |message| {
+            found.extend(base(message).map(|chain| (message.family(), chain)));
+        },
+    )?;
+    let mut rules = Rules::default();
+    nft.socket.dump(msg::GETRULE, 0, |_| {}, |message| rules.read(message))?;
+    let chains = found.into_iter().filter_map(|(family, chain)| {
+        let place = (family, chain.table.clone(), chain.chain.clone());
+        (chain.drops == Drops::ByPolicy || rules.drop_in(&place)).then_some(chain)
+    });
+    let mut chains: Vec<ForeignChain> = chains.collect();
+    chains.sort();
+    Ok(chains)
+}
+
+/// What kube-proxy leaves behind where it no longer runs, as far as nf_tables shows it: its own tables,
+/// and its chains in the tables of `iptables-nft`. The kubelet's are not among them.
+///
+/// # Errors
+/// When nf_tables could not be read.
+pub fn kube_proxys(nft: &mut Nft) -> io::Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    nft.socket.dump(
+        msg::GETTABLE,
+        0,
+        |_| {},
+        |message| {
+            let name = message.attrs().text(abi::table::NAME).filter(|name| *name == KUBE_PROXY);
+            let family = family_name(message.family());
+            found.extend(name.zip(family).map(|(name, family)| format!("table {family} {name}")));
+        },
+    )?;
+    nft.socket.dump(
+        msg::GETCHAIN,
+        0,
+        |_| {},
+        |message| {
+            let attrs = message.attrs();
+            let name = attrs.text(abi::chain::NAME).filter(|name| is_kube_proxys(name));
+            let place = family_name(message.family()).zip(attrs.text(abi::chain::TABLE));
+            let chain = name.zip(place);
+            found.extend(
+                chain.map(|(name, (family, table))| format!("chain {family} {table} {name}")),
+            );
+        },
+    )?;
+    Ok(found)
+}
+
+/// Name of kube-proxy's tables in its mode nftables.
+pub const KUBE_PROXY: &str = "kube-proxy";
+
+/// Whether a chain of iptables has a name of kube-proxy's.
+///
+/// Source: kube-proxy's `iptables/cleanup.go`, `ipvs/cleanup.go`.
+pub fn is_kube_proxys(chain: &str) -> bool {
+    const NAMES: [&str; 13] = [
+        "SERVICES",
+        "EXTERNAL-SERVICES",
+        "NODEPORTS",
+        "NODE-PORT",
+        "POSTROUTING",
+        "MARK-MASQ",
+        "FORWARD",
+        "PROXY-FIREWALL",
+        "PROXY-CANARY",
+        "LOAD-BALANCER",
+        "SOURCE-RANGES-FIREWALL",
+        "IPVS-FILTER",
+        "IPVS-OUT-FILTER",
+    ];
+    const PREFIXES: [&str; 6] = ["SVC-", "SVL-", "SEP-", "FW-", "XLB-", "EXT-"];
+    chain.strip_prefix("KUBE-").is_some_and(|name| {
+        NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    })
+}
+
+/// What is needed of all rules: which chains drop, and which lead where.
+#[derive(Debug, Default)]
+struct Rules {
+    dropping: BTreeSet<Place>,
+    leads: BTreeMap<Place, BTreeSet<String>>,
+}
+
+impl Rules {
+    fn read(&mut self, message: Message<'_>) {
+        let attrs = message.attrs();
+        let (Some(table), Some(chain)) =
+            (attrs.text(abi::rule::TABLE), attrs.text(abi::rule::CHAIN))
+        else {
+            return;
+        };
+        let place = (message.family(), table.to_owned(), chain.to_owned());
+        let Some(expressions) = attrs.nested(abi::rule::EXPRESSIONS) else { return };
+        for (_, element) in expressions {
+            match Expression::read(Attrs(element)) {
+                Expression::Verdict(Verdict::Drop)
+                | Expression::RejectPort
+                | Expression::RejectReset => {
+                    self.dropping.insert(place.clone());
+                }
+                Expression::Verdict(Verdict::Jump(to) | Verdict::Goto(to)) => {
+                    self.leads.entry(place.clone()).or_default().insert(to.0.to_string());
+                }
+                Expression::Foreign if is_refusal(Attrs(element)) => {
+                    self.dropping.insert(place.clone());
+                }
+                Expression::Verdict(Verdict::Accept | Verdict::Return)
+                | Expression::Load { .. }
+                | Expression::Cmp { .. }
+                | Expression::Bits { .. }
+                | Expression::Lookup { .. }
+                | Expression::Fill { .. }
+                | Expression::SetMeta(_)
+                | Expression::Dynamic { .. }
+                | Expression::Counter
+                | Expression::Nat { .. }
+                | Expression::Masquerade { .. }
+                | Expression::Foreign => {}
+            }
+        }
+    }
+
+    /// Whether a packet in this chain may come to a rule that drops it.
+    fn drop_in(&self, place: &Place) -> bool {
+        let (mut seen, mut next) = (BTreeSet::new(), vec![place.clone()]);
+        while let Some(place) = next.pop() {
+            if self.dropping.contains(&place) {
+                return true;
+            }
+            let (family, table, _) = &place;
+            for chain in self.leads.get(&place).into_iter().flatten() {
+                let to = (*family, table.clone(), chain.clone());
+                if seen.insert(to.clone()) {
+                    next.push(to);
+                }
+            }
+        }
+        false
+    }
+}
+
+/// A refusal of a kind that Seaway does not write: `reject with icmp …`, or a target of iptables.
+fn is_refusal(element: Attrs<'_>) -> bool {
+    match element.text(abi::expr::NAME) {
+        Some("reject") => true,
+        Some("target") => element
+            .nested(abi::expr::DATA)
+            .and_then(|attrs| attrs.text(abi::target::NAME))
+            .is_some_and(|name| name == "REJECT" || name == "DROP"),
+        Some(_) | None => false,
+    }
+}
+
+fn family_name(number: u8) -> Option<&'static str> {
+    Some(match number {
         1 => "inet",
         2 => "ip",
         7 => "bridge",
         10 => "ip6",
         _ => return None,
+    })
+}
+
+/// A base chain of another table on the way to the node or through it; by its rules, if not by policy.
+fn base(message: Message<'_>) -> Option<ForeignChain> {
+    let attrs = message.attrs();
+    let hook = attrs.nested(abi::chain::HOOK)?;
+    let passing = match hook_point(hook.be32(abi::chain::HOOK_NUM)?)? {
+        HookPoint::Input => Passing::ToNode,
+        HookPoint::Forward => Passing::Forwarded,
+        HookPoint::Prerouting | HookPoint::Output | HookPoint::Postrouting => return None,
     };
-    let forwards = hook_point(hook.be32(abi::chain::HOOK_NUM)?)? == HookPoint::Forward;
-    let drops = attrs.be32(abi::chain::POLICY)? == DROP;
-    let table = attrs.text(abi::chain::TABLE).filter(|table| *table != TABLE)?;
-    (forwards && drops).then_some(())?;
+    let by_policy = attrs.be32(abi::chain::POLICY) == Some(DROP);
+    let theirs = |table: &&str| *table != TABLE && *table != KUBE_PROXY;
     Some(ForeignChain {
-        family,
-        table: table.to_owned(),
+        family: family_name(message.family())?,
+        table: attrs.text(abi::chain::TABLE).filter(theirs)?.to_owned(),
         chain: attrs.text(abi::chain::NAME)?.to_owned(),
-        hook: "forward",
+        hook: passing,
         priority: hook.be32(abi::chain::HOOK_PRIORITY)?.cast_signed(),
+        drops: if by_policy { Drops::ByPolicy } else { Drops::ByRule },
     })
 }

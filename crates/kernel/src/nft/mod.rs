@@ -2,7 +2,8 @@
 //!
 //! `lower` turns a rule into the kernel's expressions and `raise` turns them back, `encode` and
 //! `decode` do the same for whole rows, `batch` orders the changes of a pass into one transaction.
-//! Of others' tables only the base chains that may drop what is forwarded are read; none is written.
+//! Of others' tables only the chains that may drop packets, and what kube-proxy left, are read; none is
+//! written.
 
 mod abi;
 #[cfg(test)]
@@ -22,7 +23,9 @@ mod socket;
 mod tests;
 pub(crate) mod wire;
 
-pub use foreign::{ForeignChain, foreign};
+pub use foreign::{
+    Drops, ForeignChain, KUBE_PROXY, Passing, dropping, foreign, is_kube_proxys, kube_proxys,
+};
 
 use std::collections::BTreeSet;
 use std::io;

@@ -2,7 +2,7 @@
 
 use plan::nft::{Chain, Key, Row, Rule, Statement, Value, Verdict};
 use plan::{Changes, Mechanism, Table, diff};
-use seaway_kernel::nft::{Nft, foreign};
+use seaway_kernel::nft::{Nft, dropping, foreign, kube_proxys};
 
 use crate::shapes::{chain_name, everything, set_name, v4};
 use crate::{BRIDGE, INET, Rows, isolated, nft, put};
@@ -143,7 +143,7 @@ fn a_set_of_another_type_and_a_chain_at_another_hook_replace_the_old_ones() {
 }
 
 #[test]
-fn base_chains_of_others_that_drop_what_is_forwarded_are_found() {
+fn base_chains_of_others_that_drop_are_found() {
     isolated(|| {
         nft(
             "add table ip docker { chain f { type filter hook forward priority 5; policy drop; } ; }",
@@ -151,6 +151,33 @@ fn base_chains_of_others_that_drop_what_is_forwarded_are_found() {
         nft("add table inet fw { chain i { type filter hook input priority 0; policy drop; } ; }");
         let found = foreign(&mut Nft::open().unwrap()).unwrap();
         let found: Vec<_> = found.iter().map(ToString::to_string).collect();
-        assert_eq!(found, ["chain ip docker f hook forward priority 5 policy drop"]);
+        let policies = [
+            "chain inet fw i hook input priority 0 policy drop",
+            "chain ip docker f hook forward priority 5 policy drop",
+        ];
+        assert_eq!(found, policies);
+        nft(
+            "add table ip6 t { chain deep { tcp dport 80 reject with icmpv6 type admin-prohibited; } ; chain mid { jump deep; } ; chain f { type filter hook forward priority 1; jump mid; } ; chain o { type filter hook output priority 1; drop; } ; }",
+        );
+        nft("add table inet u { chain in { type filter hook input priority 1; accept; } ; }");
+        let found = dropping(&mut Nft::open().unwrap()).unwrap();
+        let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+        let by_rule = "chain ip6 t f hook forward priority 1 with rules that drop";
+        assert_eq!(found, [policies[0], policies[1], by_rule]);
+    });
+}
+
+#[test]
+fn what_kube_proxy_left_is_told_from_what_is_the_kubelets() {
+    isolated(|| {
+        nft("add table ip kube-proxy; add table ip6 kube-proxy { chain services { } ; }");
+        nft(
+            "add table ip nat { chain KUBE-SERVICES { } ; chain KUBE-SEP-ABC { } ; chain KUBE-KUBELET-CANARY { } ; chain KUBE-FIREWALL { } ; chain DOCKER { } ; }",
+        );
+        let found = kube_proxys(&mut Nft::open().unwrap()).unwrap();
+        let found: Vec<_> = found.iter().map(String::as_str).collect();
+        let chains = ["chain ip nat KUBE-SEP-ABC", "chain ip nat KUBE-SERVICES"];
+        let tables = ["table ip kube-proxy", "table ip6 kube-proxy"];
+        assert_eq!(found, [chains[0], chains[1], tables[0], tables[1]]);
     });
 }

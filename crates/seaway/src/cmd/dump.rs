@@ -59,6 +59,17 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What the agent at `socket` has under this name, as text.
+pub(super) fn ask_text(socket: &Path, what: &str) -> anyhow::Result<String> {
+    ask(socket, what, Output::Text)
+}
+
+/// The same, as a program wants it.
+pub(super) fn ask_json(socket: &Path, what: &str) -> anyhow::Result<serde_json::Value> {
+    let text = ask(socket, what, Output::Json)?;
+    serde_json::from_str(&text).with_context(|| format!("read the agent's answer about {what}"))
+}
+
 fn ask(socket: &Path, what: &str, output: Output) -> anyhow::Result<String> {
     let query = if output == Output::Json { "?o=json" } else { "" };
     let (status, body) = get(socket, &format!("/dump/{what}{query}"))

@@ -6,6 +6,7 @@ pub(crate) mod cni;
 pub(crate) mod dump;
 pub(crate) mod inner;
 pub(crate) mod lab;
+pub(crate) mod leftovers;
 
 use std::io::Write;
 

@@ -14,6 +14,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         test("s81_s82_s83_a_node_that_leaves_is_not_healthy_but_alive", probes),
         test("s86_kube_proxys_metrics_follow_what_services_do", counted),
         test("s28_s89_faults_of_services_are_told_once", told),
+        test("s85_s95_a_node_tells_what_is_in_its_services_way", in_the_way),
     ]
 }
 
@@ -298,4 +299,54 @@ fn told() {
     let controller = "get events.events.k8s.io -o \
                       jsonpath={.items[?(@.reason==\"AddressRefused\")].reportingController}";
     assert_eq!(kubectl(&lab, controller), "seaway seaway");
+}
+
+/// What a kube-proxy of each mode leaves, and a firewall.
+const LEAVE: &str = "set -e; nft add table ip kube-proxy; ip link add kube-ipvs0 type bridge; \
+    for command in iptables-nft ip6tables-nft iptables-legacy; do \
+    $command -t nat -N KUBE-SERVICES; $command -t nat -N KUBE-SVC-ABC; $command -t nat -N THEIRS; \
+    $command -t nat -A KUBE-SERVICES -j KUBE-SVC-ABC; \
+    $command -t nat -A PREROUTING -m comment --comment 'kubernetes service portals' -j KUBE-SERVICES; \
+    $command -t nat -A PREROUTING -j THEIRS; done; \
+    nft add table inet wall; \
+    nft add chain inet wall in '{ type filter hook input priority 9; policy accept; }'; \
+    nft add rule inet wall in tcp dport 9 reject";
+
+/// Leftovers and firewalls are named and harm nothing; leftovers go when somebody asks, and nothing else.
+fn in_the_way() {
+    let lab = Lab::up_with(&["--nodes", "1"], &crate::manifests::echoes(2));
+    let check = || text(&lab.node("node-1", &["seaway", "check", "--node"]));
+    let clean = check();
+    assert!(clean.lines().all(|line| line.starts_with("ok ")), "{clean}");
+    for line in
+        ["kube-proxy has left nothing here", "answer at 1 cluster IPs", "open at 10.80.1.11"]
+    {
+        assert!(clean.contains(line), "{line}: {clean}");
+    }
+    let slice = "---\napiVersion: v1\nkind: Service\nmetadata: {name: dead}\nspec: {clusterIP: 10.96.0.77, \
+                 ports: [{port: 80}]}\n---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: \
+                 {name: dead, labels: {kubernetes.io/service-name: dead}}\naddressType: IPv4\n\
+                 ports: [{name: '', port: 9}]\nendpoints: [{addresses: [10.80.1.11]}]\n";
+    lab.apply(slice);
+    success(&lab.node("node-1", &["sh", "-c", LEAVE])).expect("leave things");
+    eventually("the check names all of it", || {
+        let found = check();
+        let named = [
+            "chain ip nat KUBE-SERVICES",
+            "and 3 more",
+            "chain inet wall in hook input priority 9 with rules that drop",
+            "default/dead at 10.96.0.77:80",
+        ];
+        let is_named = |name: &&str| found.contains(*name);
+        if named.iter().all(is_named) && !found.contains("FAILED") { Ok(()) } else { Err(found) }
+    });
+    lab.check();
+    let cleanup = ["seaway", "agent", "cleanup", "--kube-proxy"];
+    success(&lab.node("node-1", &cleanup)).expect("take it away");
+    let left = check();
+    assert!(left.contains("kube-proxy has left nothing here"), "{left}");
+    let script = "iptables-nft-save; ip6tables-nft-save; iptables-legacy-save; nft list tables";
+    let left = text(&lab.node("node-1", &["sh", "-c", script]));
+    assert_eq!(left.matches("-A PREROUTING -j THEIRS").count(), 3, "{left}");
+    assert!(!left.contains("KUBE") && left.contains("table inet seaway"), "{left}");
 }

@@ -4,21 +4,35 @@
 //! place sends to every other: a TCP connection, a UDP datagram, and a datagram that
 //! fills the MTU with DF set. The responder says from which address it was reached, so that a
 //! translation where none belongs is a failure, and so is a missing one on the way out.
+//!
+//! And each node is looked at from itself ([`node`]), which is also what `--node` does on the node of
+//! any cluster.
 
 mod matrix;
+mod node;
+mod nodes;
 mod places;
 mod probe;
 mod report;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use lab::spec::LabName;
 
-/// Check that every path of a lab's network works.
+use node::Verdict;
+
+/// Check that every path of a lab's network works, and Services on its nodes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// Check the node this is run on, and nothing else: kernel, leftovers of kube-proxy, firewalls, Services.
+    #[arg(long, conflicts_with = "all")]
+    node: bool,
+    /// With --node: directory of the agent's sockets.
+    #[arg(long, env = "SEAWAY_RUN_DIR", default_value = "/run/seaway", value_name = "DIR")]
+    run_dir: PathBuf,
     /// The lab to check.
     #[arg(long, default_value = "lab", env = "SEAWAY_LAB")]
     name: LabName,
@@ -42,13 +56,27 @@ enum Format {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let timeout = Duration::from_secs(args.timeout);
+    if args.node {
+        let findings = node::examine(&args.run_dir, timeout);
+        super::print(&match args.output {
+            Format::Table => report::findings(None, &findings),
+            Format::Json => report::findings_json(&findings),
+        });
+        return Ok(code(findings.iter().all(|finding| finding.verdict != Verdict::Bad)));
+    }
     let places = places::find(&args.name, args.all)?;
-    let results = matrix::run(&places, Duration::from_secs(args.timeout))?;
-    let text = match args.output {
-        Format::Table => report::table(&results),
-        Format::Json => report::json(&results),
-    };
-    super::print(&text);
-    let green = !results.is_empty() && results.iter().all(|result| result.outcome.is_ok());
-    Ok(if green { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let results = matrix::run(&places, timeout)?;
+    let nodes = nodes::examine(&args.name, &places, timeout)?;
+    super::print(&match args.output {
+        Format::Table => report::table(&results, &nodes),
+        Format::Json => report::json(&results, &nodes),
+    });
+    let paths = !results.is_empty() && results.iter().all(|result| result.outcome.is_ok());
+    let mut findings = nodes.iter().flat_map(|(_, findings)| findings);
+    Ok(code(paths && findings.all(|finding| finding.verdict != Verdict::Bad)))
+}
+
+fn code(is_green: bool) -> ExitCode {
+    if is_green { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -5,9 +5,10 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::matrix::{Path, Probed};
+use super::node::{Finding, Verdict};
 
-/// A line per kind of path and family, then every failure.
-pub(super) fn table(results: &[Probed]) -> String {
+/// A line per kind of path and family, then every failure, then what was found on each node.
+pub(super) fn table(results: &[Probed], nodes: &[(String, Vec<Finding>)]) -> String {
     let mut groups: BTreeMap<(Path, _), Vec<&Probed>> = BTreeMap::new();
     for result in results {
         groups.entry((result.path, result.family)).or_default().push(result);
@@ -36,11 +37,35 @@ pub(super) fn table(results: &[Probed]) -> String {
         (all, red) => format!("{red} of {all} probes are red"),
     };
     line(&mut text, format_args!("{verdict}"));
+    for (node, all) in nodes {
+        text.push_str(&findings(Some(node), all));
+    }
     text
 }
 
-/// Every probe.
-pub(super) fn json(results: &[Probed]) -> String {
+/// What was found on a node. Of a lab's nodes, which may be many, only what somebody should look at, and
+/// one line when there is nothing of that.
+pub(super) fn findings(node: Option<&str>, findings: &[Finding]) -> String {
+    let mut text = String::new();
+    let prefix = node.map(|node| format!("{node}: ")).unwrap_or_default();
+    let is_shown = |finding: &&Finding| node.is_none() || finding.verdict != Verdict::Good;
+    for Finding { what, verdict, text: found } in findings.iter().filter(is_shown) {
+        line(&mut text, format_args!("{verdict:<7}  {prefix}{what}: {found}"));
+    }
+    if text.is_empty() {
+        line(&mut text, format_args!("{prefix}kernel, rules and Services are as they should be"));
+    }
+    text
+}
+
+/// The same, all of it.
+pub(super) fn findings_json(findings: &[Finding]) -> String {
+    let all: Vec<serde_json::Value> = findings.iter().map(Finding::json).collect();
+    format!("{:#}\n", serde_json::json!({ "findings": all }))
+}
+
+/// Every probe, and everything that was found on each node.
+pub(super) fn json(results: &[Probed], nodes: &[(String, Vec<Finding>)]) -> String {
     let rows: Vec<serde_json::Value> = results
         .iter()
         .map(|r| {
@@ -57,7 +82,12 @@ pub(super) fn json(results: &[Probed]) -> String {
         })
         .collect();
     let failed = results.iter().filter(|r| r.outcome.is_err()).count();
-    let whole = serde_json::json!({ "probes": rows, "failed": failed });
+    let found = |(node, all): &(String, Vec<Finding>)| {
+        let all: Vec<serde_json::Value> = all.iter().map(Finding::json).collect();
+        serde_json::json!({ "node": node, "findings": all })
+    };
+    let nodes: Vec<serde_json::Value> = nodes.iter().map(found).collect();
+    let whole = serde_json::json!({ "probes": rows, "failed": failed, "nodes": nodes });
     format!("{whole:#}\n")
 }
 
