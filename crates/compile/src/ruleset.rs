@@ -45,13 +45,13 @@ impl<'a> Ruleset<'a> {
 
     /// Puts an element into a set.
     pub(crate) fn element(&mut self, set: &str, key: Vec<Value>) {
-        self.rows.insert(Key::Element(self.family, name(set), key), Row::Element(None));
+        self.rows.insert(Key::Element(self.family, name(set), key.into()), Row::Element(None));
     }
 
     /// Puts an element into a map.
     pub(crate) fn entry(&mut self, map: &str, key: Vec<Value>, values: Vec<Value>) {
-        let row = Row::Element(Some(Data::Values(values)));
-        self.rows.insert(Key::Element(self.family, name(map), key), row);
+        let row = Row::Element(Some(Data::Values(values.into())));
+        self.rows.insert(Key::Element(self.family, name(map), key.into()), row);
     }
 
     /// A chain that the kernel calls.

@@ -117,8 +117,11 @@ fn elements() -> Outcome<()> {
     let element = |number: u32| {
         let [addr, to] = [0x0a60_0000, 0x0af4_0000].map(|net| Value::Ipv4((net + number).into()));
         let key = vec![addr, Value::Number(6), Value::Port(80)];
-        let data = Data::Values(vec![to, Value::Port(8080)]);
-        (nft::Key::Element(TableFamily::Inet, map.clone(), key), nft::Row::Element(Some(data)))
+        let data = Data::Values([to, Value::Port(8080)].into());
+        (
+            nft::Key::Element(TableFamily::Inet, map.clone(), key.into()),
+            nft::Row::Element(Some(data)),
+        )
     };
     let table = (nft::Key::Table(TableFamily::Inet), nft::Row::Table);
     let set = (nft::Key::Set(TableFamily::Inet, map.clone()), nft::Row::Set(declared.into()));

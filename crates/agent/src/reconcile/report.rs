@@ -210,7 +210,7 @@ impl About for nft::Key {
     fn subject(&self) -> Subject {
         match self {
             nft::Key::Table(_) | nft::Key::Set(..) | nft::Key::Chain(..) => Subject::Everything,
-            nft::Key::Element(_, _, values) => Subject::Values(values.clone()),
+            nft::Key::Element(_, _, values) => Subject::Values(values.to_vec()),
         }
     }
 }

@@ -100,9 +100,9 @@ proptest! {
                     continue;
                 };
                 let own = values.iter().all(|value| match value {
-                    nft::Value::Prefix(net) => names_it(net),
-                    nft::Value::Ipv4(addr) => node.internal_ips.contains(&(*addr).into()),
-                    nft::Value::Ipv6(addr) => node.internal_ips.contains(&(*addr).into()),
+                    nft::Value::Prefix(net) => names_it(&net),
+                    nft::Value::Ipv4(addr) => node.internal_ips.contains(&addr.into()),
+                    nft::Value::Ipv6(addr) => node.internal_ips.contains(&addr.into()),
                     nft::Value::Ether(_)
                     | nft::Value::Name(_)
                     | nft::Value::Number(_)

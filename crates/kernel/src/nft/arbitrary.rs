@@ -191,7 +191,7 @@ fn element_data(declared: &Set) -> BoxedStrategy<Option<Data>> {
         Some(DataType::Verdict) => verdict().prop_map(|to| Some(Data::Verdict(to))).boxed(),
         Some(DataType::Values(types)) => {
             let values = types.iter().map(|kind| value(*kind)).collect::<Vec<_>>();
-            values.prop_map(|values| Some(Data::Values(values))).boxed()
+            values.prop_map(|values| Some(Data::Values(values.into()))).boxed()
         }
     }
 }

@@ -251,7 +251,7 @@ impl<'a> Batch<'a> {
                 self.close_list(open.take());
                 open = Some(self.open_list(key, removes, kind, flags));
             }
-            write_element(&mut self.out, values, data);
+            write_element(&mut self.out, &values.to_vec(), data);
         }
         self.close_list(open);
     }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use plan::nft::{Data, DataType, Dynamic, Set, Type, Value};
+use plan::nft::{Data, DataType, Dynamic, Set, Type, Value, Values};
 
 use super::abi::{NFTA_LIST_ELEM, data, element, set};
 use super::bytes;
@@ -206,7 +206,7 @@ fn write_one(
     key(out);
     match leads_to {
         None => {}
-        Some(Data::Values(values)) => write_values(out, element::DATA, values),
+        Some(Data::Values(values)) => write_values(out, element::DATA, &values.to_vec()),
         Some(Data::Verdict(verdict)) => {
             out.nest(element::DATA, |out| write_verdict(out, verdict));
         }
@@ -247,13 +247,16 @@ fn after(net: &IpNet) -> Option<Value> {
 }
 
 /// An element's key and what it leads to.
-pub(super) type Element = (Vec<Value>, Option<Data>);
+pub(super) type Element = (Values, Option<Data>);
+
+/// The same before its interval's end is known.
+type Found = (Vec<Value>, Option<Data>);
 
 /// Elements of one set, as they come in.
 #[derive(Debug)]
 pub(super) struct Elements<'s> {
     declared: &'s Set,
-    found: Vec<Element>,
+    found: Vec<Found>,
     ends: Vec<Value>,
 }
 
@@ -297,7 +300,7 @@ impl<'s> Elements<'s> {
             (None, None) => None,
             (Some(DataType::Verdict), Some(data)) => Some(Data::Verdict(read_verdict(data)?)),
             (Some(DataType::Values(types)), Some(found)) => {
-                Some(Data::Values(read_values(types, found.get(data::VALUE)?)?))
+                Some(Data::Values(read_values(types, found.get(data::VALUE)?)?.into()))
             }
             (Some(_), None) | (None, Some(_)) => return None,
         };
@@ -314,7 +317,7 @@ impl<'s> Elements<'s> {
                 *key = vec![Value::Prefix(net)];
             }
         }
-        Ok(self.found)
+        Ok(self.found.into_iter().map(|(key, data)| (key.into(), data)).collect())
     }
 }
 

@@ -56,7 +56,8 @@ proptest! {
         });
         let mut read = Elements::of(&declared);
         read.read(attrs(&out)).unwrap();
-        prop_assert_eq!(read.finish().unwrap(), elements);
+        let read = read.finish().unwrap().into_iter().map(|(key, data)| (key.to_vec(), data));
+        prop_assert_eq!(read.collect::<Vec<_>>(), elements);
     }
 
     #[test]

@@ -20,7 +20,7 @@ fn table((declared, elements): (Set, Vec<arbitrary::Element>)) -> Rows {
         if let Some(Data::Verdict(Verdict::Jump(to) | Verdict::Goto(to))) = &data {
             rows.insert(Key::Chain(INET, to.clone()), Row::Chain(Chain::default()));
         }
-        rows.insert(Key::Element(INET, set_name("s"), key), Row::Element(data));
+        rows.insert(Key::Element(INET, set_name("s"), key.into()), Row::Element(data));
     }
     rows
 }
@@ -57,7 +57,7 @@ fn prefixes_give_way_to_any_others_in_one_transaction() {
         let marks = |nets: &'static str, mark| {
             let data = Some(DataType::Values(vec![Type::Mark]));
             let declared = Set { key: vec![Type::Ipv4Addr], data, interval: true, dynamic: None };
-            let element = |net| (vec![prefix(net)], Some(Data::Values(vec![Value::Mark(mark)])));
+            let element = |net| (vec![prefix(net)], Some(Data::Values([Value::Mark(mark)].into())));
             table((declared, nets.split_whitespace().map(element).collect()))
         };
         for from in lists {
@@ -83,8 +83,8 @@ fn frontends(count: u32) -> Rows {
     for at in 0..count {
         let key = vec![Value::Ipv4((0x0a60_0000 + at).into()), Value::Number(6), Value::Port(80)];
         let to = vec![Value::Ipv4((0x0af4_0000 + at).into()), Value::Port(8080)];
-        let key = Key::Element(INET, set_name("frontends"), key);
-        rows.insert(key, Row::Element(Some(Data::Values(to))));
+        let key = Key::Element(INET, set_name("frontends"), key.into());
+        rows.insert(key, Row::Element(Some(Data::Values(to.into()))));
     }
     rows
 }

@@ -29,8 +29,8 @@ fn a_change_of_one_chain_or_element_leaves_every_other_rule_in_place() {
             rules: vec![Rule { statements: vec![Statement::Counter], comment: None }],
         };
         want.insert(Key::Chain(INET, chain_name("called")), Row::Chain(called));
-        want.insert(Key::Element(INET, set_name("v4"), vec![v4(77)]), Row::Element(None));
-        want.remove(&Key::Element(INET, set_name("port"), vec![Value::Port(80)]));
+        want.insert(Key::Element(INET, set_name("v4"), [v4(77)].into()), Row::Element(None));
+        want.remove(&Key::Element(INET, set_name("port"), [Value::Port(80)].into()));
         assert_eq!(put(&mut kernel, &want).len(), 3);
         assert_eq!(forward(), before, "a rule made anew has another handle");
     });
@@ -63,9 +63,9 @@ fn stopping_after_any_row_and_starting_again_reaches_the_same_end() {
     let (full, mut other) = (everything(), everything());
     other.remove(&Key::Set(BRIDGE, set_name("mark")));
     for mark in 1..7 {
-        other.remove(&Key::Element(BRIDGE, set_name("mark"), vec![Value::Mark(mark)]));
+        other.remove(&Key::Element(BRIDGE, set_name("mark"), [Value::Mark(mark)].into()));
     }
-    other.insert(Key::Element(INET, set_name("v4"), vec![v4(99)]), Row::Element(None));
+    other.insert(Key::Element(INET, set_name("v4"), [v4(99)].into()), Row::Element(None));
     let ways = [(Table::default(), full.clone()), (full.clone(), other), (full, Table::default())];
     for (from, to) in ways {
         let rows = diff(&from, &to).len();

@@ -245,7 +245,7 @@ fn with(
 ) -> Rows {
     rows.insert(Key::Set(INET, set_name(set)), Row::Set(declared.into()));
     for (key, data) in elements {
-        rows.insert(Key::Element(INET, set_name(set), key), Row::Element(data));
+        rows.insert(Key::Element(INET, set_name(set), key.into()), Row::Element(data));
     }
     rows
 }
@@ -328,7 +328,7 @@ fn translation() -> Rows {
     };
     let IpAddr::V4(server) = SERVER else { panic!("SERVER is IPv4") };
     let to = |protocol, port| {
-        let backend = Data::Values(vec![Value::Ipv4(server), Value::Port(7000)]);
+        let backend = Data::Values([Value::Ipv4(server), Value::Port(7000)].into());
         (vec![Value::Number(protocol), Value::Port(port)], Some(backend))
     };
     let nat = ChainKind::Nat;

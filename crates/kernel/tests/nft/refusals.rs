@@ -41,7 +41,9 @@ fn refused(bad: Vec<(Key, Row)>) -> String {
 fn a_row_that_the_kernel_refuses_is_named_and_does_not_stop_the_others() {
     let lookup = Statement::Lookup(vec![Field::Ip4Saddr], Op::Eq, set_name("absent"));
     let accept = || Statement::Verdict(Verdict::Accept);
-    let element = |set: &str, key| (Key::Element(INET, set_name(set), key), Row::Element(None));
+    let element = |set: &str, key: Vec<Value>| {
+        (Key::Element(INET, set_name(set), key.into()), Row::Element(None))
+    };
     let late = Hook { kind: ChainKind::Nat, point: HookPoint::Forward, priority: 0 };
     let forward = Row::Chain(Chain { hook: Some(late), rules: vec![] });
     let long = Rule { statements: vec![accept()], comment: Some("x".repeat(300)) };
@@ -108,14 +110,14 @@ fn putting_what_is_there_and_deleting_what_is_gone_succeed() {
         let declared =
             Set { key: vec![Type::Ipv4Addr], data: None, interval: false, dynamic: None };
         let gone: Rows = [
-            (Key::Element(INET, set_name("v4"), vec![v4(200)]), Row::Element(None)),
+            (Key::Element(INET, set_name("v4"), [v4(200)].into()), Row::Element(None)),
             (Key::Set(INET, set_name("gone")), Row::Set(declared.into())),
             (chain_key("gone"), chain(vec![])),
         ]
         .into_iter()
         .collect();
         let mut changes = plan::diff(&gone, &Rows::default());
-        let changed = Key::Element(INET, set_name("v4"), vec![v4(201)]);
+        let changed = Key::Element(INET, set_name("v4"), [v4(201)].into());
         let old = Some(Row::Element(None));
         changes.puts.insert(changed.clone(), Put { row: Row::Element(None), old });
         assert_eq!(explain(&kernel.apply(&changes)), "");

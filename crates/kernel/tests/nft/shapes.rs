@@ -283,16 +283,16 @@ fn maps(family: TableFamily) -> Vec<(Key, Row)> {
     let link = (vec![name("sw0")], Data::Verdict(Verdict::Goto(called())));
     maps.map("links", &[Type::IfName], DataType::Verdict, false, vec![link]);
     let marks = [("10.0.0.0/24", 1), ("10.0.1.0/24", 2), ("10.0.2.0/24", 2)]
-        .map(|(net, mark)| (vec![prefix(net)], Data::Values(vec![Value::Mark(mark)])));
+        .map(|(net, mark)| (vec![prefix(net)], Data::Values([Value::Mark(mark)].into())));
     let mark = DataType::Values(vec![Type::Mark]);
     maps.map("nets", &[Type::Ipv4Addr], mark, true, marks.into());
     let key = [Type::Ipv4Addr, Type::InetProto, Type::InetService];
     let to = DataType::Values(vec![Type::Ipv4Addr, Type::InetService]);
     let frontend = vec![v4(1), Value::Number(6), Value::Port(80)];
-    let backend = Data::Values(vec![v4(9), Value::Port(8080)]);
+    let backend = Data::Values([v4(9), Value::Port(8080)].into());
     maps.map("dnat4", &key, to, false, vec![(frontend, backend)]);
     let to = DataType::Values(vec![Type::Ipv6Addr, Type::InetService]);
-    let backend = Data::Values(vec![v6(9), Value::Port(5353)]);
+    let backend = Data::Values([v6(9), Value::Port(5353)].into());
     let frontend = vec![Value::Number(17), Value::Port(53)];
     maps.map("dnat6", &key[1..], to, false, vec![(frontend, backend)]);
     services(&mut maps, v4, Type::Ipv4Addr, "4");
@@ -308,10 +308,10 @@ fn services(maps: &mut Declared, addr: impl Fn(u8) -> Value, kind: Type, family:
     let to = || DataType::Values(vec![kind, Type::InetService]);
     let class = || DataType::Values(vec![Type::ClassId]);
     let with = |last| [frontend(), vec![last]].concat();
-    let backend = || Data::Values(vec![addr(9), Value::Port(8080)]);
+    let backend = || Data::Values([addr(9), Value::Port(8080)].into());
     let slot = vec![(with(Value::Mark(1)), backend())];
     maps.map(&named("slots"), &key(Type::Mark), to(), false, slot);
-    let class_of = |class| Data::Values(vec![Value::ClassId(class)]);
+    let class_of = |class| Data::Values([Value::ClassId(class)].into());
     let chosen = vec![
         (with(Value::Mark(1)), class_of(0x0a00_0001)),
         (with(Value::Mark(0)), class_of(u32::MAX)),
@@ -319,7 +319,7 @@ fn services(maps: &mut Declared, addr: impl Fn(u8) -> Value, kind: Type, family:
     maps.map(&named("chosen"), &key(Type::Mark), class(), false, chosen);
     let member = vec![(with(Value::ClassId(0x0a00_0001)), backend())];
     maps.map(&named("members"), &key(Type::ClassId), to(), false, member);
-    let group = Data::Values(vec![Value::Mark(0xcafe)]);
+    let group = Data::Values([Value::Mark(0xcafe)].into());
     let groups = DataType::Values(vec![Type::Mark]);
     maps.map(&named("groups"), &key(kind)[..3], groups, false, vec![(frontend(), group)]);
     let nets = if kind == Type::Ipv6Addr {
@@ -349,7 +349,9 @@ impl Declared {
     fn set(&mut self, name: &str, key: &[Type], interval: bool, elements: Vec<Vec<Value>>) {
         let set = Set { key: key.to_vec(), data: None, interval, dynamic: None };
         self.rows.push((Key::Set(self.family, set_name(name)), Row::Set(set.into())));
-        let element = |key| (Key::Element(self.family, set_name(name), key), Row::Element(None));
+        let element = |key: Vec<Value>| {
+            (Key::Element(self.family, set_name(name), key.into()), Row::Element(None))
+        };
         self.rows.extend(elements.into_iter().map(element));
     }
 
@@ -363,8 +365,8 @@ impl Declared {
     ) {
         let set = Set { key: key.to_vec(), data: Some(to), interval, dynamic: None };
         self.rows.push((Key::Set(self.family, set_name(name)), Row::Set(set.into())));
-        let element = |(key, data)| {
-            (Key::Element(self.family, set_name(name), key), Row::Element(Some(data)))
+        let element = |(key, data): (Vec<Value>, Data)| {
+            (Key::Element(self.family, set_name(name), key.into()), Row::Element(Some(data)))
         };
         self.rows.extend(elements.into_iter().map(element));
     }

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
-use super::print::concatenated;
 use super::{
-    Chain, Data, Dynamic, Key, Row, Set, SetName, TABLE, TableFamily, Type, Value, symbol,
+    Chain, Data, Dynamic, Key, Row, Set, SetName, TABLE, TableFamily, Type, Values, symbol,
 };
 use crate::Table;
 
 /// The elements of each set.
-type Elements<'a> = BTreeMap<&'a SetName, Vec<(&'a [Value], Option<&'a Data>)>>;
+type Elements<'a> = BTreeMap<&'a SetName, Vec<(&'a Values, Option<&'a Data>)>>;
 
 /// `family`'s part of `table` as `nft list table FAMILY seaway` prints it, but for the values of
 /// counters. Sets, chains and elements come in the order of their keys; nft lists them as they were
@@ -75,7 +74,7 @@ fn write_set(
     f: &mut Formatter<'_>,
     name: &SetName,
     set: &Set,
-    elements: &[(&[Value], Option<&Data>)],
+    elements: &[(&Values, Option<&Data>)],
 ) -> fmt::Result {
     let kind = if set.data.is_some() { "map" } else { "set" };
     writeln!(f, "\t{kind} {name} {{\n\t\ttype {set}")?;
@@ -96,7 +95,7 @@ fn write_set(
 
 fn write_elements(
     f: &mut Formatter<'_>,
-    elements: &[(&[Value], Option<&Data>)],
+    elements: &[(&Values, Option<&Data>)],
     per_line: usize,
 ) -> fmt::Result {
     for (at, (key, data)) in elements.iter().enumerate() {
@@ -105,7 +104,7 @@ fn write_elements(
             at if at % per_line == 0 => f.write_str(",\n\t\t\t     ")?,
             _ => f.write_str(", ")?,
         }
-        concatenated(key).fmt(f)?;
+        key.fmt(f)?;
         if let Some(data) = data {
             write!(f, " : {data}")?;
         }

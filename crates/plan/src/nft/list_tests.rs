@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::nft::{
     ChainKind, ChainName, CtState, DataType, Field, Hook, HookPoint, Nat, NatSource, Op, Rule,
-    Statement, Verdict,
+    Statement, Value, Verdict,
 };
 
 fn key(element: &str, of: &str) -> Key {
@@ -74,8 +74,9 @@ fn a_table_prints_as_nft_lists_it() {
     };
     let set = Set { key: vec![Type::Ipv4Addr], data: None, interval: true, dynamic: None };
     let cluster = SetName("cluster".into());
-    let prefix =
-        |net: &str| Key::Element(inet, cluster.clone(), vec![Value::Prefix(net.parse().unwrap())]);
+    let prefix = |net: &str| {
+        Key::Element(inet, cluster.clone(), [Value::Prefix(net.parse().unwrap())].into())
+    };
     let to = vec![Value::Ipv4([10, 244, 1, 2].into()), Value::Port(8080)];
     let table: Table<Key, Row> = [
         (Key::Table(inet), Row::Table),
@@ -84,7 +85,7 @@ fn a_table_prints_as_nft_lists_it() {
         (prefix("10.244.0.0/16"), Row::Element(None)),
         (prefix("192.0.2.1/32"), Row::Element(None)),
         (prefix("198.51.100.0/24"), Row::Element(None)),
-        (key("10.0.0.1 tcp 80", "ports"), Row::Element(Some(Data::Values(to)))),
+        (key("10.0.0.1 tcp 80", "ports"), Row::Element(Some(Data::Values(to.into())))),
         (Key::Chain(inet, ChainName("forward".into())), Row::Chain(forward())),
         (Key::Chain(inet, ChainName("spoofed".into())), Row::Chain(Chain::default())),
     ]

@@ -9,6 +9,7 @@ mod list;
 mod packet;
 mod print;
 mod symbol;
+mod values;
 mod walk;
 
 pub use expr::{
@@ -18,6 +19,7 @@ pub use expr::{
 
 pub use list::list;
 pub use packet::{Learned, Network, Packet, Surroundings, Transport, fib_type};
+pub use values::Values;
 pub use walk::{Outcome, Rewrite, Step, Walk, walk};
 
 use ipnet::IpNet;
@@ -65,7 +67,7 @@ pub enum Key {
     /// A chain with its rules.
     Chain(TableFamily, ChainName),
     /// An element of a set or map: the values of its key fields.
-    Element(TableFamily, SetName, Vec<Value>),
+    Element(TableFamily, SetName, Values),
 }
 
 /// What stands under a key.
@@ -154,7 +156,7 @@ pub enum DataType {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Data {
     /// Values, one per field of the map's data type.
-    Values(Vec<Value>),
+    Values(Values),
     /// A verdict.
     Verdict(Verdict),
 }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use model::{IfName, Mac};
 
 use super::walk::Rewrite;
-use super::{CtState, CtStatus, Field, Nat, SetName, Value};
+use super::{CtState, CtStatus, Field, Nat, SetName, Value, Values};
 
 /// Protocol number of ICMPv6.
 const ICMPV6: u8 = 58;
@@ -80,7 +80,7 @@ pub enum Transport {
 }
 
 /// Elements of dynamic maps, by map and key.
-pub type Learned = BTreeMap<(SetName, Vec<Value>), Vec<Value>>;
+pub type Learned = BTreeMap<(SetName, Values), Values>;
 
 /// What stands around a packet: the routes that `fib` asks, chance, and what packets before it left.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use model::Family;
 use super::{
     Chain, ChainKind, ChainName, CtState, CtStatus, Data, DataType, Dynamic, DynamicOp, Field,
     HookPoint, Key, Nat, NatSource, Op, RejectWith, Row, Rule, Set, SetName, Statement, TABLE,
-    TableFamily, Type, Value, Verdict, symbol,
+    TableFamily, Type, Value, Values, Verdict, symbol,
 };
 
 impl Display for TableFamily {
@@ -39,7 +39,7 @@ impl Display for Key {
             Key::Set(family, name) => write!(f, "set {family} {TABLE} {name}"),
             Key::Chain(family, name) => write!(f, "chain {family} {TABLE} {name}"),
             Key::Element(family, set, key) => {
-                write!(f, "element {family} {TABLE} {set} {}", concatenated(key))
+                write!(f, "element {family} {TABLE} {set} {key}")
             }
         }
     }
@@ -134,7 +134,7 @@ impl Display for HookPoint {
 impl Display for Data {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Data::Values(values) => concatenated(values).fmt(f),
+            Data::Values(values) => values.fmt(f),
             Data::Verdict(verdict) => verdict.fmt(f),
         }
     }
@@ -355,9 +355,11 @@ fn write_constant(f: &mut Formatter<'_>, field: Field, value: &Value) -> fmt::Re
     }
 }
 
-/// The values of a concatenation, with dots between them.
-pub(super) fn concatenated(values: &[Value]) -> impl Display + '_ {
-    fmt::from_fn(move |f| join(f, " . ", values))
+/// A concatenation, with dots between its parts.
+impl Display for Values {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        join(f, " . ", self.iter())
+    }
 }
 
 fn join<T: Display>(

@@ -278,7 +278,7 @@ impl<'a> Walker<'a, '_> {
     /// What a dynamic map has room for is not asked: there is always room.
     fn learn(&mut self, op: DynamicOp, map: &SetName, key: &[Field], data: &[Field]) -> Next<'a> {
         let Some((key, data)) = self.values(key).zip(self.values(data)) else { return Next::Rule };
-        let key = (map.clone(), key);
+        let (key, data) = ((map.clone(), key.into()), data.into());
         match op {
             DynamicOp::Update => {
                 self.learned.entry(key).or_insert(data);
@@ -293,9 +293,10 @@ impl<'a> Walker<'a, '_> {
     /// The values that `fields` lead to in `map`, written there by the plan or by packets.
     fn lead_to(&self, fields: &[Field], map: &SetName) -> Option<Vec<Value>> {
         if let Some(Data::Values(values)) = self.lead(fields, map) {
-            return Some(values.clone());
+            return Some(values.to_vec());
         }
-        self.learned.get(&(map.clone(), self.values(fields)?)).cloned()
+        let key = (map.clone(), self.values(fields)?.into());
+        self.learned.get(&key).map(super::Values::to_vec)
     }
 
     fn lead(&self, fields: &[Field], map: &SetName) -> Option<&'a Data> {
@@ -319,7 +320,9 @@ impl<'a> Walker<'a, '_> {
     fn element(&self, set: &SetName, values: Vec<Value>) -> Option<&'a Option<Data>> {
         let (last, first) = values.split_last()?;
         let within = |net| first.iter().cloned().chain([Value::Prefix(net)]).collect();
-        for key in std::iter::once(values.clone()).chain(prefixes(last).map(within)) {
+        for key in
+            std::iter::once(values.iter().cloned().collect()).chain(prefixes(last).map(within))
+        {
             let row = self.table.get(&Key::Element(self.family, set.clone(), key));
             if let Some(Row::Element(data)) = row {
                 return Some(data);

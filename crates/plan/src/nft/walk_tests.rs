@@ -34,7 +34,7 @@ fn key(name: &str) -> Key {
 }
 
 fn element(of: &str, values: Vec<Value>, data: Option<Data>) -> (Key, Row) {
-    (Key::Element(TableFamily::Inet, set(of), values), Row::Element(data))
+    (Key::Element(TableFamily::Inet, set(of), values.into()), Row::Element(data))
 }
 
 /// A TCP packet from a pod to another host.
@@ -192,7 +192,7 @@ fn nat_is_chosen_once_for_the_first_packet_of_a_flow_by_the_first_map_that_leads
     let to = vec![Value::Ipv4("10.0.0.9".parse().unwrap()), Value::Port(8080)];
     let masquerade = rule("masquerade", vec![Statement::Masquerade { fully_random: true }]);
     let table: Table<Key, Row> = [
-        element("full", vec![Value::Port(80)], Some(Data::Values(to))),
+        element("full", vec![Value::Port(80)], Some(Data::Values(to.into()))),
         (key("a"), base(ChainKind::Nat, -100, vec![nat("empty"), nat("full"), nat("full")])),
         (key("b"), base(ChainKind::Nat, 100, vec![masquerade])),
     ]
@@ -255,7 +255,7 @@ fn chains_behind_a_translation_see_what_it_made_and_marks_keep_foreign_bits() {
     };
     let behind = vec![mark("there", ORIGINAL, 0x100), mark("back", REPLY, 0x200)];
     let table: Table<Key, Row> = [
-        element("m", vec![Value::Port(80)], Some(Data::Values(to))),
+        element("m", vec![Value::Port(80)], Some(Data::Values(to.into()))),
         (
             key("a"),
             base(ChainKind::Nat, -100, vec![rule("dnat", vec![Statement::Nat(Nat::Dnat, source)])]),
@@ -323,7 +323,7 @@ fn a_packet_learns_and_is_remembered_by_chance_and_priority() {
         rule("chosen", choose("chances")),
     ];
     let chances = [(0, 7), (1, 8)].map(|(chance, class)| {
-        let leads_to = Data::Values(vec![Value::ClassId(class)]);
+        let leads_to = Data::Values([Value::ClassId(class)].into());
         element("chances", vec![Value::Mark(chance)], Some(leads_to))
     });
     let forward = (key("forward"), base(ChainKind::Filter, 0, rules));
@@ -334,7 +334,7 @@ fn a_packet_learns_and_is_remembered_by_chance_and_priority() {
     };
     let first = at(&surroundings);
     assert_eq!((first.mark, first.chances), (0x15, 2), "chosen");
-    assert_eq!(first.learned.values().collect::<Vec<_>>(), [&vec![Value::ClassId(8)]]);
+    assert_eq!(first.learned.values().collect::<Vec<_>>(), [&[Value::ClassId(8)].into()]);
     surroundings.learned = first.learned.clone();
     surroundings.random = 4;
     let second = at(&surroundings);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use model::{Family, ServiceName, TrafficPolicy};
-use plan::nft::{Data, Key, Row, SetName, TableFamily, Value, Verdict};
+use plan::nft::{Data, Key, Row, SetName, TableFamily, Value, Values, Verdict};
 
 use super::names::{Backends, Map, Names, Place};
 use super::shape::{Fate, Shape};
@@ -32,15 +32,16 @@ impl<'a> Elements<'a> {
                 elements.frontend(name, port, frontend);
                 if let (FrontendKind::ClusterIp, At::Ip(ip)) = (frontend.kind, frontend.at) {
                     let set = elements.names.of(Map::Ips, Place::Address, port.family);
-                    elements.ips.insert(Key::Element(TableFamily::Inet, set, vec![ip.into()]));
+                    elements.ips.insert(Key::Element(TableFamily::Inet, set, [ip.into()].into()));
                 }
             }
         }
         elements
     }
 
-    fn put(&mut self, set: SetName, key: Vec<Value>, data: Option<Data>) {
-        self.rows.push((Key::Element(TableFamily::Inet, set, key), Row::Element(data)));
+    fn put(&mut self, set: SetName, key: impl Into<Values>, data: Option<Data>) {
+        let key = Key::Element(TableFamily::Inet, set, key.into());
+        self.rows.push((key, Row::Element(data)));
     }
 
     fn frontend(&mut self, service: &ServiceName, port: &PortEntry, frontend: &Frontend) {
@@ -72,7 +73,7 @@ impl<'a> Elements<'a> {
         if shape.affinity.is_some() {
             let map = self.names.of(Map::Ports, place, family);
             let number = Value::Mark(number_of(service, port));
-            self.put(map, key.clone(), Some(Data::Values(vec![number])));
+            self.put(map, key.clone(), Some(Data::Values([number].into())));
         }
         for net in outermost(frontend.allowed.as_deref().unwrap_or_default(), family) {
             let set = self.names.of(Map::Allowed, place, family);
@@ -100,22 +101,19 @@ impl<'a> Elements<'a> {
                 class = class.wrapping_add(1);
             }
             let class = Value::ClassId(class);
-            let choice = Some(Data::Values(vec![class.clone()]));
+            let choice = Some(Data::Values([class.clone()].into()));
             self.put(choices.clone(), with(key, slot), choice);
             self.put(members.clone(), with(key, class), Some(to(backend)));
         }
     }
 }
 
-fn with(key: &[Value], last: Value) -> Vec<Value> {
-    let mut all = Vec::with_capacity(key.len() + 1);
-    all.extend_from_slice(key);
-    all.push(last);
-    all
+fn with(key: &[Value], last: Value) -> Values {
+    key.iter().cloned().chain([last]).collect()
 }
 
 fn to(backend: &Backend) -> Data {
-    Data::Values(vec![backend.addr.into(), Value::Port(backend.port)])
+    Data::Values([backend.addr.into(), Value::Port(backend.port)].into())
 }
 
 /// The same number for a port whatever other Services there are: clients are remembered by it.

@@ -141,7 +141,7 @@ fn around(table: &ServiceTable, names: &mut Names) -> Vec<(Key, Row)> {
     }
     let mut rows = Vec::new();
     let mut put = |set, value| {
-        rows.push((Key::Element(TableFamily::Inet, set, vec![value]), Row::Element(None)));
+        rows.push((Key::Element(TableFamily::Inet, set, [value].into()), Row::Element(None)));
     };
     for addr in &table.node_port_addrs {
         let family = Family::of(*addr);

@@ -45,7 +45,7 @@ fn is_in(key: &Key, set: &str) -> bool {
 
 fn is_first_slot(key: &Key) -> bool {
     let Key::Element(_, name, values) = key else { return false };
-    name.0.contains("slots") && values.last() == Some(&Value::Mark(0))
+    name.0.contains("slots") && values.iter().last() == Some(Value::Mark(0))
 }
 
 fn each_random(rules: &mut [Rule], change: impl Fn(u32) -> u32) {
@@ -100,9 +100,9 @@ fn of_all(key: &mut Vec<Field>) {
 
 fn number_by_frontend(key: &Key, row: Row) -> Row {
     let Key::Element(_, name, values) = key else { return row };
-    match values.last() {
+    match values.iter().last() {
         Some(Value::Port(port)) if name.0.contains("service_port") => {
-            Row::Element(Some(Data::Values(vec![Value::Mark(u32::from(*port))])))
+            Row::Element(Some(Data::Values([Value::Mark(u32::from(port))].into())))
         }
         Some(_) | None => row,
     }
