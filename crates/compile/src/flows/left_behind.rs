@@ -31,6 +31,7 @@ impl LeftBehind {
             let (Key::Element(TableFamily::Inet, set, key), Row::Element(data)) = (key, row) else {
                 continue;
             };
+            let key = &key.to_vec();
             match &*set.0 {
                 "services4" | "services6" | "host_ip_ports4" | "host_ip_ports6" => {
                     found.frontends.extend(frontend(key));
@@ -78,7 +79,7 @@ fn port(key: &[Value]) -> Option<(Protocol, u16)> {
 
 fn backend(data: &Data) -> Option<SocketAddr> {
     let Data::Values(values) = data else { return None };
-    let [at, Value::Port(port)] = &values[..] else { return None };
+    let [at, Value::Port(port)] = &values.to_vec()[..] else { return None };
     Some(SocketAddr::new(addr(at)?, *port))
 }
 
