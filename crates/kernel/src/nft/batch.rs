@@ -1,7 +1,7 @@
 //! Changes as one transaction.
 //!
 //! The order makes every name exist before it is used and unused before it goes: sets and chains,
-//! old rules and elements out, new rules and elements in, then chains, sets and tables out.
+//! old rules and elements out, new rules and elements in, then sets, chains and tables out.
 
 use std::collections::BTreeSet;
 
@@ -214,19 +214,24 @@ impl<'a> Batch<'a> {
         self.elements(new, false, precise);
     }
 
+    /// Sets before chains: a map that goes may lead to a chain that goes, too, and no rule looks there
+    /// any more.
     fn drop_names(&mut self, todo: &Todo<'a>) {
         let tables = todo.deleted_tables();
+        let stays = |key: &&&Key| !tables.contains(&encode::family(key));
+        for key in todo.deletes.iter().filter(stays) {
+            if let Key::Set(..) = key {
+                self.remove(key, msg::DELSET, |out| encode::write_set_name(out, key));
+            }
+        }
+        for key in todo.deletes.iter().filter(stays) {
+            if let Key::Chain(..) = key {
+                self.remove(key, msg::DELCHAIN, |out| encode::write_chain_name(out, key));
+            }
+        }
         for key in &todo.deletes {
-            match key {
-                Key::Table(_) => self.remove(key, msg::DELTABLE, encode::write_table),
-                Key::Set(family, _) | Key::Chain(family, _) if tables.contains(family) => {}
-                Key::Set(..) => {
-                    self.remove(key, msg::DELSET, |out| encode::write_set_name(out, key))
-                }
-                Key::Chain(..) => {
-                    self.remove(key, msg::DELCHAIN, |out| encode::write_chain_name(out, key));
-                }
-                Key::Element(..) => {}
+            if let Key::Table(_) = key {
+                self.remove(key, msg::DELTABLE, encode::write_table);
             }
         }
     }

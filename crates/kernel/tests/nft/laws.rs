@@ -1,10 +1,10 @@
 //! The laws of mechanisms, for nftables.
 
-use plan::nft::{Chain, Key, Row, Rule, Statement, Value, Verdict};
+use plan::nft::{Chain, ChainKind, Field, HookPoint, Key, Row, Rule, Statement, Value, Verdict};
 use plan::{Changes, Mechanism, Table, diff};
 use seaway_kernel::nft::{Nft, dropping, foreign, kube_proxys};
 
-use crate::shapes::{chain_name, everything, set_name, v4};
+use crate::shapes::{base, chain_name, everything, set_name, v4};
 use crate::{BRIDGE, INET, Rows, isolated, nft, put};
 
 #[test]
@@ -47,6 +47,29 @@ fn an_empty_plan_removes_both_tables_and_leaves_those_of_others() {
         put(&mut kernel, &Rows::default());
         assert_eq!(nft("list ruleset"), before);
         assert!(foreign(&mut kernel).unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_map_goes_together_with_the_chains_that_it_leads_to() {
+    isolated(|| {
+        let mut kernel = Nft::open().unwrap();
+        let bare: Rows = [(Key::Table(INET), Row::Table)].into_iter().collect();
+        let mut full = bare.clone();
+        let all = everything();
+        let set = set_name("links");
+        let wanted = |key: &Key| match key {
+            Key::Set(INET, name) | Key::Element(INET, name, _) => *name == set,
+            Key::Chain(INET, name) => *name == chain_name("called"),
+            Key::Table(_) | Key::Set(..) | Key::Chain(..) | Key::Element(..) => false,
+        };
+        full.extend(all.iter().filter(|(key, _)| wanted(key)).map(|(k, r)| (k.clone(), r.clone())));
+        let lookup = Statement::Vmap(vec![Field::Iifname], set.clone());
+        let rules = vec![Rule { statements: vec![lookup], comment: None }];
+        let row = base(ChainKind::Filter, HookPoint::Forward, 0, rules);
+        full.insert(Key::Chain(INET, chain_name("forward")), row);
+        put(&mut kernel, &full);
+        put(&mut kernel, &bare);
     });
 }
 
