@@ -6,20 +6,18 @@
     reason = "a test fails by panicking, and says where"
 )]
 
-use std::fmt::Debug;
 use std::net::IpAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use compile::{Scope, compile};
+use fixtures::whole::apply;
 use kernel::netns::unshare_thread;
-use kernel::nft::Nft;
-use kernel::place::{Addrs, ForwardingEntries, Links, Neighbors, Pods, Routes, Rules, Sysctls};
 use model::{
     Attachment, AttachmentKey, Host, Mac, Node, PodLinkMode, PortMapping, Protocol, Routing,
     Uplink, World,
 };
-use plan::{Mechanism, Plan, Table, converge};
+use plan::Plan;
 
 /// A container without a program to speak of: its network namespace lives as long as it does.
 struct Container(Child);
@@ -103,37 +101,6 @@ fn world(mode: PodLinkMode, routing: Routing, containers: &[Container]) -> World
         world.attachments.insert(key, Arc::new(attachment));
     }
     world
-}
-
-/// Brings the place that `open` opens to `want`, and says what another, which has written nothing,
-/// finds there.
-fn settle<M: Mechanism>(open: impl Fn() -> M, want: &Table<M::Key, M::Row>) -> usize
-where
-    M::Key: Debug,
-    M::Row: Debug,
-{
-    let (_, failures) = converge(&mut open(), want).unwrap();
-    for failure in &failures {
-        eprintln!("{}: {}", failure.attempt, model::chain(&*failure.cause));
-    }
-    assert!(failures.is_empty());
-    let mut place = open();
-    let (again, _) = converge(&mut place, want).unwrap();
-    assert!(again.is_empty(), "a second pass changes {again:?}");
-    place.observe().unwrap().len()
-}
-
-/// Every place, in the loop's order; the number of rows there are then.
-fn apply(plan: &Plan, record: &std::path::Path) -> usize {
-    settle(|| Links::open().unwrap(), &plan.links)
-        + settle(|| Addrs::open().unwrap(), &plan.addrs)
-        + settle(|| Pods::open().unwrap(), &plan.pods)
-        + settle(|| Sysctls::open(record).unwrap(), &plan.sysctls)
-        + settle(|| Neighbors::open().unwrap(), &plan.neighbors)
-        + settle(|| ForwardingEntries::open().unwrap(), &plan.fdb)
-        + settle(|| Routes::open().unwrap(), &plan.routes)
-        + settle(|| Rules::open().unwrap(), &plan.rules)
-        + settle(|| Nft::open().unwrap(), &plan.nft)
 }
 
 fn plan(world: &World) -> Plan {

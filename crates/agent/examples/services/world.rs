@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use fixtures::plain;
 use model::{
-    Attachment, AttachmentKey, Conditions, Endpoint, EndpointPort, EndpointSlice, Family, Mac,
-    Node, Protocol, Service, ServiceKind, ServiceName, ServicePort, SliceKey, TrafficPolicy, World,
+    Attachment, AttachmentKey, EndpointSlice, Family, Mac, Node, Service, ServiceName, World,
 };
 
 pub(crate) fn name(number: u32) -> ServiceName {
@@ -59,37 +59,16 @@ pub(crate) fn world(services: u32, endpoints: u32) -> World {
 }
 
 fn service(number: u32) -> Service {
-    let port = ServicePort { name: "".into(), protocol: Protocol::Tcp, port: 80, node_port: None };
-    Service {
-        name: name(number),
-        proxy: None,
-        kind: ServiceKind::ClusterIp,
-        cluster_ips: vec![addr(0x0a60_0001, number)],
-        ports: vec![port],
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        affinity: None,
-        external_ips: Vec::new(),
-        load_balancer_ips: Vec::new(),
-        source_ranges: Vec::new(),
-        health_check_node_port: None,
-    }
+    plain::service(name(number), vec![addr(0x0a60_0001, number)])
 }
 
 pub(crate) fn slice(number: u32, endpoints: u32, salt: u32) -> EndpointSlice {
-    let conditions = Conditions { ready: true, serving: true, terminating: false };
     let endpoint = |at: u32| {
         // The last one is another where the salt is.
         let salt = if at + 1 == endpoints { salt } else { 0 };
         let host = (number * 64 + at * 2 + salt) % (1 << 20);
         let node = Some(format!("node-{}", host % 100).as_str().into());
-        Endpoint { addr: addr(0x0af4_0000, host), node, conditions, hints: None }
+        plain::endpoint(addr(0x0af4_0000, host), node)
     };
-    EndpointSlice {
-        key: SliceKey { service: name(number), slice: "1".into() },
-        family: Family::V4,
-        ports: vec![EndpointPort { name: "".into(), protocol: Protocol::Tcp, port: 8080 }],
-        endpoints: (0..endpoints).map(endpoint).collect(),
-        triggered: None,
-    }
+    plain::slice(name(number), Family::V4, (0..endpoints).map(endpoint).collect())
 }

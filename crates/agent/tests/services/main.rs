@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod hosts;
+mod judged;
+mod listed;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,13 +16,15 @@ use compile::{Compiler, Scope};
 use kernel::netns::unshare_thread;
 use kernel::nft::Nft;
 use model::{
-    Attachment, AttachmentKey, Conditions, Endpoint, EndpointPort, EndpointSlice, Family, Host,
-    Mac, Node, Protocol, Service, ServiceCidr, ServiceKind, ServiceName, ServicePort, SliceKey,
-    TrafficPolicy, Uplink, World,
+    Attachment, AttachmentKey, EndpointPort, EndpointSlice, Family, Host, Mac, Node, Protocol,
+    Service, ServiceCidr, ServiceKind, ServiceName, ServicePort, SliceKey, TrafficPolicy, Uplink,
+    World,
 };
 use plan::converge;
 
-use hosts::{Client, Hosts, Notice, OPEN, addr, ask_on};
+use fixtures::hosts::{Notice, ask_on};
+use fixtures::plain;
+use hosts::{Client, Hosts, OPEN, addr};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -83,19 +87,11 @@ impl Cluster {
             port: 80,
             node_port: Some(node_port + u16::from(number)),
         };
+        let cluster_ips = Family::ALL.map(|family| ip(family).parse().unwrap()).into();
         let mut service = Service {
-            name: ServiceName::new("shop", name),
-            proxy: None,
             kind: ServiceKind::NodePort,
-            cluster_ips: Family::ALL.map(|family| ip(family).parse().unwrap()).into(),
             ports: vec![port("tcp", Protocol::Tcp, 30_000), port("udp", Protocol::Udp, 31_000)],
-            internal_policy: TrafficPolicy::Cluster,
-            external_policy: TrafficPolicy::Cluster,
-            affinity: None,
-            external_ips: Vec::new(),
-            load_balancer_ips: Vec::new(),
-            source_ranges: Vec::new(),
-            health_check_node_port: None,
+            ..plain::service(ServiceName::new("shop", name), cluster_ips)
         };
         change(&mut service);
         for (family, at) in Family::ALL.into_iter().flat_map(|f| OPEN.map(|port| (f, port))) {
@@ -127,14 +123,11 @@ impl Cluster {
 /// Endpoints of one port: the backend's pod has one address, so a slice is told apart by its port.
 fn slice(service: &ServiceName, family: Family, port: u16) -> EndpointSlice {
     let of = |name: &str, protocol| EndpointPort { name: name.into(), protocol, port };
-    let conditions = Conditions { ready: true, serving: true, terminating: false };
-    let addr = addr(family, 2, 2);
+    let endpoints = vec![plain::endpoint(addr(family, 2, 2), Some("a".into()))];
     EndpointSlice {
         key: SliceKey { service: service.clone(), slice: format!("{family}-{port}").into() },
-        family,
         ports: vec![of("tcp", Protocol::Tcp), of("udp", Protocol::Udp)],
-        endpoints: vec![Endpoint { addr, node: Some("a".into()), conditions, hints: None }],
-        triggered: None,
+        ..plain::slice(service.clone(), family, endpoints)
     }
 }
 
@@ -156,7 +149,7 @@ fn answers(cluster: &Cluster, client: Client, to: SocketAddr, count: u32) -> BTr
     let mut answers = BTreeMap::new();
     for _ in 0..count {
         match cluster.hosts.hears(client, TCP, to) {
-            Notice::Answer(_, port) => *answers.entry(port).or_default() += 1,
+            Notice::Answer { by, .. } => *answers.entry(by.port()).or_default() += 1,
             heard @ (Notice::Refused | Notice::Silence) => panic!("{to}: {heard:?}"),
         }
     }
@@ -200,10 +193,11 @@ fn backends_see_the_client_or_the_node_as_each_frontend_and_client_demands() {
             ];
             for (what, client, to, seen) in cases {
                 let heard = cluster.hosts.hears(client, protocol, to);
-                assert_eq!(heard, Notice::Answer(seen, 7000), "{what}, {family}, {protocol}");
+                let by = SocketAddr::new(addr(family, 2, 2), 7000);
+                assert_eq!(heard, Notice::Answer { by, saw: seen }, "{what}, {family}, {protocol}");
             }
             let heard = cluster.hosts.hears(Client::Node, protocol, ip);
-            assert!(matches!(heard, Notice::Answer(_, 7000)), "process to cluster IP: {heard:?}");
+            assert!(matches!(heard, Notice::Answer { .. }), "process to cluster IP: {heard:?}");
         }
     }
 }
@@ -236,7 +230,7 @@ fn without_endpoints_clients_are_refused_at_once_and_strangers_and_unused_addres
         }
         let at = SocketAddr::new(balancer(family), 80);
         let heard = cluster.hosts.hears(Client::Pod, protocol, at);
-        assert!(matches!(heard, Notice::Answer(..)), "within the ranges: {heard:?}");
+        assert!(matches!(heard, Notice::Answer { .. }), "within the ranges: {heard:?}");
         let heard = cluster.hosts.ask(Client::Outside, protocol, at);
         assert_eq!(heard, Notice::Silence, "outside of the ranges, {at}, {protocol}");
     }
@@ -252,7 +246,7 @@ fn a_client_stays_with_its_backend_at_every_frontend_until_that_goes_or_the_time
     let mut cluster = Cluster::start();
     let sticky = |service: &mut Service| service.affinity = Some(Duration::from_secs(2));
     let chosen = |cluster: &Cluster, to| match cluster.hosts.hears(Client::Pod, TCP, to) {
-        Notice::Answer(_, port) => port,
+        Notice::Answer { by, .. } => by.port(),
         heard @ (Notice::Refused | Notice::Silence) => panic!("{to}: {heard:?}"),
     };
     for family in Family::ALL {
@@ -292,7 +286,8 @@ fn what_is_established_goes_on_whatever_becomes_of_the_service() {
     let mut all_answer = |when: &str| {
         for stream in &mut streams {
             let answer = ask_on(stream).unwrap_or_else(|e| panic!("{when}: {e}"));
-            assert!(answer.ends_with(" 7000"), "{when}: {answer}");
+            let stayed = matches!(answer, Notice::Answer { by, .. } if by.port() == 7000);
+            assert!(stayed, "{when}: {answer:?}");
         }
     };
     all_answer("at first");

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use fixtures::clusters::{attachment, cluster, cluster_with_services, packet};
 use fixtures::paper::{Fate, Flow, Network, Origin, Place};
 use ipnet::IpNet;
-use model::{Family, NodeName, World};
-use oracle::{Cluster, Outcome, Packet, Receiver, Sender, Source};
+use model::{Family, World};
+use oracle::{Cluster, Outcome, Packet, Receiver, Source};
 use plan::nft::{Data, Key, NatSource, Row, SetName, Statement, Verdict};
 use plan::{Plan, Table, diff, nft};
 use proptest::prelude::*;
@@ -39,7 +39,7 @@ proptest! {
         for (who, whom, what) in picks {
             let Some((sender, packet)) = packet(&cluster, family, who, whom, what) else { continue };
             let want = oracle::outcome(&cluster, &sender, &packet);
-            let got = network.send(&origin(&sender, None, &packet), flow(&packet));
+            let got = network.send(&Origin::of(&sender, None, &packet), Flow::of(&packet, 40_001));
             prop_assert!(
                 agrees(&cluster, &packet, &want, &got),
                 "{sender:?} sends {packet:?}\nshould: {want:?}\ndoes: {got:?}"
@@ -173,19 +173,6 @@ proptest! {
 #[test]
 fn an_empty_world_has_an_empty_plan() {
     assert_eq!(compile(&World::default(), &Scope::Node("a".into())), Compiled::default());
-}
-
-fn origin(sender: &Sender, by: Option<&NodeName>, packet: &Packet) -> Origin {
-    match sender {
-        Sender::Pod(node, key) => Origin::Pod(node.clone(), key.clone()),
-        Sender::Node(node) => Origin::Node(node.clone()),
-        Sender::Outside => Origin::Outside { addr: packet.src, by: by.cloned() },
-    }
-}
-
-fn flow(packet: &Packet) -> Flow {
-    let Packet { src, dst, protocol, dport } = *packet;
-    Flow { src, dst, protocol, sport: 40001, dport, answer: false }
 }
 
 fn agrees(cluster: &Cluster, sent: &Packet, want: &Outcome, got: &Fate) -> bool {

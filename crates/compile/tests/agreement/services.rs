@@ -1,12 +1,12 @@
 //! Packets to Services through whole plans: oracle and walk say the same set of outcomes.
 
 use fixtures::clusters::{Call, calls, cluster_with_services, script};
-use fixtures::paper::{self, Flow, Network, Trip};
+use fixtures::paper::{self, Flow, Network, Origin, Trip};
 use oracle::{Cluster, Course, Memory, Outcome, courses};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::{agrees, flow, origin};
+use super::agrees;
 
 /// What oracle and nodes remember, one packet after the other.
 #[derive(Debug, Default)]
@@ -27,9 +27,9 @@ pub(super) fn judge(
     pick: Index,
 ) -> Result<(), String> {
     let want = courses(cluster, (sender, by.as_ref()), packet, &remembered.told);
-    let from = origin(sender, by.as_ref(), packet);
+    let from = Origin::of(sender, by.as_ref(), packet);
     remembered.sent += 1;
-    let flow = Flow { sport: 40_000 + remembered.sent, ..flow(packet) };
+    let flow = Flow::of(packet, 40_000 + remembered.sent);
     let mut got = network.trips(&from, flow, &remembered.learned);
     let explained = |why: &str| format!("{why}\nshould: {want:#?}\ndoes: {got:#?}");
     for trip in &got {

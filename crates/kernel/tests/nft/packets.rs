@@ -3,12 +3,11 @@
 //! client (eth0 10.1.0.2) ── c0 router s0 ── server (eth0 10.2.0.2)
 
 use std::collections::BTreeSet;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::thread;
-use std::time::Duration;
 
+use fixtures::hosts::{Cable, Notice, hear, run, serve};
+use ipnet::IpNet;
 use model::Mac;
 use plan::nft::{
     ChainKind, CtState, CtStatus, Data, DataType, Field, HookPoint, Key, Nat, NatSource, Network,
@@ -19,7 +18,7 @@ use seaway_kernel::netns::Netns;
 use seaway_kernel::nft::Nft;
 
 use crate::shapes::{base, chain_name, equals, name, prefix, set_name};
-use crate::{INET, Rows, isolated, put, run};
+use crate::{INET, Rows, isolated, put};
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 2));
 const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 2, 0, 2));
@@ -30,100 +29,6 @@ const HERE: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const THERE: Mac = Mac([2, 0, 0, 0, 0, 2]);
 /// Ports that the server and the router answer at.
 const OPEN: [u16; 2] = [7000, 7001];
-/// How long no answer is silence: nothing here takes longer than a few milliseconds.
-const SILENCE: Duration = Duration::from_millis(250);
-
-/// What a client notices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Notice {
-    /// Its packet arrived at this port and seemed to come from there.
-    Seen(IpAddr, u16),
-    /// It was told off.
-    Refused,
-    /// Nothing came back.
-    Silence,
-}
-
-/// Joins a namespace to this one: `link` here, `eth0` there.
-fn cable(netns: &Netns, link: &str, here: &str, there: &str, gateway: IpAddr) {
-    let path = format!("/proc/{}/fd/{}", std::process::id(), netns.as_fd().as_raw_fd());
-    let macs = [HERE, THERE].map(|mac| format!("address {mac}"));
-    let [mac, peer] = macs;
-    run("ip", &format!("link add {link} {mac} type veth peer name eth0 {peer} netns {path}"));
-    run("ip", &format!("addr add {here}/24 dev {link}"));
-    run("ip", &format!("link set {link} up"));
-    netns
-        .run(|| {
-            run("ip", "link set lo up");
-            run("ip", &format!("addr add {there}/24 dev eth0"));
-            run("ip", "link set eth0 up");
-            run("ip", &format!("route add default via {gateway}"));
-        })
-        .unwrap();
-}
-
-/// Answers each packet and connection at the open ports with the address it seemed to come from.
-fn serve(addrs: &[IpAddr]) {
-    for (addr, port) in addrs.iter().flat_map(|addr| OPEN.map(|port| (*addr, port))) {
-        let udp = UdpSocket::bind((addr, port)).unwrap();
-        let tcp = TcpListener::bind((addr, port)).unwrap();
-        thread::spawn(move || {
-            let mut byte = [0; 1];
-            while let Ok((_, from)) = udp.recv_from(&mut byte) {
-                let _sent = udp.send_to(format!("{} {port}", from.ip()).as_bytes(), from);
-            }
-        });
-        thread::spawn(move || {
-            while let Ok((mut stream, from)) = tcp.accept() {
-                let _sent = stream.write_all(format!("{} {port}", from.ip()).as_bytes());
-                let _closed = stream.shutdown(Shutdown::Write);
-            }
-        });
-    }
-}
-
-fn seen(text: &str) -> Notice {
-    let (from, port) = text.split_once(' ').unwrap();
-    Notice::Seen(from.parse().unwrap(), port.parse().unwrap())
-}
-
-fn probe(protocol: u8, to: SocketAddr) -> Notice {
-    let asked = if protocol == 6 { probe_tcp(to) } else { probe_udp(to) };
-    match asked {
-        Ok(text) => seen(&text),
-        Err(e) if e.kind() == ErrorKind::ConnectionRefused => Notice::Refused,
-        Err(e) if matches!(e.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => {
-            Notice::Silence
-        }
-        Err(e) => panic!("probe {to}: {e}"),
-    }
-}
-
-/// What comes back, tried again when nothing does though something should: a link that is just
-/// coming up and a busy machine lose packets, too.
-fn notice(protocol: u8, to: SocketAddr, predicted: Notice) -> Notice {
-    let late = |noticed: &Notice| *noticed == Notice::Silence && predicted != Notice::Silence;
-    let mut tries = (0..20).map(|_| probe(protocol, to));
-    tries.find(|noticed| !late(noticed)).unwrap_or(Notice::Silence)
-}
-
-fn probe_udp(to: SocketAddr) -> std::io::Result<String> {
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
-    socket.connect(to)?;
-    socket.set_read_timeout(Some(SILENCE))?;
-    socket.send(b"?")?;
-    let mut answer = [0; 64];
-    let len = socket.recv(&mut answer)?;
-    Ok(String::from_utf8_lossy(&answer[..len]).into_owned())
-}
-
-fn probe_tcp(to: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&to, SILENCE)?;
-    stream.set_read_timeout(Some(SILENCE))?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
-}
 
 /// What the walk says the client notices of the first packet of a flow.
 fn predict(rows: &Rows, protocol: u8, to: SocketAddr) -> Notice {
@@ -145,7 +50,7 @@ fn predict(rows: &Rows, protocol: u8, to: SocketAddr) -> Notice {
     let stopped = points.into_iter().find_map(|point| at(&mut flow, point));
     let port = flow.dst.port();
     stopped.unwrap_or(if OPEN.contains(&port) {
-        Notice::Seen(flow.src, port)
+        Notice::Answer { by: flow.dst, saw: flow.src }
     } else {
         Notice::Refused
     })
@@ -353,12 +258,17 @@ fn translation() -> Rows {
 fn the_walk_says_what_the_kernel_does() {
     isolated(|| {
         let (client, server) = (Netns::fresh().unwrap(), Netns::fresh().unwrap());
-        run("ip", "link set lo up");
-        run("sysctl", "-qw net.ipv4.ip_forward=1");
-        cable(&client, "c0", "10.1.0.1", "10.1.0.2", TO_CLIENT);
-        cable(&server, "s0", "10.2.0.1", "10.2.0.2", TO_SERVER);
-        server.run(|| serve(&[SERVER])).unwrap();
-        serve(&[TO_CLIENT, TO_SERVER]);
+        run("ip link set lo up");
+        run("sysctl -qw net.ipv4.ip_forward=1");
+        for (netns, link, here, there) in
+            [(&client, "c0", TO_CLIENT, CLIENT), (&server, "s0", TO_SERVER, SERVER)]
+        {
+            let ends = [here, there].map(|addr| vec![IpNet::new(addr, 24).unwrap()]);
+            let [here, there] = ends;
+            Cable { link, here, there, macs: Some([HERE, THERE]) }.plug(netns);
+        }
+        server.run(|| serve(&[SERVER], &OPEN)).unwrap();
+        serve(&[TO_CLIENT, TO_SERVER], &OPEN);
         let mut kernel = Nft::open().unwrap();
         let tables = [
             ("no rules", Rows::default()),
@@ -375,7 +285,8 @@ fn the_walk_says_what_the_kernel_does() {
                     let (client, rows, to) = (&client, &rows, SocketAddr::new(addr, port));
                     scope.spawn(move || {
                         let predicted = predict(rows, protocol, to);
-                        let noticed = client.run(|| notice(protocol, to, predicted)).unwrap();
+                        let is_expected = |notice| notice == predicted;
+                        let noticed = client.run(|| hear(protocol, to, is_expected)).unwrap();
                         assert_eq!(predicted, noticed, "{title}: protocol {protocol} to {to}");
                     });
                 }
