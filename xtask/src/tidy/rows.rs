@@ -10,8 +10,8 @@ use crate::run::{Result, root, say};
 const PAGE: &str = "docs/services-tests.md";
 const COMMAND: &str = "cargo xtask rows";
 
-/// Tests that send packets.
-const PACKETS: [&str; 2] = ["crates/seaway/tests/lab", "crates/agent/tests"];
+/// Tests with a kernel and packets.
+const PACKETS: [&str; 3] = ["crates/seaway/tests/lab", "crates/agent/tests", "crates/kernel/tests"];
 /// Prose with plans in it: a file holds every rule that it names.
 const SCENARIOS: &str = "crates/compile/tests/scenarios/services";
 

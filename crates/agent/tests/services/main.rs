@@ -236,6 +236,24 @@ fn without_endpoints_clients_are_refused_at_once_and_strangers_and_unused_addres
     }
 }
 
+#[test]
+fn s37_s100_cluster_ips_and_node_ports_may_be_anywhere() {
+    let mut cluster = Cluster::start();
+    let anywhere = |service: &mut Service| {
+        service.cluster_ips = Family::ALL.map(balancer).into();
+        service.ports.iter_mut().for_each(|port| port.node_port = Some(81));
+    };
+    cluster.put("web", 1, anywhere, &OPEN[..1]);
+    for (family, protocol) in Family::ALL.into_iter().flat_map(|f| [TCP, UDP].map(|p| (f, p))) {
+        for client in [Client::Pod, Client::Node, Client::Outside] {
+            for (addr, port) in [(balancer(family), 80), (addr(family, 0, 1), 81)] {
+                let heard = cluster.hosts.hears(client, protocol, SocketAddr::new(addr, port));
+                assert!(matches!(heard, Notice::Answer { .. }), "{client:?} {addr}: {heard:?}");
+            }
+        }
+    }
+}
+
 fn balancer(family: Family) -> std::net::IpAddr {
     let text = if family == Family::V4 { "198.51.100.7" } else { "2001:db8:7::7" };
     text.parse().unwrap()

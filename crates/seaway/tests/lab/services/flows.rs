@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::ask::{connect, read_line};
 use super::stage::{Stage, balancer, service};
-use super::table::{Frontends, TCP};
+use super::table::TCP;
 use crate::lab::test;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -30,7 +30,7 @@ fn connections(link: &str) {
     let stage = Stage::up(&["--pod-link", link]);
     stage.lab.apply(&service("web", "pod: web-1", "  type: LoadBalancer\n"));
     stage.balance("web", &balancer(1));
-    let frontends = Frontends::of(&stage.object(&["service", "web"]));
+    let frontends = stage.frontends("web");
     let mut table = String::new();
     let mut places = Vec::new();
     for client in ["pod-1", "pod-2", "node-1", "node-2", "client", "web-1"] {

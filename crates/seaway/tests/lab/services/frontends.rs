@@ -1,32 +1,39 @@
 //! Every frontend from every kind of client, and the address that endpoints see.
 
 use libtest_mimic::Trial;
-use model::Protocol;
+use model::{Family, Protocol};
 
 use super::stage::{HOST_PORT, Stage, balancer, pod, service};
 use super::table::{ALL, Over, TCP, TCP_UDP};
-use crate::lab::test;
+use crate::lab::{success, test};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
-        test("s22_a_service_has_many_ports_and_named_ones_by_tcp_and_udp_alike", many_ports),
-        test("s52_every_packet_to_a_cluster_ip_can_take_the_nodes_address", masquerade_all),
+        test("s21_s22_s24_services_have_many_ports_with_and_without_names", many_ports),
+        test("s44_s52_every_packet_to_a_cluster_ip_can_take_the_nodes_address", masquerade_all),
     ];
+    for family in ["ipv4", "ipv6"] {
+        let name = format!("s21_s24_s35_s44_s46_a_cluster_of_one_family_has_services_{family}");
+        trials.push(test(&name, move || one_family(family)));
+    }
     for link in ["routed", "bridge"] {
-        let name = format!(
-            "s3_s21_s22_s24_s44_s45_s46_s47_s49_s50_every_client_reaches_every_frontend_{link}"
-        );
-        trials.push(test(&name, move || every_client(link)));
+        for (routing, subnets) in [("direct", "1"), ("vxlan", "1"), ("auto", "2")] {
+            let name = format!(
+                "s3_s21_s24_s44_s45_s46_s47_s49_s50_every_client_reaches_every_frontend_{link}_{routing}"
+            );
+            let flags = ["--pod-link", link, "--routing", routing, "--subnets", subnets];
+            trials.push(test(&name, move || every_client(link, &flags)));
+        }
         let name = format!("s7_s34_s51_whoever_serves_reaches_itself_{link}");
         trials.push(test(&name, move || hairpin(link)));
     }
     trials
 }
 
-/// TCP, UDP and SCTP at one port number, from pods and nodes with and without an endpoint, and from
-/// outside.
-fn every_client(link: &str) {
-    let stage = Stage::up(&["--pod-link", link]);
+/// TCP, UDP and SCTP at one port number, from pods, nodes and outside; nodes share a subnet, or a
+/// router is between them.
+fn every_client(link: &str, flags: &[&str]) {
+    let stage = Stage::up(flags);
     let spec = "  type: LoadBalancer\n  externalIPs: [192.0.2.201, '2001:db8:77::201']\n";
     stage.lab.apply(&service("web", "app: web", spec));
     stage.balance("web", &balancer(1));
@@ -95,17 +102,33 @@ fn hairpin(link: &str) {
     stage.check("host", protocols, "pod-1 | cluster | node-1 | itself");
 }
 
-/// One number for two protocols with different targets, and targets by name.
+/// Everything above, where nodes and pods have one family.
+fn one_family(name: &str) {
+    let stage = Stage::up(&["--ip-family", name]);
+    stage.lab.apply(&service("web", "app: web", "  type: NodePort\n"));
+    let family = if name == "ipv4" { Family::V4 } else { Family::V6 };
+    stage.check(
+        "web",
+        Over { families: &[family], ..ALL },
+        "pod-1  | cluster | web-1 web-2 | itself
+         node-2 | cluster | web-1 web-2 | itself
+         client | cluster | web-1 web-2 | node-1
+         pod-2  | node-2  | web-1 web-2 | itself
+         client | node-2  | web-1 web-2 | node-2",
+    );
+}
+
+/// One number for two protocols with different targets, and targets by name; curl is the judge.
 fn many_ports() {
     let stage = Stage::up(&[]);
-    let ports = "    ports: [{name: web, containerPort: 9090}, {name: other, containerPort: 9191, protocol: UDP}]\n    \
-                 args: [--tcp, '9090', --udp, '9191']\n";
+    let ports = "    ports: [{name: web, containerPort: 8080}, {name: other, containerPort: 9191, protocol: UDP}]\n    \
+                 args: [--http, '8080', --tcp, '9090', --udp, '9191']\n";
     let named = pod("named-1", "node-2", ports);
     let service = "---\napiVersion: v1\nkind: Service\nmetadata: {name: named}\nspec:\n  \
                    ipFamilyPolicy: PreferDualStack\n  type: NodePort\n  selector: {app: named}\n  ports:\n  \
-                   - {name: a, port: 80, targetPort: web, nodePort: 30080}\n  \
+                   - {name: a, port: 80, targetPort: 9090, nodePort: 30080}\n  \
                    - {name: b, port: 80, targetPort: other, protocol: UDP, nodePort: 30080}\n  \
-                   - {name: c, port: 81, targetPort: web}\n  \
+                   - {name: c, port: 8000, targetPort: web, nodePort: 30081}\n  \
                    - {name: d, port: 82, targetPort: other, protocol: UDP}\n";
     stage.lab.apply(&[named.as_str(), service].concat());
     stage.kubectl(&["wait", "--for=condition=Ready", "pod/named-1", "--timeout=30s"]);
@@ -115,14 +138,31 @@ fn many_ports() {
         "pod-1  | cluster      | named-1 | itself
          client | node-1:30080 | named-1 | node-1",
     );
-    stage.check("named", TCP, "pod-1 | cluster:81 | named-1 | itself");
     let udp = Over { protocols: &[Protocol::Udp], ..TCP };
     stage.check("named", udp, "pod-2 | cluster:82 | named-1 | itself");
+    let frontends = stage.frontends("named");
+    for family in Family::ALL {
+        let at = |name: &str| format!("http://{}/", frontends.at(name, family, Protocol::Tcp));
+        for url in [at("cluster:8000"), at("node-1:30081"), at("node-2:30081")] {
+            let get = ["curl", "-sf", "-m", "5", &url];
+            for (client, output) in [
+                ("a pod of another node", stage.lab.exec("pod-1", &get)),
+                ("a pod of the node", stage.lab.exec("pod-2", &get)),
+                ("the pod itself", stage.lab.exec("named-1", &get)),
+                ("a node", stage.lab.node("node-1", &get)),
+                ("the pod's node", stage.lab.node("node-2", &get)),
+                ("a client outside", stage.lab.client(&get)),
+            ] {
+                let page = success(&output).unwrap_or_else(|e| panic!("{url} from {client}: {e}"));
+                assert!(page.contains("host: named-1"), "{url} from {client}: {page}");
+            }
+        }
+    }
 }
 
 /// Whoever asks, the node has asked.
 fn masquerade_all() {
-    let stage = Stage::up(&["--masquerade-all"]);
+    let stage = Stage::up(&["--masquerade-all", "--routing", "vxlan"]);
     stage.lab.apply(&service("web", "app: web", ""));
     stage.check(
         "web",

@@ -8,23 +8,71 @@ use crate::lab::test;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
-    for link in ["routed", "bridge"] {
+    for (link, routing, subnets) in
+        [("routed", "direct", "1"), ("routed", "auto", "2"), ("bridge", "vxlan", "1")]
+    {
         let name = format!(
-            "s12_s13_s33_s39_s40_s48_s49_s50_policies_keep_flows_on_a_node_or_drop_them_{link}"
+            "s12_s13_s33_s39_s40_s48_s49_s50_policies_keep_flows_on_a_node_or_drop_them_{link}_{routing}"
         );
-        trials.push(test(&name, move || policies(link)));
+        let flags = ["--pod-link", link, "--routing", routing, "--subnets", subnets];
+        trials.push(test(&name, move || policies(link, &flags)));
     }
     trials
 }
 
-/// The only endpoint is on node-2. A load balancer has an address that is led to each node.
-fn policies(link: &str) {
-    let stage = Stage::up(&["--pod-link", link]);
+// The only endpoint is on node-2. `neighbor` is what it sees of a pod of its own node.
+
+/// `externalTrafficPolicy: Local`.
+const EXTERNAL: &str = "
+    client | node-2   | web-2 | itself
+    client | vip-2    | web-2 | itself
+    client | node-1   | silence
+    client | vip      | silence
+    client | external | silence
+    pod-1  | external | web-2 | itself
+    node-2 | external | web-2 | itself
+    pod-1  | node-2   | web-2 | itself
+    node-1 | node-2   | web-2 | itself
+    pod-2  | node-1   | silence
+    node-2 | node-1   | silence
+    pod-1  | node-1   | web-2 | itself
+    pod-1  | vip      | web-2 | itself
+    pod-2  | node-2   | web-2 | neighbor
+    pod-2  | vip      | web-2 | neighbor
+    node-1 | node-1   | web-2 | itself
+    node-1 | vip      | web-2 | itself
+    node-2 | vip      | web-2 | itself
+    pod-1  | cluster  | web-2 | itself
+    node-1 | cluster  | web-2 | itself
+    client | cluster  | web-2 | node-1";
+
+/// `internalTrafficPolicy: Local`.
+const INTERNAL: &str = "
+    pod-2  | cluster | web-2 | neighbor
+    node-2 | cluster | web-2 | itself
+    pod-1  | cluster | silence
+    node-1 | cluster | silence
+    client | cluster | silence
+    pod-1  | node-1  | web-2 | itself
+    client | node-1  | web-2 | node-1";
+
+/// Both.
+const BOTH: &str = "
+    client | node-2  | web-2 | itself
+    client | node-1  | silence
+    pod-1  | node-1  | web-2 | itself
+    pod-1  | cluster | silence
+    node-2 | cluster | web-2 | itself";
+
+/// A load balancer has an address that is led to each node.
+fn policies(link: &str, flags: &[&str]) {
+    let stage = Stage::up(flags);
     let [internal, external] =
         ["internal", "external"].map(|side| format!("  {side}TrafficPolicy: Local\n"));
     let balanced = "  type: LoadBalancer\n";
+    let ips = "  externalIPs: [192.0.2.201, '2001:db8:77::201']\n";
     let objects = [
-        service("external", "pod: web-2", &[balanced, &external].concat()),
+        service("external", "pod: web-2", &[balanced, ips, &external].concat()),
         service("internal", "pod: web-2", &[balanced, &internal].concat()),
         service("both", "pod: web-2", &[balanced, &internal, &external].concat()),
     ];
@@ -32,50 +80,7 @@ fn policies(link: &str) {
     stage.balance("external", &[balancer(1), balancer(2)].join(", "));
     // On the bridge, a neighbor's answer would not come by the node.
     let neighbor = if link == "bridge" { "node-2" } else { "itself" };
-    stage.check(
-        "external",
-        ALL,
-        &format!(
-            "client | node-2  | web-2 | itself
-             client | vip-2   | web-2 | itself
-             client | node-1  | silence
-             client | vip     | silence
-             pod-1  | node-2  | web-2 | itself
-             node-1 | node-2  | web-2 | itself
-             pod-2  | node-1  | silence
-             node-2 | node-1  | silence
-             pod-1  | node-1  | web-2 | itself
-             pod-1  | vip     | web-2 | itself
-             pod-2  | node-2  | web-2 | {neighbor}
-             pod-2  | vip     | web-2 | {neighbor}
-             node-1 | node-1  | web-2 | itself
-             node-1 | vip     | web-2 | itself
-             node-2 | vip     | web-2 | itself
-             pod-1  | cluster | web-2 | itself
-             node-1 | cluster | web-2 | itself
-             client | cluster | web-2 | node-1"
-        ),
-    );
-    stage.check(
-        "internal",
-        ALL,
-        &format!(
-            "pod-2  | cluster | web-2 | {neighbor}
-             node-2 | cluster | web-2 | itself
-             pod-1  | cluster | silence
-             node-1 | cluster | silence
-             client | cluster | silence
-             pod-1  | node-1  | web-2 | itself
-             client | node-1  | web-2 | node-1"
-        ),
-    );
-    stage.check(
-        "both",
-        ALL,
-        "client | node-2  | web-2 | itself
-         client | node-1  | silence
-         pod-1  | node-1  | web-2 | itself
-         pod-1  | cluster | silence
-         node-2 | cluster | web-2 | itself",
-    );
+    let tables = [("external", EXTERNAL), ("internal", INTERNAL), ("both", BOTH)];
+    let tables = tables.map(|(name, table)| (name.to_owned(), table.replace("neighbor", neighbor)));
+    stage.check_each(ALL, &tables);
 }

@@ -13,7 +13,7 @@ use model::{Family, Protocol};
 use super::ask::{connect, read_line};
 use super::endpoints::slices;
 use super::stage::{Stage, service};
-use super::table::{Frontends, Over, TCP};
+use super::table::{Over, TCP};
 use crate::lab::{Lab, eventually, success, test};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -124,7 +124,7 @@ fn source_ports() {
     let stage = Stage::up(&[]);
     stage.lab.apply(&service("web", "app: web", "  type: NodePort\n"));
     stage.check("web", TCP, "client | node-1 | web-1 web-2 | node-1");
-    let at = Frontends::of(&stage.object(&["service", "web"]));
+    let at = stage.frontends("web");
     for family in Family::ALL {
         let to = at.at("node-1", family, Protocol::Tcp);
         let ports = || -> Vec<(u16, u16)> { (0..40).map(|_| ports(to)).collect() };

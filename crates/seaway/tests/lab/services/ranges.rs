@@ -9,7 +9,7 @@ use serde_json::json;
 use super::ask::Notice;
 use super::endpoints::slices;
 use super::stage::{SILENCE, Stage, service};
-use super::table::{ALL, Frontends, Over, TCP_UDP};
+use super::table::{ALL, Over, TCP_UDP};
 use crate::lab::{eventually, test};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -29,7 +29,7 @@ fn families() {
     let everywhere =
         "pod-1 | cluster | web-1 web-2 | itself\n client | node-2 | web-1 web-2 | node-2";
     stage.check("web", ALL, everywhere);
-    let dual = Frontends::of(&stage.object(&["service", "web"]));
+    let dual = stage.frontends("web");
     stage.change("web", &json!({"ipFamilyPolicy": "SingleStack", "ipFamilies": ["IPv4"]}));
     stage.check("web", V4, everywhere);
     stage.check_at(&dual, V6, "pod-1 | cluster | silence\n client | node-2 | refused");

@@ -10,13 +10,14 @@ use super::ask::Notice;
 use super::endpoints::{slice, slices};
 use super::serve::Server;
 use super::stage::{PORT, Stage, service};
-use super::table::{ALL, Frontends, Over, TCP, TCP_UDP};
+use super::table::{ALL, Over, TCP, TCP_UDP};
 use crate::lab::{eventually, success, test, text};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         test("s1_s2_a_service_without_a_cluster_ip_or_of_another_proxy_opens_nothing", not_ours),
-        test("s3_s6_endpoints_are_those_of_slices_by_port_name_and_protocol", matching),
+        test("s2_s3_s6_endpoints_are_those_of_slices_by_port_name_and_protocol", matching),
+        test("s99_a_node_says_where_packets_go_and_why_not_elsewhere", explained),
         test("s4_endpoints_move_between_slices_without_a_gap", moving),
         test("s7_endpoints_outside_of_every_pod_cidr_serve", outside),
         test("s8_pods_reach_the_api_server_by_its_service_and_the_agent_does_not_need_to", api),
@@ -36,7 +37,7 @@ fn not_ours() {
     stage.lab.apply(&[headless, named, service("web", "app: web", external)].concat());
     let web = "pod-1 | cluster | web-1 web-2 | itself\n client | external | web-1 web-2 | node-1";
     stage.check("web", ALL, web);
-    let frontends = Frontends::of(&stage.object(&["service", "web"]));
+    let frontends = stage.frontends("web");
     let label = |words: &str| {
         let label = format!("service.kubernetes.io/service-proxy-name{words}");
         stage.kubectl(&["label", "service", "web", &label]);
@@ -69,8 +70,12 @@ fn matching() {
     let fqdn = slices(&stage, "web", "fqdn", "").replace("addressType: IPv4", "addressType: FQDN");
     let fqdn = fqdn.split("---\n").nth(1).unwrap_or_default();
     let fqdn = fqdn.replace("  []", "- {addresses: [web.example.org]}");
+    let portless =
+        slices(&stage, "portless", "all", "web-1").replace(&format!(", port: {PORT}"), "");
     let objects = [
         mirrored,
+        portless,
+        service("portless", "", ""),
         two.concat(),
         other_port,
         headless,
@@ -86,6 +91,7 @@ fn matching() {
     stage.check("first", ALL, "pod-1 | cluster | web-2 | itself");
     stage.check("old", TCP, "pod-1 | cluster | refused");
     stage.check("renamed", TCP, "pod-1 | cluster | refused");
+    stage.check("portless", TCP, "pod-1 | cluster | refused");
     let udp = Over { protocols: &[Protocol::Udp, Protocol::Sctp], ..TCP };
     stage.check("renamed", udp, "pod-1 | cluster | web-1 | itself");
     // A slice that changes hands.
@@ -107,7 +113,7 @@ fn moving() {
     let [a, b] = ["a", "b"].map(|part| slices(&stage, "web", part, "web-1 web-2"));
     stage.lab.apply(&[service("web", "", ""), a.clone()].concat());
     stage.check("web", TCP_UDP, "pod-1 | cluster | web-1 web-2 | itself");
-    let frontends = Frontends::of(&stage.object(&["service", "web"]));
+    let frontends = stage.frontends("web");
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let mut clients = Vec::new();
@@ -192,7 +198,7 @@ fn unlisted() {
                  node-1 | cluster | web-1 web-2 | itself
                  client | node-1  | web-1 web-2 | node-1";
     stage.check("web", ALL, table);
-    let frontends = Frontends::of(&stage.object(&["service", "web"]));
+    let frontends = stage.frontends("web");
     let fault = |words: &[&str]| {
         let output = stage.lab.seaway(&[&["lab"], words].concat()).output();
         success(&output.expect("start seaway lab")).expect("a fault");
@@ -211,4 +217,23 @@ fn unlisted() {
     let ready = ["curl", "-sf", "--unix-socket", "/run/seaway/agent.sock", "http://agent/readyz"];
     eventually("the agent is ready", || success(&stage.lab.node("node-1", &ready)));
     stage.check("web", ALL, table);
+}
+
+/// What the dump says of each endpoint is what packets do.
+fn explained() {
+    let stage = Stage::up(&["--zones", "2"]);
+    let near = "web-1:zone=lab-zone-1 web-2:zone=lab-zone-2 pod-2:terminating";
+    let local = "  type: NodePort\n  externalTrafficPolicy: Local\n";
+    stage.lab.apply(&[service("web", "", local), slices(&stage, "web", "all", near)].concat());
+    stage.check("web", TCP, "pod-1 | cluster | web-1 | itself\n client | node-2 | web-2 | itself");
+    let dump = stage.dump("node-1", &["services", "default/web"]);
+    let addr = |pod: &str| format!("{}:{PORT} ", stage.at(pod).addr(Family::V4));
+    for (pod, why) in [
+        ("web-1", "cluster: yes; local: yes"),
+        ("web-2", "cluster: no, hinted for other zones; local: no, on another node"),
+        ("pod-2", "cluster: no, terminating, and others are ready; local: no, on another node"),
+    ] {
+        let line = dump.lines().find(|line| line.contains(&addr(pod)) && line.contains(" node "));
+        assert!(line.is_some_and(|line| line.ends_with(why)), "{pod}: {why}: {dump}");
+    }
 }

@@ -13,7 +13,6 @@ use super::ask::{connect, read_line};
 use super::endpoints::slice;
 use super::serve::Server;
 use super::stage::{PORT, Stage, service};
-use super::table::Frontends;
 use crate::lab::{eventually, success, test};
 
 /// Addresses of one host outside, in three slices.
@@ -46,7 +45,7 @@ fn shares() {
         objects += &slice("many", &part.to_string(), Family::V4, PORT, &endpoints);
     }
     stage.lab.apply(&objects);
-    let frontends = Frontends::of(&stage.object(&["service", "many"]));
+    let frontends = stage.frontends("many");
     let to = frontends.at("cluster", Family::V4, Protocol::Tcp);
     eventually("all endpoints are there", || {
         let dump = stage.dump("node-1", &["services", "default/many"]);

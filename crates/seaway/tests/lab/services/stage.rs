@@ -40,15 +40,16 @@ pub(crate) const NODES: [&str; 2] = ["node-1", "node-2"];
 const BALANCERS: [&str; 2] = ["192.0.2.0/24", "2001:db8:77::/64"];
 /// What of them is led to node-2.
 const SECOND: [&str; 2] = ["192.0.2.2/32", "2001:db8:77::2/128"];
+/// The router as the client and the internet host see it.
+const ROUTER: ([&str; 2], [&str; 2]) =
+    (["198.51.100.1", "2001:db8:c::1"], ["203.0.113.1", "2001:db8:1::1"]);
 /// The lab's ranges of cluster IPs.
 const CLUSTER_IPS: [&str; 2] = ["10.96.0.0/16", "fd00:10:96::/112"];
-/// Addresses of the nodes, by family.
-const NODE_ADDRS: [[&str; 2]; 2] =
-    [["10.80.1.11", "fd00:80:1::11"], ["10.80.1.12", "fd00:80:1::12"]];
-
 /// The lab and its places.
 pub(crate) struct Stage {
     pub(crate) lab: Lab,
+    /// InternalIPs of each node.
+    pub(crate) nodes: BTreeMap<&'static str, Vec<IpAddr>>,
     places: BTreeMap<String, Place>,
     /// Whoever answers SCTP.
     _servers: Vec<Server>,
@@ -91,27 +92,23 @@ impl Stage {
             names.into_iter().map(|name| (name.to_owned(), Place::find(&lab, name))).collect();
         let sctp = |name: &str| Server::start(&places[name].netns, Protocol::Sctp, PORT, name);
         let servers = ["web-1", "web-2"].map(sctp).into();
-        let stage = Stage { lab, places, _servers: servers };
+        let nodes = internal_ips(&lab);
+        let stage = Stage { lab, nodes, places, _servers: servers };
         stage.lead_outside();
         stage
     }
 
-    /// Has hosts outside find the way to cluster IPs and load balancers.
+    /// Has hosts outside find the way to cluster IPs and load balancers, in the families of the lab.
     fn lead_outside(&self) {
-        for ([balancers, second, cluster], [first_node, second_node]) in [
-            ([BALANCERS[0], SECOND[0], CLUSTER_IPS[0]], [NODE_ADDRS[0][0], NODE_ADDRS[1][0]]),
-            ([BALANCERS[1], SECOND[1], CLUSTER_IPS[1]], [NODE_ADDRS[0][1], NODE_ADDRS[1][1]]),
-        ] {
-            let [client, internet] = match first_node.contains(':') {
-                false => ["198.51.100.1", "203.0.113.1"],
-                true => ["2001:db8:c::1", "2001:db8:1::1"],
-            };
-            for net in [balancers, cluster] {
-                self.route("router", net, first_node);
-                self.route("client", net, client);
-                self.route("internet", net, internet);
+        for (index, family) in Family::ALL.into_iter().enumerate() {
+            let of = |node: &str| self.nodes[node].iter().find(|addr| Family::of(**addr) == family);
+            let (Some(first), Some(second)) = (of("node-1"), of("node-2")) else { continue };
+            for net in [BALANCERS[index], CLUSTER_IPS[index]] {
+                self.route("router", net, &first.to_string());
+                self.route("client", net, ROUTER.0[index]);
+                self.route("internet", net, ROUTER.1[index]);
             }
-            self.route("router", second, second_node);
+            self.route("router", SECOND[index], &second.to_string());
         }
     }
 
@@ -219,6 +216,19 @@ pub(crate) fn service(name: &str, label: &str, spec: &str) -> String {
          ipFamilyPolicy: PreferDualStack\n{selector}  ports:\n{}{spec}",
         ports.concat()
     )
+}
+
+fn internal_ips(lab: &Lab) -> BTreeMap<&'static str, Vec<IpAddr>> {
+    let path = "jsonpath={range .items[*]}{.metadata.name} \
+                {.status.addresses[?(@.type==\"InternalIP\")].address}{\"\\n\"}{end}";
+    let told = text(&lab.kubectl(&["get", "nodes", "-o", path]));
+    let of = |node| {
+        let mut lines = told.lines().map(str::split_whitespace);
+        let line = lines.find_map(|mut words| (words.next() == Some(node)).then_some(words));
+        let addrs = line.unwrap_or_else(|| panic!("no {node}: {told}"));
+        addrs.map(|addr| addr.parse().expect("an address")).collect()
+    };
+    NODES.map(|node| (node, of(node))).into()
 }
 
 /// The way into the network of this name.

@@ -59,8 +59,12 @@ impl Stage {
     /// and whose address they see: that of `itself`, or of a place by name, one for all or one for
     /// each.
     pub(crate) fn check(&self, name: &str, over: Over<'_>, table: &str) {
-        let frontends = Frontends::of(&self.object(&["service", name]));
-        self.check_at(&frontends, over, table);
+        self.check_at(&self.frontends(name), over, table);
+    }
+
+    /// Where the Service `name` is now.
+    pub(crate) fn frontends(&self, name: &str) -> Frontends {
+        Frontends::of(&self.object(&["service", name]), &self.nodes)
     }
 
     /// [`Stage::check`], for a Service that may not be there any more.
@@ -79,7 +83,7 @@ impl Stage {
             .collect();
         let cells = tables.iter().flat_map(|(name, table)| {
             let service = services.get(&**name).unwrap_or_else(|| panic!("no Service {name}"));
-            self.cells(&Frontends::of(service), over, table)
+            self.cells(&Frontends::of(service, &self.nodes), over, table)
         });
         self.hold(cells.collect());
     }
@@ -205,8 +209,8 @@ pub(crate) struct Frontends {
 }
 
 impl Frontends {
-    /// Those of a Service.
-    pub(crate) fn of(service: &Value) -> Frontends {
+    /// Those of a Service, on nodes with these addresses.
+    fn of(service: &Value, nodes: &BTreeMap<&'static str, Vec<IpAddr>>) -> Frontends {
         let mut found = Frontends::default();
         let mut put = |name: &'static str, addr: &Value| {
             let Some(addr) = addr.as_str().and_then(|addr| addr.parse().ok()) else { return };
@@ -219,11 +223,8 @@ impl Frontends {
         let ingress = list(&service["status"]["loadBalancer"]["ingress"]);
         ingress.iter().take(2).for_each(|item| put("vip", &item["ip"]));
         ingress.iter().skip(2).for_each(|item| put("vip-2", &item["ip"]));
-        for (name, addrs) in NODES
-            .into_iter()
-            .zip([["10.80.1.11", "fd00:80:1::11"], ["10.80.1.12", "fd00:80:1::12"]])
-        {
-            addrs.iter().for_each(|addr| put(name, &(*addr).into()));
+        for (name, addrs) in nodes {
+            addrs.iter().for_each(|addr| put(name, &addr.to_string().into()));
         }
         for port in list(&service["spec"]["ports"]) {
             let protocol = port["protocol"].as_str().unwrap_or("TCP").to_lowercase();

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::serve::Server;
 use super::stage::{Stage, balancer, pods, service};
-use super::table::{ALL, Frontends, Over, TCP, TCP_UDP};
+use super::table::{ALL, Over, TCP, TCP_UDP};
 use crate::lab::{Lab, success, test};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -33,7 +33,7 @@ fn types() {
     stage.change("web", &json!({"type": "LoadBalancer"}));
     stage.balance("web", &balancer(1));
     stage.check("web", TCP_UDP, &[cluster, node_port, vip].concat());
-    let balanced = Frontends::of(&stage.object(&["service", "web"]));
+    let balanced = stage.frontends("web");
     stage.change("web", &json!({"type": "NodePort"}));
     stage.check("web", TCP_UDP, &[cluster, node_port].concat());
     // Nobody has the load balancer's address any more: the router sends it to the node and back.
@@ -61,7 +61,7 @@ fn made_again() {
     let everywhere =
         "pod-1 | cluster | web-1 web-2 | itself\n client | node-1 | web-1 web-2 | node-1";
     stage.check("web", ALL, everywhere);
-    let old = Frontends::of(&stage.object(&["service", "web"]));
+    let old = stage.frontends("web");
     stage.kubectl(&["delete", "service", "web"]);
     stage.lab.apply(&at("10.96.7.2", "fd00:10:96::702"));
     stage.check("web", ALL, everywhere);
@@ -94,6 +94,17 @@ fn balancers() {
          pod-2  | vip-2 | web-1 | itself",
     );
     stage.check("other", ALL, "pod-1 | vip | web-2 | itself\n client | vip | web-2 | node-1");
+    // Where nodes play the balancer's part, its address is theirs.
+    stage.balance("other", r#"{"ip": "10.80.1.11"}, {"ip": "fd00:80:1::11"}"#);
+    stage.check(
+        "other",
+        ALL,
+        "client | vip | web-2 | node-1
+         node-1 | vip | web-2 | itself
+         node-2 | vip | web-2 | itself
+         pod-1  | vip | web-2 | itself
+         pod-2  | vip | web-2 | itself",
+    );
     // A balancer that wants to see the packets itself: it is at the address of a host outside.
     let _balancer = [Protocol::Tcp, Protocol::Udp]
         .map(|protocol| Server::start(&stage.at("internet").netns, protocol, 80, "balancer"));
