@@ -114,6 +114,7 @@ fn service(name: &str, last: u8) -> Service {
         external_ips: Vec::new(),
         load_balancer_ips: at("203.0.113.", "2001:db8::"),
         source_ranges: Vec::new(),
+        created: None,
         health_check_node_port: None,
     }
 }

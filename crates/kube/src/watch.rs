@@ -197,6 +197,8 @@ impl Backoff for Retry {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::kind;
 
@@ -221,6 +223,80 @@ mod tests {
             assert_eq!(seen.listed.as_ref().map(model::OrdMap::len), Some(1));
             assert_eq!(seen.revision, newest);
         }
+    }
+
+    /// What a watch hears of one of four objects, and of all of them.
+    #[derive(Debug, Clone)]
+    enum Heard {
+        /// This version of the object; again when it says the same.
+        Put(u8, u8),
+        Gone(u8),
+        /// A list from the beginning, of which so many objects come before the connection breaks.
+        Broken(usize),
+        Relist,
+    }
+
+    fn heard() -> impl Strategy<Value = Heard> {
+        prop_oneof![
+            6 => (0..4u8, 0..3u8).prop_map(|(name, version)| Heard::Put(name, version)),
+            3 => (0..4u8).prop_map(Heard::Gone),
+            1 => (0..4usize).prop_map(Heard::Broken),
+            1 => Just(Heard::Relist),
+        ]
+    }
+
+    /// Version 0 is one that can't be read.
+    fn object(name: u8, version: u8) -> DynamicObject {
+        let cidr =
+            if version == 0 { "nonsense".to_owned() } else { format!("10.244.{version}.0/24") };
+        let json = format!(r#"{{"metadata":{{"name":"n{name}"}},"spec":{{"podCIDR":"{cidr}"}}}}"#);
+        serde_json::from_str(&json).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_came_before_a_level_is_what_the_server_has(
+            events in prop::collection::vec((heard(), any::<bool>()), 0..40),
+        ) {
+            let nodes = kind::nodes();
+            let (mut level, mut server) = (Level::default(), std::collections::BTreeMap::new());
+            for (event, is_missed) in events {
+                match event {
+                    Heard::Put(name, version) => {
+                        server.insert(name, version);
+                        // What is missed is made up for by the next list.
+                        if !is_missed { level.put(&nodes, &object(name, version)); }
+                    }
+                    Heard::Gone(name) => {
+                        server.remove(&name);
+                        if !is_missed { level.remove(&format!("n{name}")); }
+                    }
+                    Heard::Broken(count) => {
+                        let mut relist = Relist::of(Some(&level));
+                        for (name, version) in server.iter().take(count) {
+                            relist.put(&nodes, &object(*name, *version));
+                        }
+                    }
+                    Heard::Relist => level = listed(&nodes, Some(&level), &server),
+                }
+            }
+            let level = listed(&nodes, Some(&level), &server);
+            let fresh = listed(&nodes, None, &server);
+            prop_assert_eq!(level.objects, fresh.objects);
+            prop_assert_eq!(level.rejected, fresh.rejected);
+        }
+    }
+
+    fn listed(
+        nodes: &Kind<model::NodeName, model::Node>,
+        before: Option<&Level<model::NodeName, model::Node>>,
+        server: &std::collections::BTreeMap<u8, u8>,
+    ) -> Level<model::NodeName, model::Node> {
+        let mut relist = Relist::of(before);
+        for (name, version) in server {
+            relist.put(nodes, &object(*name, *version));
+        }
+        relist.done().0
     }
 
     #[test]

@@ -38,6 +38,8 @@ impl fmt::Display for ServiceName {
 pub struct Service {
     /// Namespace and name.
     pub name: ServiceName,
+    /// `metadata.creationTimestamp`, if it says one.
+    pub created: Option<Rfc3339>,
     /// Label `service.kubernetes.io/service-proxy-name`: who else serves this Service (KEP-2447).
     pub proxy: Option<String>,
     /// `spec.type`.

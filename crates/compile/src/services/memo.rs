@@ -11,8 +11,8 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use model::{
-    EndpointSlice, Family, Node, NodeName, Protocol, Service, ServiceCidr, ServiceName, SliceKey,
-    World,
+    EndpointSlice, Family, Node, NodeName, Protocol, Rfc3339, Service, ServiceCidr, ServiceName,
+    SliceKey, World,
 };
 
 use super::context::{Own, Reserved, is_same, node_port_addrs};
@@ -52,6 +52,8 @@ struct Claim {
     protocol: Protocol,
     port: u16,
     kind: FrontendKind,
+    /// Who was there first keeps what it has.
+    created: Option<Rfc3339>,
     service: ServiceName,
 }
 
@@ -115,7 +117,7 @@ impl Memo {
     /// `touched`.
     fn update(&mut self, world: &World, name: &ServiceName, touched: &mut BTreeSet<ServiceName>) {
         if let Some(old) = self.each.remove(name) {
-            for claim in claims(name, &old.resolved) {
+            for claim in claims(name, &old) {
                 self.claims.remove(&claim);
                 touched.extend(self.others(&claim));
             }
@@ -124,7 +126,7 @@ impl Memo {
         let Some(service) = world.services.get(name) else { return };
         let slices: Vec<&EndpointSlice> = world.slices_of(name).map(|slice| &**slice).collect();
         let new = resolve(service, &slices, &self.own, &self.reserved);
-        for claim in claims(name, &new.resolved) {
+        for claim in claims(name, &new) {
             touched.extend(self.others(&claim));
             self.claims.insert(claim);
         }
@@ -143,6 +145,7 @@ impl Memo {
     fn contest<'a>(&'a self, claim: &Claim) -> impl Iterator<Item = &'a Claim> + use<'a> {
         let first = Claim {
             kind: FrontendKind::ClusterIp,
+            created: None,
             service: ServiceName::new("", ""),
             ..claim.clone()
         };
@@ -159,7 +162,7 @@ impl Memo {
             return;
         };
         let mut lost = Vec::new();
-        for claim in claims(&name, &resolution.resolved) {
+        for claim in claims(&name, resolution) {
             match self.contest(&claim).next() {
                 Some(winner) if winner.service != name => {
                     lost.push((claim, winner.service.clone()))
@@ -191,17 +194,23 @@ fn differing<K: Ord + Clone, V: PartialEq>(old: &OrdMap<K, V>, new: &OrdMap<K, V
     old.diff(new).map(key).collect()
 }
 
-/// What `resolved`, of the Service `service`, claims.
+/// What the Service `service`, resolved like this, claims.
 fn claims<'a>(
     service: &'a ServiceName,
-    resolved: &'a Resolved,
+    resolution: &'a Resolution,
 ) -> impl Iterator<Item = Claim> + 'a {
-    let of = move |port: &'a PortEntry| port.frontends.iter().map(move |f| claim(service, port, f));
-    resolved.ports.iter().flat_map(of)
+    let owner = (resolution.created, service);
+    let of = move |port: &'a PortEntry| port.frontends.iter().map(move |f| claim(owner, port, f));
+    resolution.resolved.ports.iter().flat_map(of)
 }
 
-fn claim(service: &ServiceName, port: &PortEntry, frontend: &Frontend) -> Claim {
+fn claim(
+    (created, service): (Option<Rfc3339>, &ServiceName),
+    port: &PortEntry,
+    frontend: &Frontend,
+) -> Claim {
     Claim {
+        created,
         at: frontend.at,
         family: port.family,
         protocol: port.protocol,

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use model::{EndpointSlice, Family, NodeName, Protocol, Service, ServiceKind, TrafficPolicy};
+use model::{
+    EndpointSlice, Family, NodeName, Protocol, Rfc3339, Service, ServiceKind, TrafficPolicy,
+};
 use plan::Serving;
 
 use super::context::{Own, Reserved};
@@ -19,6 +21,8 @@ const OUR_PROXY_NAME: &str = "seaway";
 /// What one Service opens, before others' claims to the same frontends are looked at.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Resolution {
+    /// When the Service was made.
+    pub(super) created: Option<Rfc3339>,
     pub(super) resolved: Arc<Resolved>,
     pub(super) rejected: Vec<Rejected>,
 }
@@ -92,7 +96,7 @@ pub(super) fn resolve(
         }
     }
     resolved.health_checks = health_checks(service, slices, &families, here);
-    Resolution { resolved: Arc::new(resolved), rejected }
+    Resolution { created: service.created, resolved: Arc::new(resolved), rejected }
 }
 
 fn health_checks<T>(

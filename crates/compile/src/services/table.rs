@@ -97,7 +97,7 @@ pub struct Frontend {
 }
 
 /// Which of a Service's addresses a frontend is. Where two Services want the same frontend, the
-/// kind that comes first here has it, then the Service that comes first by name.
+/// kind that comes first here has it, then the Service that was there first, then the first by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FrontendKind {
     /// `spec.clusterIPs`.

@@ -45,6 +45,8 @@ struct Meta {
     labels: BTreeMap<String, String>,
     #[serde(default)]
     annotations: BTreeMap<String, String>,
+    #[serde(rename = "creationTimestamp")]
+    creation_timestamp: Option<String>,
     #[serde(rename = "deletionTimestamp")]
     deletion_timestamp: Option<String>,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{DecodeError, Meta, Object, ip, net, read};
-use crate::{Service, ServiceKind, ServiceName, ServicePort, TrafficPolicy};
+use crate::{Rfc3339, Service, ServiceKind, ServiceName, ServicePort, TrafficPolicy};
 
 /// Source: KEP-2447.
 const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
@@ -125,6 +125,7 @@ pub fn service(json: &[u8]) -> Result<Service, DecodeError> {
         .map(|(i, entry)| ip(&object, &format!("status.loadBalancer.ingress[{i}].ip"), &entry.ip));
     Ok(Service {
         name: ServiceName::new(&wire.metadata.namespace, &wire.metadata.name),
+        created: wire.metadata.creation_timestamp.as_deref().and_then(Rfc3339::parse),
         proxy: wire.metadata.labels.get(PROXY_NAME).cloned(),
         kind,
         cluster_ips: in_spec("clusterIPs", ips)?,

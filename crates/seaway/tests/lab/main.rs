@@ -30,6 +30,7 @@ mod processes;
 mod readdress;
 mod restart;
 mod security;
+mod service_attacks;
 mod service_stories;
 mod services;
 mod sharing;
@@ -66,6 +67,7 @@ fn main() {
         readdress::trials(),
         restart::trials(),
         security::trials(),
+        service_attacks::trials(),
         service_stories::trials(),
         services::trials(),
         sharing::trials(),

@@ -1,14 +1,17 @@
 //! What Services do over time: rollouts, deaths of agents and nodes, changes of every kind, under traffic
 //! that notices.
 
+mod change;
+mod heal;
+mod kill;
 mod load;
+mod order;
 mod restart;
 mod rollout;
 mod streams;
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
-use std::process::Stdio;
 
 use kernel::netns::Netns;
 use libtest_mimic::Trial;
@@ -17,10 +20,21 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::lab::{Lab, eventually, success, text};
+use crate::services::stage::Place;
 use crate::{manifests, processes};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [rollout::trials(), restart::trials()].into_iter().flatten().collect()
+    [
+        change::trials(),
+        heal::trials(),
+        kill::trials(),
+        order::trials(),
+        restart::trials(),
+        rollout::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// What one kubectl command prints.
@@ -29,20 +43,31 @@ fn kubectl(lab: &Lab, words: &str) -> String {
     success(&lab.kubectl(&words)).unwrap_or_else(|error| panic!("kubectl {words:?}: {error}"))
 }
 
-/// The network namespace that `seaway WORDS -- COMMAND` runs in.
-fn netns(lab: &Lab, words: &[&str]) -> Netns {
-    let mut command = lab.seaway(words);
-    command.args(["--", "sleep", "600"]).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut inside = command.spawn().expect("start seaway lab");
-    let netns = eventually("a process is inside", || {
-        let below = processes::below(inside.id());
-        let sleep =
-            below.iter().find(|process| process.has_word("600") && !process.has_word("lab"));
-        let sleep = sleep.ok_or_else(|| format!("{below:?}"))?;
-        Netns::of_pid(sleep.pid).map_err(|error| error.to_string())
-    });
-    inside.kill().and_then(|()| inside.wait()).expect("end it");
-    netns
+/// The network namespace of a pod, of a node or of the client outside.
+fn netns(lab: &Lab, name: &str) -> Netns {
+    Place::find(lab, name).netns
+}
+
+/// Whether an HTTP server answers a process of `node` there.
+fn answers(lab: &Lab, node: &str, server: SocketAddr) -> Result<(), String> {
+    let server = server.to_string();
+    success(&lab.node(node, &["curl", "-sf", "-m2", "-o/dev/null", &server])).map(drop)
+}
+
+/// What the agent of `node` says when it is asked this over its socket.
+fn ask_agent(lab: &Lab, node: &str, what: &str) -> Result<String, String> {
+    let url = format!("http://agent/{what}");
+    success(&lab.node(node, &["curl", "-sf", "--unix-socket", "/run/seaway/agent.sock", &url]))
+}
+
+/// Whether the agent of `node`, which is ready, has changed nothing since it started.
+fn has_changed_nothing(lab: &Lab, node: &str) -> Result<(), String> {
+    let metrics = ask_agent(lab, node, "metrics")?;
+    let mut changes = metrics.lines().filter(|line| line.starts_with("seaway_step_changes_total"));
+    match changes.find(|line| !line.ends_with(" 0")) {
+        Some(changed) => Err(format!("{node}: {changed}")),
+        None => Ok(()),
+    }
 }
 
 /// Sends a signal to a process of a lab, which may have ended by itself.
@@ -72,12 +97,10 @@ fn with_clients(flags: &[&str], deployment: &str, kind: &str) -> Lab {
     ];
     let lab = Lab::up_with(&[flags, &["--ip-family", "ipv4"]].concat(), &yaml.concat());
     kubectl(&lab, "rollout status deployment/web --timeout=60s");
-    let web = cluster_ip(&lab, "web", 80).to_string();
+    let web = cluster_ip(&lab, "web", 80);
     for node in text(&lab.kubectl(&["get", "nodes", "-o", "name"])).lines() {
         let node = node.trim_start_matches("node/");
-        eventually("nodes know the Service", || {
-            success(&lab.node(node, &["curl", "-sf", "-m2", "-o/dev/null", &web]))
-        });
+        eventually("nodes know the Service", || answers(&lab, node, web));
     }
     lab
 }

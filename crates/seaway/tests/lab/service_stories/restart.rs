@@ -8,7 +8,9 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 
 use super::streams::Streams;
-use super::{cluster_ip, echoes, kubectl, netns, signal, with_clients};
+use super::{
+    ask_agent, cluster_ip, echoes, has_changed_nothing, kubectl, netns, signal, with_clients,
+};
 use crate::lab::{Lab, difference, eventually, success, test, text};
 use crate::processes;
 
@@ -25,7 +27,7 @@ fn flows() {
     balance(&lab);
     let node_port = kubectl(&lab, "get service web -o jsonpath={.spec.ports[1].nodePort}");
     let address = |text: String| -> SocketAddr { text.parse().expect("an address") };
-    let (pod, outside) = (netns(&lab, &["lab", "exec", "one"]), netns(&lab, &["lab", "client"]));
+    let (pod, outside) = (netns(&lab, "one"), netns(&lab, "client"));
     let mut flows = [
         Streams::open(&pod, cluster_ip(&lab, "web", 90), 600, 50),
         Streams::open(&outside, address(format!("10.80.1.12:{node_port}")), 200, 0),
@@ -47,8 +49,9 @@ fn flows() {
                 if agents(&lab).iter().any(|agent| dead.contains(agent)) {
                     return Err("the old one is there".to_owned());
                 }
-                unchanged(&lab, node)
+                ask_agent(&lab, node, "readyz")
             });
+            has_changed_nothing(&lab, node).expect("a restart finds all as it should be");
         }
         all_answer(&format!("with the next agents after {end}"));
     }
@@ -83,21 +86,6 @@ fn balance(lab: &Lab) {
 
 fn agents(lab: &Lab) -> Vec<processes::Process> {
     processes::in_role(lab, "agent")
-}
-
-/// `Ok` when the agent of `node` is ready and has changed nothing since it started.
-fn unchanged(lab: &Lab, node: &str) -> Result<(), String> {
-    let ask = |what: &str| {
-        let url = format!("http://agent/{what}");
-        success(&lab.node(node, &["curl", "-sf", "--unix-socket", "/run/seaway/agent.sock", &url]))
-    };
-    ask("readyz")?;
-    let metrics = ask("metrics")?;
-    let mut changes = metrics.lines().filter(|line| line.starts_with("seaway_step_changes_total"));
-    match changes.find(|line| !line.ends_with(" 0")) {
-        Some(changed) => panic!("{node}: a restart changed something: {changed}"),
-        None => Ok(()),
-    }
 }
 
 /// The conntrack entries of our flows: who talks to whom, and as whom. Their ages are left out.

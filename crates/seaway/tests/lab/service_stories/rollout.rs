@@ -31,7 +31,7 @@ fn refusing() {
     let web = cluster_ip(&lab, "web", 80);
     let node_port = kubectl(&lab, "get service web -o jsonpath={.spec.ports[0].nodePort}");
     let outside = format!("10.80.1.12:{node_port}").parse().expect("an address");
-    let (pod, client) = (netns(&lab, &["lab", "exec", "one"]), netns(&lab, &["lab", "client"]));
+    let (pod, client) = (netns(&lab, "one"), netns(&lab, "client"));
     let loads = [
         ("new connections from a pod", Load::start(&pod, web, Style::Anew, 2)),
         ("kept connections from a pod", Load::start(&pod, web, Style::Kept, 2)),
@@ -60,7 +60,7 @@ fn deaf() {
         "image: python\n        command: [python3, -m, http.server, '8080', -d, /proc/net]";
     let lab = with_clients(&["--nodes", "2"], &deployment("web", 4, command), "ClusterIP");
     let web = cluster_ip(&lab, "web", 80);
-    let pod = netns(&lab, &["lab", "exec", "one"]);
+    let pod = netns(&lab, "one");
     let load = Load::start(&pod, web, Style::Anew, 2);
     roll(&lab);
     load.goes_on_for(50);

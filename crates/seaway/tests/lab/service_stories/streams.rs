@@ -11,7 +11,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Open flows. They stay in the namespace they were opened in, whoever uses them.
 pub(super) struct Streams {
-    tcp: Vec<TcpStream>,
+    /// With the host at the other end, as it says.
+    tcp: Vec<(TcpStream, String)>,
     udp: Vec<UdpSocket>,
 }
 
@@ -24,8 +25,9 @@ impl Streams {
                 stream.set_read_timeout(Some(PATIENCE))?;
                 stream.set_nodelay(true)?;
                 // The server begins, with a line that says who it is.
-                read_until(&mut stream, b"\n")?;
-                Ok(stream)
+                let welcome = read_until(&mut stream, b"\n")?;
+                let host = welcome.rsplit("host=").next().unwrap_or_default().trim().to_owned();
+                Ok((stream, host))
             };
             let socket = |_| {
                 let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
@@ -40,15 +42,21 @@ impl Streams {
         opened.unwrap_or_else(|error| panic!("open flows to {server}: {error}"))
     }
 
+    /// Keeps the TCP connections to this host alone; says how many.
+    pub(super) fn keep_only(&mut self, host: &str) -> usize {
+        self.tcp.retain(|(_, other)| other == host);
+        self.tcp.len()
+    }
+
     /// Has every flow carry a line there and back.
     pub(super) fn all_answer(&mut self, when: &str) {
         let line = format!("{when}\n");
         // All at once, so that a round takes about as long as one flow.
-        for (number, stream) in self.tcp.iter_mut().enumerate() {
+        for (number, (stream, _)) in self.tcp.iter_mut().enumerate() {
             let sent = stream.write_all(line.as_bytes());
             sent.unwrap_or_else(|error| panic!("{when}: TCP flow {number}: send: {error}"));
         }
-        for (number, stream) in self.tcp.iter_mut().enumerate() {
+        for (number, (stream, _)) in self.tcp.iter_mut().enumerate() {
             let back = read_until(stream, line.as_bytes());
             back.unwrap_or_else(|error| panic!("{when}: TCP flow {number}: {error}"));
         }
@@ -63,7 +71,7 @@ impl Streams {
 }
 
 /// Reads up to `end`.
-fn read_until(stream: &mut TcpStream, end: &[u8]) -> io::Result<()> {
+fn read_until(stream: &mut TcpStream, end: &[u8]) -> io::Result<String> {
     let mut heard = Vec::new();
     let mut buffer = [0; 2048];
     while !heard.ends_with(end) {
@@ -72,5 +80,5 @@ fn read_until(stream: &mut TcpStream, end: &[u8]) -> io::Result<()> {
             length => heard.extend_from_slice(&buffer[..length]),
         }
     }
-    Ok(())
+    Ok(String::from_utf8_lossy(&heard).into_owned())
 }

@@ -19,7 +19,7 @@ mod sctp;
 mod selection;
 mod serve;
 mod spread;
-mod stage;
+pub(crate) mod stage;
 mod table;
 mod types;
 
