@@ -4,10 +4,10 @@ use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
+use fixtures::hosts::sent;
+use fixtures::sctp;
 use model::Protocol;
 use socket2::{Domain, Socket, Type};
-
-use super::sctp;
 
 /// What a client notices.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,17 +98,8 @@ fn udp(from: Option<IpAddr>, to: SocketAddr, patience: Duration) -> io::Result<S
     let socket = UdpSocket::bind((from.unwrap_or(any), 0))?;
     socket.connect(to)?;
     socket.set_read_timeout(Some(patience))?;
-    said_no_by_the_kernel(socket.send(b"?"))?;
+    sent(socket.send(b"?"))?;
     let mut answer = [0; 512];
     let length = socket.recv(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
-}
-
-/// A process whose packet gets no further than its own node is told so at once (EPERM); whether it
-/// was refused, too, it learns by listening.
-pub(crate) fn said_no_by_the_kernel(sent: io::Result<usize>) -> io::Result<()> {
-    match sent {
-        Err(error) if error.kind() != ErrorKind::PermissionDenied => Err(error),
-        Ok(_) | Err(_) => Ok(()),
-    }
 }

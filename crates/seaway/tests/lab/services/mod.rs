@@ -15,7 +15,6 @@ mod policies;
 mod programming;
 mod ranges;
 mod refusals;
-mod sctp;
 mod selection;
 mod serve;
 mod spread;

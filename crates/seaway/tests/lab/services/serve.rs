@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use fixtures::sctp;
 use kernel::netns::Netns;
 use model::{Family, Protocol};
 use socket2::{Domain, Socket, Type};
 
-use super::{ask, sctp};
+use super::ask;
 
 /// How long a server goes without looking whether it is to end.
 const LOOK: Duration = Duration::from_millis(100);
@@ -35,7 +36,7 @@ impl Server {
             thread::spawn(move || {
                 while !ends.load(Ordering::Relaxed) {
                     // Nobody asked for a while, or who asked is gone.
-                    drop(socket.answer(protocol, family, port, &host));
+                    drop(socket.answer(protocol, port, &host));
                 }
             })
         });
@@ -61,7 +62,7 @@ enum Open {
 impl Open {
     fn new(protocol: Protocol, family: Family, port: u16) -> io::Result<Open> {
         if protocol == Protocol::Sctp {
-            let socket = sctp::socket(family)?;
+            let socket = sctp::socket(sctp::any(family))?;
             socket.set_read_timeout(Some(LOOK))?;
             return Ok(Open::Raw(socket));
         }
@@ -82,7 +83,7 @@ impl Open {
     }
 
     /// Answers the next question.
-    fn answer(&self, protocol: Protocol, family: Family, port: u16, host: &str) -> io::Result<()> {
+    fn answer(&self, protocol: Protocol, port: u16, host: &str) -> io::Result<()> {
         match self {
             Open::Listener(listener) => {
                 let (mut stream, client) = listener.accept()?;
@@ -94,7 +95,9 @@ impl Open {
                 let (_, client) = socket.recv_from(&mut [0; 16])?;
                 socket.send_to(ask::line(protocol, client, host).as_bytes(), client).map(drop)
             }
-            Open::Raw(socket) => sctp::answer(socket, family, port, host),
+            Open::Raw(socket) => {
+                sctp::answer(socket, port, |client| ask::line(protocol, client, host))
+            }
         }
     }
 }
