@@ -1,23 +1,26 @@
 //! Every frontend from every kind of client, and the address that endpoints see.
 
+use std::net::{SocketAddr, UdpSocket};
+
 use libtest_mimic::Trial;
 use model::{Family, Protocol};
 
-use super::stage::{HOST_PORT, Stage, balancer, pod, service};
+use super::stage::{HOST_PORT, SILENCE, Stage, balancer, pod, service};
 use super::table::{ALL, Over, TCP, TCP_UDP};
-use crate::lab::{success, test};
+use crate::lab::{eventually, success, test};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
         test("s21_s22_s24_services_have_many_ports_with_and_without_names", many_ports),
         test("s44_s52_every_packet_to_a_cluster_ip_can_take_the_nodes_address", masquerade_all),
     ];
+    trials.push(test("s21_s24_what_fits_no_packet_arrives_all_the_same", large));
     for family in ["ipv4", "ipv6"] {
         let name = format!("s21_s24_s35_s44_s46_a_cluster_of_one_family_has_services_{family}");
         trials.push(test(&name, move || one_family(family)));
     }
     for link in ["routed", "bridge"] {
-        for (routing, subnets) in [("direct", "1"), ("vxlan", "1"), ("auto", "2")] {
+        for (routing, subnets) in [("direct", "1"), ("auto", "2")] {
             let name = format!(
                 "s3_s21_s24_s44_s45_s46_s47_s49_s50_every_client_reaches_every_frontend_{link}_{routing}"
             );
@@ -158,6 +161,54 @@ fn many_ports() {
             }
         }
     }
+}
+
+/// Datagrams in fragments and a long request, to an endpoint behind an overlay whose packets are smaller
+/// than the client's.
+fn large() {
+    let stage = Stage::up(&["--subnets", "2"]);
+    let http = "  - {name: http, port: 81, targetPort: 8080}\n  type: NodePort\n";
+    stage.lab.apply(&service("web", "pod: web-2", http));
+    stage.check(
+        "web",
+        TCP_UDP,
+        "pod-1 | cluster | web-2 | itself\n client | node-1 | web-2 | node-1",
+    );
+    let frontends = stage.frontends("web");
+    let cluster = Family::ALL.map(|f| ("pod-1", frontends.at("cluster", f, Protocol::Udp)));
+    let node_port = Family::ALL.map(|f| ("client", frontends.at("node-1", f, Protocol::Udp)));
+    for (client, to) in cluster.into_iter().chain(node_port) {
+        for size in [1450, 4_000, 20_000] {
+            // The first that is too big for IPv6 is lost: so its sender learns.
+            eventually(&format!("{client} sends {size} bytes to {to}"), || {
+                let send = || datagram(to, size).map_err(|error| error.to_string());
+                stage.at(client).netns.run(send).expect("enter the client's network")
+            });
+        }
+    }
+    let post = "head -c 900000 /dev/zero | curl -sf -m 5 --data-binary @- ";
+    for family in Family::ALL {
+        let url = format!("http://{}/", frontends.at("cluster:81", family, Protocol::Tcp));
+        for output in [
+            stage.lab.exec("pod-1", &["sh", "-c", &format!("{post}{url}")]),
+            stage.lab.client(&["sh", "-c", &format!("{post}{url}")]),
+        ] {
+            let page = success(&output).unwrap_or_else(|error| panic!("{url}: {error}"));
+            assert!(page.contains("host: web-2") && page.contains("900000"), "{url}: {page}");
+        }
+    }
+}
+
+/// One datagram of `size` bytes and the beginning of it back.
+fn datagram(to: SocketAddr, size: usize) -> std::io::Result<()> {
+    let socket = UdpSocket::bind((super::sctp::any(Family::of(to.ip())), 0))?;
+    socket.connect(to)?;
+    socket.set_read_timeout(Some(SILENCE))?;
+    socket.send(&vec![b'x'; size])?;
+    let mut answer = [0; 2048];
+    let length = socket.recv(&mut answer)?;
+    assert!(answer[..length].ends_with(b"xxxx"), "not what was sent");
+    Ok(())
 }
 
 /// Whoever asks, the node has asked.

@@ -8,9 +8,7 @@ use crate::lab::test;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
-    for (link, routing, subnets) in
-        [("routed", "direct", "1"), ("routed", "auto", "2"), ("bridge", "vxlan", "1")]
-    {
+    for (link, routing, subnets) in [("routed", "auto", "2"), ("bridge", "vxlan", "1")] {
         let name = format!(
             "s12_s13_s33_s39_s40_s48_s49_s50_policies_keep_flows_on_a_node_or_drop_them_{link}_{routing}"
         );
