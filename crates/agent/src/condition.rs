@@ -1,8 +1,8 @@
-//! Tells the cluster whether this node has a network, as a condition of its Node object.
+//! Tells the cluster what this node's network is like, as conditions of its Node object.
 
 use std::time::Duration;
 
-use kube::{Access, NetworkCondition};
+use kube::{Access, NETWORK_UNAVAILABLE, NodeCondition};
 use model::{NodeName, chain};
 use tokio::sync::watch::Receiver;
 
@@ -14,13 +14,18 @@ const SHORTEST: Duration = Duration::from_millis(500);
 /// Longest pause.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Keeps the condition of `node` what `status` says, until the future is dropped. What is told stays when the
-/// agent stops: the kernel goes on without it.
-pub(crate) async fn tell(access: Access, node: NodeName, mut status: Receiver<Status>) {
+/// Keeps a condition of `node` what follows from `level`, until the future is dropped. What is told stays when
+/// the agent stops: the kernel goes on without it.
+pub(crate) async fn tell<T>(
+    access: Access,
+    node: NodeName,
+    mut level: Receiver<T>,
+    condition: fn(&T) -> Option<NodeCondition>,
+) {
     let mut told = None;
     let mut pause = SHORTEST;
     loop {
-        let wanted = condition(&status.borrow_and_update());
+        let wanted = condition(&level.borrow_and_update());
         if wanted.is_some() && wanted != told {
             match write(&access, &node, wanted.as_ref()).await {
                 Ok(()) => (told, pause) = (wanted, SHORTEST),
@@ -36,7 +41,7 @@ pub(crate) async fn tell(access: Access, node: NodeName, mut status: Receiver<St
             // Nothing is known, and by the time something is the Node may be another one.
             told = None;
         }
-        if status.changed().await.is_err() {
+        if level.changed().await.is_err() {
             return;
         }
     }
@@ -45,24 +50,26 @@ pub(crate) async fn tell(access: Access, node: NodeName, mut status: Receiver<St
 async fn write(
     access: &Access,
     node: &NodeName,
-    wanted: Option<&NetworkCondition>,
+    wanted: Option<&NodeCondition>,
 ) -> Result<(), String> {
     let Some(wanted) = wanted else { return Ok(()) };
     // A connection of its own: this is rare, and addresses may have changed since.
     let client = kube::connect(access).await.map_err(|error| chain(&error))?;
-    kube::tell_network(&client, node, wanted).await.map_err(|error| chain(&error))
+    kube::tell_condition(&client, node, wanted).await.map_err(|error| chain(&error))
 }
 
-/// What is to be told; nothing while ADD has to wait but nobody can tell that pods lack anything.
-fn condition(status: &Status) -> Option<NetworkCondition> {
+/// Whether the node has a network; nothing while ADD has to wait but nobody can tell that pods lack anything.
+pub(crate) fn network(status: &Status) -> Option<NodeCondition> {
     match status {
-        Status::Ready { .. } => Some(NetworkCondition {
-            is_unavailable: false,
+        Status::Ready { .. } => Some(NodeCondition {
+            kind: NETWORK_UNAVAILABLE,
+            is_true: false,
             reason: "SeawayIsUp",
             message: "Seaway is running on this node".to_owned(),
         }),
-        Status::Impaired(why) => Some(NetworkCondition {
-            is_unavailable: true,
+        Status::Impaired(why) => Some(NodeCondition {
+            kind: NETWORK_UNAVAILABLE,
+            is_true: true,
             reason: "SeawayIsImpaired",
             message: why.clone(),
         }),
@@ -82,8 +89,8 @@ mod tests {
             (Status::NotReady("starting".to_owned()), None),
         ];
         for (status, expect) in cases {
-            let told = condition(&status);
-            let told = told.map(|told| (told.is_unavailable, told.reason));
+            let told = network(&status);
+            let told = told.map(|told| (told.is_true, told.reason));
             assert_eq!(told, expect, "{status:?}");
         }
     }

@@ -16,6 +16,7 @@ pub mod journal;
 mod monitor;
 mod observe;
 mod places;
+mod pressure;
 mod rebuild;
 mod reconcile;
 mod run;

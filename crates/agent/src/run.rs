@@ -23,7 +23,7 @@ use crate::observe::{Metrics, Teller, tell_faults};
 use crate::reconcile::{Loop, Parts, since_1970, wall_clock};
 use crate::shown::Shown;
 use crate::sources::{Disturbed, Sources, Watched, Watching};
-use crate::{capability, cni, condition, drain, install, places, rebuild};
+use crate::{capability, cni, condition, drain, install, places, pressure, rebuild};
 
 /// Most messages that wait for the loop.
 const INBOX: usize = 1024;
@@ -170,12 +170,7 @@ async fn serve(
     for (addr, visitor) in open {
         tasks.extend(addr.map(|addr| answer_at(addr, desk.clone(), visitor)));
     }
-    let (events, waiting) = kube::Events::new();
-    let teller = Teller { events, metrics: Arc::clone(&desk.metrics) };
-    let node = settings.config.node.clone();
-    tasks.spawn(kube::write_events(waiting, settings.access.clone(), node));
-    tasks.spawn(tell_faults(Arc::clone(&desk.shown), teller.clone()));
-    tasks.spawn(health::keep_open(desk.clone(), teller));
+    tell_others(&mut tasks, settings, &desk);
     install::plugin(&own_binary(), &settings.cni_bin_dir)?;
     install::loopback(&settings.cni_bin_dir)?;
     let client = kube::connect(&settings.access).await?;
@@ -186,12 +181,6 @@ async fn serve(
     tasks.spawn(kube::watch(kind::endpoint_slices(), api(), from(), slices, moves.clone()));
     tasks.spawn(kube::watch(kind::service_cidrs(), api(), from(), service_cidrs, moves));
     tasks.spawn(pass_on(watched, desk.clone()));
-    let node = settings.config.node.clone();
-    if settings.acknowledge_drains {
-        let access = settings.access.clone();
-        tasks.spawn(drain::tell(access, node.clone(), desk.shown.drains()));
-    }
-    tasks.spawn(condition::tell(settings.access.clone(), node, desk.shown.status()));
     tasks.spawn(announce(settings.paths.clone(), settings.cni_conf_dir.clone(), desk.shown));
     let mut alive = tokio::time::interval(std::time::Duration::from_secs(1));
     loop {
@@ -203,6 +192,23 @@ async fn serve(
     }
     tracing::info!("stopping; the network stays as it is");
     Ok(())
+}
+
+/// Everything that load balancers and the API server are told.
+fn tell_others(tasks: &mut JoinSet<()>, settings: &Settings, desk: &Desk) {
+    let (access, node) = (|| settings.access.clone(), || settings.config.node.clone());
+    let (events, waiting) = kube::Events::new();
+    let teller = Teller { events, metrics: Arc::clone(&desk.metrics) };
+    tasks.spawn(kube::write_events(waiting, access(), node()));
+    tasks.spawn(tell_faults(Arc::clone(&desk.shown), teller.clone()));
+    tasks.spawn(health::keep_open(desk.clone(), teller.clone()));
+    if settings.acknowledge_drains {
+        tasks.spawn(drain::tell(access(), node(), desk.shown.drains()));
+    }
+    tasks.spawn(condition::tell(access(), node(), desk.shown.status(), condition::network));
+    let (pressure, seen) = watch::channel(None);
+    tasks.spawn(pressure::look(pressure, node(), teller));
+    tasks.spawn(condition::tell(access(), node(), seen, pressure::condition));
 }
 
 /// Answers `visitor` at `addr`, as soon as nobody else does: a kube-proxy that still runs is no reason

@@ -1,5 +1,5 @@
-//! What a node's network is like, told on its Node object as the condition `NetworkUnavailable`: the way in
-//! which network plugins say that pods may, or may not, be placed there.
+//! What a node's network is like, told on its Node object as conditions. `NetworkUnavailable` is the way in
+//! which network plugins say that pods may, or may not, be placed there; `NetworkPressure` is Seaway's own.
 //!
 //! Source: Node API, `status.conditions`; well-known taint `node.kubernetes.io/network-unavailable`.
 
@@ -10,14 +10,19 @@ use kube_rs::{Api, Client, Error};
 use model::NodeName;
 use serde_json::json;
 
-/// Type of the condition.
-const KIND: &str = "NetworkUnavailable";
+/// Type of the condition that says whether pods have no network.
+pub const NETWORK_UNAVAILABLE: &str = "NetworkUnavailable";
+
+/// Type of the condition that says whether a table of the kernel that Services need is almost full.
+pub const NETWORK_PRESSURE: &str = "NetworkPressure";
 
 /// What is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NetworkCondition {
-    /// Whether pods have no network.
-    pub is_unavailable: bool,
+pub struct NodeCondition {
+    /// Its type: one of those above.
+    pub kind: &'static str,
+    /// Whether it is so.
+    pub is_true: bool,
     /// One word.
     pub reason: &'static str,
     /// A sentence.
@@ -26,8 +31,10 @@ pub struct NetworkCondition {
 
 /// Why the condition is not what it should be.
 #[derive(Debug, thiserror::Error)]
-#[error("tell the network's condition on Node {node}")]
+#[error("tell the condition {kind} of Node {node}")]
 pub struct ConditionError {
+    /// Type of the condition.
+    pub kind: &'static str,
     /// The node.
     pub node: NodeName,
     /// What the API server said, or that it could not be asked.
@@ -40,17 +47,18 @@ pub struct ConditionError {
 ///
 /// # Errors
 /// [`ConditionError`]; asking again is all a caller can do.
-pub async fn tell_network(
+pub async fn tell_condition(
     client: &Client,
     node: &NodeName,
-    told: &NetworkCondition,
+    told: &NodeCondition,
 ) -> Result<(), ConditionError> {
-    let fail = |cause| ConditionError { node: node.clone(), cause: Box::new(cause) };
+    let kind = told.kind;
+    let fail = |cause| ConditionError { kind, node: node.clone(), cause: Box::new(cause) };
     let api = Api::<Node>::all(client.clone());
     let object = api.get(node.as_str()).await.map_err(fail)?;
     let conditions = object.status.and_then(|status| status.conditions).unwrap_or_default();
-    let old = conditions.into_iter().find(|condition| condition.type_ == KIND);
-    let status = if told.is_unavailable { "True" } else { "False" };
+    let old = conditions.into_iter().find(|condition| condition.type_ == kind);
+    let status = if told.is_true { "True" } else { "False" };
     let since = old.as_ref().filter(|old| old.status == status);
     let is_told = since.is_some_and(|old| {
         old.reason.as_deref() == Some(told.reason) && old.message.as_ref() == Some(&told.message)
@@ -62,7 +70,7 @@ pub async fn tell_network(
     let since = since.and_then(|old| old.last_transition_time.as_ref());
     let since = since.map_or(now.clone(), |time| time.0.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
     let patch = json!({ "status": { "conditions": [{
-        "type": KIND, "status": status, "reason": told.reason, "message": told.message,
+        "type": kind, "status": status, "reason": told.reason, "message": told.message,
         "lastHeartbeatTime": now, "lastTransitionTime": since,
     }] } });
     let patch = Patch::Strategic(patch);

@@ -12,7 +12,9 @@ mod level;
 mod watch;
 
 pub use client::{Access, ConnectError, connect};
-pub use condition::{ConditionError, NetworkCondition, tell_network};
+pub use condition::{
+    ConditionError, NETWORK_PRESSURE, NETWORK_UNAVAILABLE, NodeCondition, tell_condition,
+};
 pub use event::{Event, Events, EventsWaiting, Regarding, write_events};
 pub use kind::Kind;
 pub use kube_rs::Client;

@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | socket, metrics | `/healthz` | 200 while the loop turns |
 //! | | `/readyz` | 200 when ADD can be served, else 503 and why |
-//! | | `/metrics` | OpenMetrics text |
+//! | | `/metrics` | for Prometheus, in the form that is asked for |
 //! | | `/proxyMode`, `/statusz` | as kube-proxy's |
 //! | socket | `/plan`, `/report` | what this node should hold; what the last pass came to |
 //! | | `/dump/<what>` | one table; `seaway dump` prints these |
@@ -31,7 +31,7 @@ pub use text::dumps;
 
 use crate::handle::{Handle, Status};
 use crate::health::{Due, Health, service_health};
-use crate::observe::{Metrics, Probed};
+use crate::observe::{Metrics, Probed, classic};
 use crate::shown::Shown;
 
 /// What the answers are made of.
@@ -78,11 +78,20 @@ pub(crate) struct Answer {
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
+const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 impl Answer {
     fn new(status: StatusCode, body: impl Into<String>) -> Self {
         Answer { status, content_type: TEXT, weight: None, body: body.into() }
+    }
+
+    /// The same for who does not ask for OpenMetrics.
+    fn classic(self) -> Self {
+        match self.content_type {
+            METRICS => Answer { content_type: CLASSIC, body: classic(&self.body), ..self },
+            _ => self,
+        }
     }
 
     fn text(body: impl Into<String>) -> Self {

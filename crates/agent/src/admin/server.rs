@@ -163,6 +163,11 @@ async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin, desk: Desk, visitor: 
     let service = service_fn(|request: Request<Incoming>| async move {
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         let answer = desk.answer(request.method(), path, visitor).await;
+        let accept = request.headers().get(header::ACCEPT);
+        let is_open = accept.is_some_and(|value| {
+            value.to_str().is_ok_and(|kinds| kinds.contains("application/openmetrics-text"))
+        });
+        let answer = if is_open { answer } else { answer.classic() };
         Ok::<_, std::convert::Infallible>(response(answer))
     });
     let connection = http1::Builder::new()

@@ -1,8 +1,10 @@
-//! Connection tracking, as the kernel counts it, read whenever somebody asks for metrics.
+//! Connection tracking and the maps that packets write, as the kernel counts them, read whenever somebody
+//! asks for metrics.
 
 use std::fmt;
 
 use kernel::conntrack;
+use kernel::nft::{Nft, learned};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
@@ -37,5 +39,26 @@ impl Collector for Conntrack {
         )?;
         put("conntrack_entries", "Connections that are tracked", &gauge(have.entries))?;
         put("conntrack_limit", "Connections that can be tracked", &gauge(have.limit))
+    }
+}
+
+/// The fullest map that packets write. Shows nothing where there is none, or the kernel does not say.
+#[derive(Debug)]
+pub(super) struct FullestMap;
+
+impl Collector for FullestMap {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(map) = Nft::open().ok().and_then(|mut nft| learned(&mut nft).ok()?) else {
+            return Ok(());
+        };
+        let rows = [
+            ("nft_learned_elements", "Elements of the fullest map that packets write", map.used),
+            ("nft_learned_limit", "Elements it has room for", map.size),
+        ];
+        for (name, help, number) in rows {
+            let gauge = ConstGauge::new(i64::from(number));
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        Ok(())
     }
 }

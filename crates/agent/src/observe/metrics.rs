@@ -75,6 +75,7 @@ impl Metrics {
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         r.register("build", "Version of this agent", version);
         r.register_collector(Box::new(super::conntrack::Conntrack));
+        r.register_collector(Box::new(super::conntrack::FullestMap));
         Metrics {
             ready: registered!(r, "agent_ready", "1 when ADD can be served"),
             generation: registered!(r, "agent_generation", "Generation of the World"),

@@ -12,6 +12,7 @@ macro_rules! registered {
     }};
 }
 
+mod classic;
 mod conntrack;
 mod events;
 mod metrics;
@@ -21,6 +22,7 @@ mod reconciler;
 
 pub use metrics::Metrics;
 
+pub(crate) use classic::classic;
 pub(crate) use events::{Teller, tell_faults};
 pub(crate) use programming::Followed;
 pub(crate) use proxy::Probed;

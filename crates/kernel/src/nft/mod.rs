@@ -14,6 +14,7 @@ mod decode;
 mod encode;
 mod expression;
 mod foreign;
+mod learned;
 mod lower;
 mod raise;
 mod read;
@@ -26,6 +27,7 @@ pub(crate) mod wire;
 pub use foreign::{
     Drops, ForeignChain, KUBE_PROXY, Passing, dropping, foreign, is_kube_proxys, kube_proxys,
 };
+pub use learned::{Learned, learned};
 
 use std::collections::BTreeSet;
 use std::io;

@@ -2,7 +2,7 @@
 
 use plan::nft::{Chain, ChainKind, Field, HookPoint, Key, Row, Rule, Statement, Value, Verdict};
 use plan::{Changes, Mechanism, Table, diff};
-use seaway_kernel::nft::{Nft, dropping, foreign, kube_proxys};
+use seaway_kernel::nft::{Learned, Nft, dropping, foreign, kube_proxys, learned};
 
 use crate::shapes::{base, chain_name, everything, set_name, v4};
 use crate::{BRIDGE, INET, Rows, isolated, nft, put};
@@ -202,5 +202,24 @@ fn what_kube_proxy_left_is_told_from_what_is_the_kubelets() {
         let chains = ["chain ip nat KUBE-SEP-ABC", "chain ip nat KUBE-SERVICES"];
         let tables = ["table ip kube-proxy", "table ip6 kube-proxy"];
         assert_eq!(found, [chains[0], chains[1], tables[0], tables[1]]);
+    });
+}
+
+#[test]
+fn the_fullest_map_that_packets_write_says_how_full_it_is() {
+    isolated(|| {
+        let fullest = || learned(&mut Nft::open().unwrap()).unwrap();
+        assert_eq!(fullest(), None);
+        nft(
+            "add table inet seaway { map a { type ipv4_addr : mark; size 100; flags dynamic,timeout; timeout 60s; } ; map b { type ipv4_addr : mark; size 4; flags dynamic,timeout; timeout 60s; } ; set c { type ipv4_addr; size 2; } ; }",
+        );
+        nft("add element inet seaway a { 10.0.0.1 : 1, 10.0.0.2 : 1, 10.0.0.3 : 1 }");
+        nft("add element inet seaway b { 10.0.0.1 : 1 }");
+        nft("add element inet seaway c { 10.0.0.1, 10.0.0.2 }");
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+        let is_said = (numbers.next(), numbers.next()) >= (Some(6), Some(16));
+        let wanted = Learned { set: "b".to_owned(), used: 1, size: 4 };
+        assert_eq!(fullest(), is_said.then_some(wanted), "{release}");
     });
 }

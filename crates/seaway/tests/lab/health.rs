@@ -1,10 +1,11 @@
 //! What load balancers and probes are told, and what people are: curl and kubectl are the judges.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use libtest_mimic::Trial;
 
-use crate::lab::{Lab, eventually, success, test, text};
+use crate::lab::{Lab, eventually, success, test, text, within};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -14,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         test("s81_s82_s83_a_node_that_leaves_is_not_healthy_but_alive", probes),
         test("s86_kube_proxys_metrics_follow_what_services_do", counted),
         test("s28_s89_faults_of_services_are_told_once", told),
+        test("s88_a_table_that_is_almost_full_is_told_of_until_it_has_room", almost_full),
         test("s85_s95_a_node_tells_what_is_in_its_services_way", in_the_way),
     ]
 }
@@ -299,6 +301,41 @@ fn told() {
     let controller = "get events.events.k8s.io -o \
                       jsonpath={.items[?(@.reason==\"AddressRefused\")].reportingController}";
     assert_eq!(kubectl(&lab, controller), "seaway seaway");
+}
+
+/// 240,000 of the 262,144 clients that a Service can remember for three hours.
+const CLIENTS: &str = "awk 'BEGIN { print \"add element inet seaway clients_10800s_4 {\"; \
+    for (i = 0; i < 240000; i++) printf \"10.%d.%d.%d . 0x1 : 0:1,\\n\", i / 65536, i / 256 % 256, i % 256; \
+    print \"11.0.0.1 . 0x1 : 0:1 }\" }' | nft -f -";
+
+/// The map of clients fills up and empties again.
+fn almost_full() {
+    let lab = Lab::up(&["--nodes", "1"]);
+    lab.apply(&[balanced("web", 32_100), endpoint("web", "only", "node-1")].concat());
+    is_ready(&lab, "only");
+    let sticky = r#"patch service web -p {"spec":{"sessionAffinity":"ClientIP"}}"#;
+    kubectl(&lab, sticky);
+    let list = ["nft", "list", "map", "inet", "seaway", "clients_10800s_4"];
+    eventually("clients are remembered", || success(&lab.node("node-1", &list)));
+    let condition = |expect: &str| {
+        let path = "get node node-1 -o jsonpath={.status.conditions[?(@.type==\"NetworkPressure\")].status}";
+        within(Duration::from_secs(60), &format!("NetworkPressure is {expect}"), || {
+            let got = kubectl(&lab, path);
+            if got == expect { Ok(()) } else { Err(got) }
+        });
+    };
+    condition("False");
+    success(&lab.node("node-1", &["sh", "-c", CLIENTS])).expect("fill the map");
+    assert!(metric(&lab, "seaway_nft_learned_elements") >= Some(240_000.0));
+    assert_eq!(metric(&lab, "seaway_nft_learned_limit"), Some(262_144.0));
+    condition("True");
+    eventually("describe says so", || {
+        let told = kubectl(&lab, "describe node node-1");
+        if told.contains("AffinityAlmostFull") { Ok(()) } else { Err(told) }
+    });
+    let flush = ["nft", "flush", "map", "inet", "seaway", "clients_10800s_4"];
+    success(&lab.node("node-1", &flush)).expect("empty the map");
+    condition("False");
 }
 
 /// What a kube-proxy of each mode leaves, and a firewall.
