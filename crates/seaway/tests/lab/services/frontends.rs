@@ -201,7 +201,7 @@ fn large() {
 
 /// One datagram of `size` bytes and the beginning of it back.
 fn datagram(to: SocketAddr, size: usize) -> std::io::Result<()> {
-    let socket = UdpSocket::bind((super::sctp::any(Family::of(to.ip())), 0))?;
+    let socket = UdpSocket::bind((fixtures::sctp::any(Family::of(to.ip())), 0))?;
     socket.connect(to)?;
     socket.set_read_timeout(Some(SILENCE))?;
     socket.send(&vec![b'x'; size])?;
