@@ -105,7 +105,7 @@ fn after(events: Vec<Event>) -> World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn packets_to_services_fare_as_the_api_says(events in prop::collection::vec(event(), 1..24)) {
