@@ -60,7 +60,7 @@ pub(crate) fn steps(run_dir: &Path, metrics: &Arc<Metrics>) -> Result<Steps, Pla
                 })
                 .carrying(),
         ),
-        Box::new(Step::new("sysctls", sysctls, table!(sysctls), |k, r| format!("{k} = {r}"))),
+        Box::new(Step::new("sysctls", sysctls, table!(sysctls), |k, r| format!("{k} {r}"))),
         Box::new(Step::new("neighbors", neighbors, table!(neighbors), |k, r| format!("{k} {r}"))),
         Box::new(Step::new("fdb", fdb, table!(fdb), |k, r| format!("{k} {r}"))),
         Box::new(Step::new("routes", routes, table!(routes), |k, r| format!("{k} {r}"))),

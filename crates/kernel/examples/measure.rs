@@ -160,7 +160,7 @@ fn settings() -> Outcome<()> {
         netlink.send(Request::add_veth(&end(&a), &end(&b)))?;
         let keys =
             [a, b].map(|link| NAMES.map(|name| format!("net/{}", name.replace("LINK", &link))));
-        want.extend(keys.into_iter().flatten().map(|key| (SysctlKey(key), "1".to_owned())));
+        want.extend(keys.into_iter().flatten().map(|key| (SysctlKey(key), "1".into())));
     }
     let record = std::env::temp_dir().join(format!("seaway-measure-{}", std::process::id()));
     let mut place = Sysctls::open(&record)?;

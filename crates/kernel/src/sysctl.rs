@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 /// A setting could not be read or written.
@@ -43,6 +44,12 @@ pub fn write(key: &str, value: &str) -> Result<(), SysctlError> {
 /// Whether there is a setting `key`.
 pub fn exists(key: &str) -> bool {
     path(key).and_then(fs::exists).unwrap_or(false)
+}
+
+/// Whether setting `key` may be written in this network namespace, whoever asks.
+pub fn is_writable(key: &str) -> bool {
+    let mode = |path: PathBuf| fs::metadata(path).map(|file| file.permissions().mode());
+    path(key).and_then(mode).is_ok_and(|mode| mode & 0o222 != 0)
 }
 
 /// Whether the kernel has IPv6, in any namespace.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -30,6 +31,44 @@ pub struct Config {
     pub external_ips: Vec<IpNet>,
     /// Whether every packet to a cluster IP takes the node's address on its way to an endpoint.
     pub masquerade_all: bool,
+    /// How connections are tracked.
+    pub conntrack: Conntrack,
+}
+
+/// How connections are tracked on a node. What is `None` is left as it is.
+///
+/// Source: kube-proxy's flags `--conntrack-…`, and their defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conntrack {
+    /// How many there may be at least.
+    pub max: Option<u64>,
+    /// How long an established TCP connection may be silent.
+    pub tcp_established: Option<Duration>,
+    /// How long one may be that its client has not closed yet.
+    pub tcp_close_wait: Option<Duration>,
+    /// Whether TCP segments outside of the window are translated like the others.
+    pub tcp_be_liberal: bool,
+}
+
+impl Conntrack {
+    /// What `max` is on a machine with so many processors: `per_core` for each, `min` at least, and no
+    /// more than kube-proxy takes. `None` when `per_core` is 0.
+    pub fn max_of(processors: u64, per_core: u32, min: u32) -> Option<u64> {
+        const MOST: u64 = 1 << 20;
+        let scaled = processors.saturating_mul(per_core.into());
+        (per_core > 0).then(|| if scaled > MOST { MOST } else { scaled.max(min.into()) })
+    }
+}
+
+impl Default for Conntrack {
+    fn default() -> Self {
+        Conntrack {
+            max: None,
+            tcp_established: Some(Duration::from_secs(24 * 3600)),
+            tcp_close_wait: Some(Duration::from_secs(3600)),
+            tcp_be_liberal: true,
+        }
+    }
 }
 
 impl Default for Config {
@@ -45,6 +84,7 @@ impl Default for Config {
             node_port_addrs: vec![NodePortAddrs::Primary],
             external_ips: Vec::new(),
             masquerade_all: false,
+            conntrack: Conntrack::default(),
         }
     }
 }
@@ -145,3 +185,22 @@ macro_rules! named {
 
 named!(PodLinkMode, "routed, bridge", "routed" => Routed, "bridge" => Bridge);
 named!(Routing, "auto, direct, vxlan", "auto" => Auto, "direct" => Direct, "vxlan" => Vxlan);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s72_as_many_connections_as_kube_proxy_would_have_tracked() {
+        for (processors, per_core, min, max) in [
+            (1, 32768, 131_072, Some(131_072)),
+            (4, 32768, 131_072, Some(131_072)),
+            (8, 32768, 131_072, Some(262_144)),
+            (64, 32768, 131_072, Some(1_048_576)),
+            (8, 0, 131_072, None),
+            (8, 1000, 0, Some(8000)),
+        ] {
+            assert_eq!(Conntrack::max_of(processors, per_core, min), max, "{processors}");
+        }
+    }
+}

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 pub use attachment::{Attachment, AttachmentKey, PodRef, PortMapping};
 pub use chain::chain;
-pub use config::{Config, NodePortAddrs, PodLinkMode, Routing, UnknownValue, Vxlan};
+pub use config::{Config, Conntrack, NodePortAddrs, PodLinkMode, Routing, UnknownValue, Vxlan};
 pub use host::{Host, Uplink};
 pub use imbl::OrdMap;
 pub use imbl::ordmap::DiffItem;

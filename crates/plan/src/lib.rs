@@ -21,7 +21,7 @@ pub use route::{
     AROUND_OVERLAY, Fdb, FdbKey, Neighbor, NeighborKey, PROTOCOL, Route, RouteKey, RouteTable,
     Rule, RuleKey,
 };
-pub use sysctl::SysctlKey;
+pub use sysctl::{Setting, SysctlKey};
 pub use table::{Changes, Put, Table, diff};
 
 use ipnet::IpNet;
@@ -37,7 +37,7 @@ pub struct Plan {
     /// Pods' veth pairs, with everything inside the pod.
     pub pods: Table<AttachmentKey, PodLink>,
     /// Kernel settings.
-    pub sysctls: Table<SysctlKey, String>,
+    pub sysctls: Table<SysctlKey, Setting>,
     /// Static neighbors on Seaway's links.
     pub neighbors: Table<NeighborKey, Neighbor>,
     /// Static forwarding entries of the VXLAN device and the bridge.

@@ -52,7 +52,7 @@ fn plan(plan: &Plan) -> String {
     section(&mut text, "links", &plan.links, |key, row| format!("{key} {row}"));
     section(&mut text, "addrs", &plan.addrs, |(link, net), ()| format!("{net} dev {link}"));
     section(&mut text, "pods", &plan.pods, |key, row| format!("{key} {row}"));
-    section(&mut text, "sysctls", &plan.sysctls, |key, row| format!("{key} = {row}"));
+    section(&mut text, "sysctls", &plan.sysctls, |key, row| format!("{key} {row}"));
     section(&mut text, "neighbors", &plan.neighbors, |key, row| format!("{key} {row}"));
     section(&mut text, "fdb", &plan.fdb, |key, row| format!("{key} {row}"));
     section(&mut text, "routes", &plan.routes, |key, row| format!("{key} {row}"));

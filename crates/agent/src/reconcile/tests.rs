@@ -27,7 +27,7 @@ struct Kernel {
     links: Rows<IfName, plan::Link>,
     addrs: Rows<(IfName, ipnet::IpNet), ()>,
     pods: Rows<AttachmentKey, PodLink>,
-    sysctls: Rows<plan::SysctlKey, String>,
+    sysctls: Rows<plan::SysctlKey, plan::Setting>,
     neighbors: Rows<NeighborKey, plan::Neighbor>,
     fdb: Rows<plan::FdbKey, plan::Fdb>,
     routes: Rows<RouteKey, plan::Route>,
@@ -53,7 +53,7 @@ impl Kernel {
                     })
                     .carrying(),
             ),
-            Box::new(Step::new("sysctls", sysctls, table!(sysctls), |k, r| format!("{k} = {r}"))),
+            Box::new(Step::new("sysctls", sysctls, table!(sysctls), |k, r| format!("{k} {r}"))),
             Box::new(Step::new("neighbors", neighbors, table!(neighbors), |k, r| {
                 format!("{k} {r}")
             })),

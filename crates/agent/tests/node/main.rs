@@ -48,7 +48,7 @@ fn killed_and_started_again_it_finds_nothing_to_do() {
     let agent = bench.start();
     let report = agent.report();
     let steps = report["steps"].as_array().unwrap();
-    assert_eq!(steps.len(), 9);
+    assert_eq!(steps.len(), 10);
     for step in steps {
         assert_eq!((&step["puts"], &step["deletes"]), (&0.into(), &0.into()), "{step}");
         assert_eq!(step["failures"].as_array().unwrap().len(), 0, "{step}");

@@ -10,7 +10,7 @@ use crate::Attachments;
 
 /// Writes the rows of hostPorts. One without a hostIP is at every address of the machine, those of
 /// Seaway's own links included.
-pub(crate) fn compile(world: &World, attachments: &Attachments, plan: &mut Plan) {
+pub(super) fn compile(world: &World, attachments: &Attachments, plan: &mut Plan) {
     let own = plan.addrs.keys().map(|(_, net)| net.addr());
     let machine: BTreeSet<IpAddr> = world.host.addrs().map(|net| net.addr()).chain(own).collect();
     for joined in attachments.rows.values() {

@@ -12,22 +12,30 @@
 //! - What was ours before, and no plan knows of, is read from the rules themselves:
 //!   [`LeftBehind`].
 //!
-//! Source: kube-proxy's `conntrack` package; S-60 to S-69. Page: docs/services.md.
+//! Source: kube-proxy's `conntrack` package; S-60 to S-69, S-72. Page: docs/services.md.
 
 mod host_port;
 mod left_behind;
+mod settings;
 
 use std::net::{IpAddr, SocketAddr};
 
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
-use model::{Family, Protocol};
-use plan::{FlowKey, Serving, Table, diff};
+use model::{Family, Protocol, World};
+use plan::{FlowKey, Plan, Serving, Table, diff};
 
+use crate::Attachments;
 use crate::services::{At, Resolved, ServiceTable};
 
-pub(crate) use host_port::compile;
 pub use left_behind::LeftBehind;
+
+/// Writes what follows from anything but Services: how connections are tracked, and the flows of
+/// hostPorts.
+pub(crate) fn compile(world: &World, attachments: &Attachments, plan: &mut Plan) {
+    settings::compile(world, plan);
+    host_port::compile(world, attachments, plan);
+}
 
 /// Who has a frontend. Of several, the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

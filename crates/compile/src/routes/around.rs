@@ -41,7 +41,7 @@ pub(super) fn lower(pools: &[Pool], all_masquerade: bool, plan: &mut Plan) {
     }
     // IPv6 has no reverse path filter, and no such setting.
     let key = SysctlKey("net/ipv4/conf/all/src_valid_mark".to_owned());
-    plan.sysctls.insert(key, "1".to_owned());
+    plan.sysctls.insert(key, "1".into());
 }
 
 fn marking(family: Family, all_masquerade: bool) -> Vec<NftRule> {

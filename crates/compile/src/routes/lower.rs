@@ -43,7 +43,7 @@ pub(super) fn lower(world: &World, me: &NodeName, pools: &Pools, peers: &Peers, 
 /// The node is a router for its pods, in both families (Linux forwards only when told so).
 fn forwarding(plan: &mut Plan) {
     for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
-        plan.sysctls.insert(SysctlKey(key.to_owned()), "1".to_owned());
+        plan.sysctls.insert(SysctlKey(key.to_owned()), "1".into());
     }
 }
 

@@ -64,7 +64,7 @@ fn printed(plan: &Plan) -> Vec<(&'static str, String)> {
             nft_text += &nft::list(&plan.nft, family).replace('\t', "    ");
         }
     }
-    let sysctls = plan.sysctls.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+    let sysctls = plan.sysctls.iter().map(|(key, value)| format!("{key} {value}\n")).collect();
     vec![
         ("links", rows(&plan.links)),
         ("addrs", addrs),

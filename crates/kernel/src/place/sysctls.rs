@@ -3,6 +3,10 @@
 //! Settings carry no mark, so a file remembers the original value of each one that was changed, and
 //! is written before the change. Observed is what the file names; a setting whose link is gone died
 //! with it. The file belongs into a directory that does not outlive a reboot, as the settings don't.
+//!
+//! Of a setting that is to be no less than a number the file also has the number: who finds it there
+//! knows whether the value is ours. It is never lowered below what it was, nor raised where only
+//! another network namespace may.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as StdError;
@@ -11,11 +15,11 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use plan::{Changes, Failure, Mechanism, ObserveError, SysctlKey, Table};
+use plan::{Changes, Failure, Mechanism, ObserveError, Setting, SysctlKey, Table};
 
 use super::{all_failed, failure};
 use crate::netns::{Netns, NetnsError};
-use crate::sysctl;
+use crate::sysctl::{self, SysctlError};
 
 /// Kernel settings of one namespace.
 pub struct Sysctls {
@@ -26,7 +30,14 @@ pub struct Sysctls {
 }
 
 /// Original values by key.
-type Originals = BTreeMap<SysctlKey, String>;
+type Originals = BTreeMap<SysctlKey, Original>;
+
+/// What a setting was, and what it is to be at least.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Original {
+    value: String,
+    least: Option<u64>,
+}
 
 impl Sysctls {
     /// Opens the place in the calling thread's namespace. `record` is the file that remembers
@@ -44,21 +55,25 @@ impl Sysctls {
     fn note_originals(
         &self,
         originals: &mut Originals,
-        changes: &Changes<SysctlKey, String>,
+        changes: &Changes<SysctlKey, Setting>,
     ) -> io::Result<Vec<Failure<SysctlKey>>> {
-        let (before, mut failures) = (originals.len(), Vec::new());
+        let (before, mut failures) = (originals.clone(), Vec::new());
         originals.retain(|key, _| !self.vanished.contains(key) || sysctl::exists(&key.0));
-        let mut is_changed = originals.len() != before;
         for (key, put) in &changes.puts {
-            if originals.contains_key(key) {
+            let least = match put.row {
+                Setting::Is(_) => None,
+                Setting::AtLeast(least) => Some(least),
+            };
+            if let Some(known) = originals.get_mut(key) {
+                known.least = least;
                 continue;
             }
             match sysctl::read(&key.0) {
-                Ok(value) => is_changed |= originals.insert(key.clone(), value).is_none(),
+                Ok(value) => drop(originals.insert(key.clone(), Original { value, least })),
                 Err(error) => failures.push(failure(key.clone(), put_words(key, &put.row), error)),
             }
         }
-        if is_changed {
+        if *originals != before {
             store(&self.record, originals)?;
         }
         Ok(failures)
@@ -68,18 +83,25 @@ impl Sysctls {
         NoRecord { record: self.record.clone(), cause }
     }
 
-    fn apply_at_home(&self, changes: &Changes<SysctlKey, String>) -> Vec<Failure<SysctlKey>> {
+    fn apply_at_home(&self, changes: &Changes<SysctlKey, Setting>) -> Vec<Failure<SysctlKey>> {
         let mut originals = match load(&self.record) {
             Ok(originals) => originals,
             Err(cause) => return all_failed(changes, words, self.no_record(cause)),
         };
+        let before = originals.clone();
         let mut failures = match self.note_originals(&mut originals, changes) {
             Ok(failures) => failures,
             // Nothing may be changed that could never be undone.
             Err(cause) => return all_failed(changes, words, self.no_record(cause)),
         };
-        for (key, put) in changes.puts.iter().filter(|(key, _)| originals.contains_key(key)) {
-            if let Err(error) = sysctl::write(&key.0, &put.row) {
+        for (key, put) in &changes.puts {
+            let Some(original) = originals.get(key) else { continue };
+            let ours = before.get(key).and_then(|original| original.least);
+            let written = match &put.row {
+                Setting::Is(value) => sysctl::write(&key.0, value),
+                Setting::AtLeast(least) => raise(key, *least, &original.value, ours),
+            };
+            if let Err(error) = written {
                 failures.push(failure(key.clone(), put_words(key, &put.row), error));
             }
         }
@@ -92,9 +114,9 @@ impl Sysctls {
         let (before, mut failures) = (originals.len(), Vec::new());
         for key in keys.iter().rev() {
             let Some(original) = originals.get(key) else { continue };
-            match sysctl::write(&key.0, original) {
+            match give_back(key, original) {
                 Err(error) if !error.is_gone() => {
-                    let attempt = format!("restore sysctl {key} = {original}");
+                    let attempt = format!("restore sysctl {key} = {}", original.value);
                     failures.push(failure(key.clone(), attempt, error));
                 }
                 _ => drop(originals.remove(key)),
@@ -113,18 +135,18 @@ impl Sysctls {
 
 impl Mechanism for Sysctls {
     type Key = SysctlKey;
-    type Row = String;
+    type Row = Setting;
 
-    fn observe(&mut self) -> Result<Table<SysctlKey, String>, ObserveError> {
+    fn observe(&mut self) -> Result<Table<SysctlKey, Setting>, ObserveError> {
         let failed = |attempt: String, cause: Box<dyn StdError + Send + Sync>| ObserveError {
             attempt,
             cause,
         };
         let attempt = || format!("read {}", self.record.display());
         let originals = load(&self.record).map_err(|cause| failed(attempt(), cause.into()))?;
-        let read = || -> Vec<(SysctlKey, Option<String>)> {
-            let keys = originals.into_keys();
-            keys.map(|key| (key.clone(), sysctl::read(&key.0).ok())).collect()
+        let read = || -> Vec<(SysctlKey, Option<Setting>)> {
+            let keys = originals.into_iter();
+            keys.map(|(key, original)| (key.clone(), observed(&key, &original))).collect()
         };
         let values =
             self.home.run(read).map_err(|cause| failed("read sysctls".to_owned(), cause.into()))?;
@@ -139,12 +161,52 @@ impl Mechanism for Sysctls {
         Ok(table)
     }
 
-    fn apply(&mut self, changes: &Changes<SysctlKey, String>) -> Vec<Failure<SysctlKey>> {
+    fn apply(&mut self, changes: &Changes<SysctlKey, Setting>) -> Vec<Failure<SysctlKey>> {
         match self.home.run(|| self.apply_at_home(changes)) {
             Ok(failures) => failures,
             Err(error) => all_failed(changes, words, error),
         }
     }
+}
+
+/// What a setting of the record is; `None` when there is no such setting any more.
+fn observed(key: &SysctlKey, original: &Original) -> Option<Setting> {
+    let value = sysctl::read(&key.0).ok()?;
+    let Some(least) = original.least else { return Some(Setting::Is(value)) };
+    let now: u64 = value.parse().ok()?;
+    let is_enough = now >= least || !sysctl::is_writable(&key.0);
+    Some(Setting::AtLeast(if is_enough { least } else { now }))
+}
+
+/// Makes a setting `least`, or what it was if that is more. A value that nobody but us can have written
+/// (it is what the record says, `ours`) goes down as well.
+fn raise(
+    key: &SysctlKey,
+    least: u64,
+    original: &str,
+    ours: Option<u64>,
+) -> Result<(), SysctlError> {
+    let now = number(&sysctl::read(&key.0)?);
+    let want = least.max(number(original));
+    if now == want || (now > want && ours != Some(now)) || !sysctl::is_writable(&key.0) {
+        return Ok(());
+    }
+    sysctl::write(&key.0, &want.to_string())
+}
+
+/// Gives a setting its original value back, unless it was only to be no less than a number and is not
+/// that number: then it is somebody else's.
+fn give_back(key: &SysctlKey, original: &Original) -> Result<(), SysctlError> {
+    match original.least {
+        Some(least) if number(&sysctl::read(&key.0)?) != least => Ok(()),
+        Some(least) if number(&original.value) >= least => Ok(()),
+        Some(_) | None => sysctl::write(&key.0, &original.value),
+    }
+}
+
+/// A setting that is a number; 0 when it is none.
+fn number(value: &str) -> u64 {
+    value.parse().unwrap_or_default()
 }
 
 /// The file of original values could not be read or written.
@@ -156,15 +218,18 @@ struct NoRecord {
     cause: io::Error,
 }
 
-fn put_words(key: &SysctlKey, value: &str) -> String {
-    format!("put sysctl {key} = {value}")
+fn put_words(key: &SysctlKey, setting: &Setting) -> String {
+    format!("put sysctl {key} {setting}")
 }
 
 fn words(key: &SysctlKey) -> String {
     format!("write sysctl {key}")
 }
 
-/// Reads the record: key and value in each line. Keys hold no spaces.
+/// Between a value and what it is to be at least.
+const LEAST: &str = " >= ";
+
+/// Reads the record: key and value in each line, and what it is to be at least. Keys hold no spaces.
 fn load(record: &Path) -> io::Result<Originals> {
     let text = match fs::read_to_string(record) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
@@ -172,7 +237,11 @@ fn load(record: &Path) -> io::Result<Originals> {
     };
     let line = |line: &str| {
         let (key, value) = line.split_once(' ')?;
-        Some((SysctlKey(key.to_owned()), value.to_owned()))
+        let (value, least) = match value.split_once(LEAST) {
+            Some((value, least)) => (value, Some(least.parse().ok()?)),
+            None => (value, None),
+        };
+        Some((SysctlKey(key.to_owned()), Original { value: value.to_owned(), least }))
     };
     Ok(text.lines().filter_map(line).collect())
 }
@@ -181,8 +250,11 @@ fn load(record: &Path) -> io::Result<Originals> {
 fn store(record: &Path, originals: &Originals) -> io::Result<()> {
     let next = record.with_extension("next");
     let mut file = io::BufWriter::new(fs::File::create(&next)?);
-    for (key, value) in originals {
-        writeln!(file, "{} {value}", key.0)?;
+    for (key, Original { value, least }) in originals {
+        match least {
+            Some(least) => writeln!(file, "{} {value}{LEAST}{least}", key.0)?,
+            None => writeln!(file, "{} {value}", key.0)?,
+        }
     }
     file.flush()?;
     fs::rename(next, record)

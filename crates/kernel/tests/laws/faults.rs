@@ -1,6 +1,6 @@
 //! What goes wrong under a mechanism's feet, and how it recovers.
 
-use plan::{Mechanism, SysctlKey, Table, converge};
+use plan::{Mechanism, Setting, SysctlKey, Table, converge};
 use seaway_kernel::place::{Links, Pods, Sysctls};
 
 use super::node::name;
@@ -168,7 +168,7 @@ fn settings_die_with_their_link_and_are_forgotten() {
     fresh();
     let record = std::env::temp_dir().join(format!("seaway-vanished-{}", std::process::id()));
     let mut place = Sysctls::open(&record).unwrap();
-    let row = |key: &str| (SysctlKey(key.to_owned()), "2".to_owned());
+    let row = |key: &str| (SysctlKey(key.to_owned()), Setting::from("2"));
     let (gone, all) = ("net/ipv4/conf/a=b/rp_filter", "net/ipv4/conf/all/rp_filter");
     run("ip link add a=b type veth peer name c");
     settle(&mut place, &[row(gone), row(all)].into_iter().collect());
@@ -189,7 +189,7 @@ fn without_a_record_no_setting_is_changed() {
     let mut place = Sysctls::open("/proc/no/such/place").unwrap();
     let key = "net/ipv4/conf/all/rp_filter";
     let before = run(&format!("cat /proc/sys/{key}"));
-    let want = [(SysctlKey(key.to_owned()), "2".to_owned())].into_iter().collect();
+    let want = [(SysctlKey(key.to_owned()), "2".into())].into_iter().collect();
     let (_, failures) = converge(&mut place, &want).unwrap();
     assert_eq!(failures[0].cause.to_string(), "keep the original values in /proc/no/such/place");
     assert_eq!(run(&format!("cat /proc/sys/{key}")), before);

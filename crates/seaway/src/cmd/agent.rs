@@ -110,6 +110,8 @@ struct Run {
     /// Give every packet to a Service's cluster IP the node's address.
     #[arg(long, env = "SEAWAY_MASQUERADE_ALL")]
     masquerade_all: bool,
+    #[command(flatten)]
+    conntrack: super::conntrack::Flags,
     /// Tell in the Lease kube-system/seaway-NODE which endpoints get no new flow any more, for those who
     /// wait for it before they end a pod. One write for every change by which an endpoint goes.
     #[arg(long, env = "SEAWAY_ACKNOWLEDGE_DRAINS")]
@@ -190,6 +192,7 @@ fn settings(run: Run) -> anyhow::Result<Settings> {
             node_port_addrs: run.nodeport_addresses,
             external_ips: run.external_ips,
             masquerade_all: run.masquerade_all,
+            conntrack: run.conntrack.settings(),
         },
         access: run.kubeconfig.map_or(Access::InCluster, Access::Kubeconfig),
         paths: Paths { run_dir: run.places.run_dir, state_dir: run.places.state_dir },
@@ -254,6 +257,7 @@ mod tests {
             ("agent --node-name a --healthz-bind 10256", "--healthz-bind"),
             ("agent --node-name a --nodeport-addresses localhost", "primary, all or a CIDR"),
             ("agent --node-name a --external-ips 203.0.113.7/33", "--external-ips"),
+            ("agent --node-name a --conntrack-tcp-timeout-established 5d", "a time like 24h"),
         ];
         for (line, named) in cases {
             let error = format!("{:#}", read(line).unwrap_err());
@@ -278,5 +282,11 @@ mod tests {
         let cidr = NodePortAddrs::Cidr("192.0.2.0/24".parse().unwrap());
         assert_eq!(config.node_port_addrs, [NodePortAddrs::Primary, cidr]);
         assert_eq!((config.external_ips.len(), config.masquerade_all), (1, true));
+        assert!(config.conntrack.tcp_be_liberal && config.conntrack.max >= Some(131_072));
+        let left = "agent --node-name a --conntrack-max-per-core 0 --conntrack-tcp-be-liberal false \
+                    --conntrack-tcp-timeout-established 0 --conntrack-tcp-timeout-close-wait 0s";
+        let conntrack = read(left).unwrap().config.conntrack;
+        assert_eq!((conntrack.max, conntrack.tcp_be_liberal), (None, false));
+        assert_eq!((conntrack.tcp_established, conntrack.tcp_close_wait), (None, None));
     }
 }

@@ -112,7 +112,7 @@ fn packet(ether: Ether, addrs: (IpAddr, IpAddr), protocol: u8, payload: &[u8]) -
 }
 
 /// Writes the checksum at `place` of what goes between `addrs`.
-fn seal(payload: &mut [u8], place: usize, addrs: (IpAddr, IpAddr), protocol: u8) {
+pub(crate) fn seal(payload: &mut [u8], place: usize, addrs: (IpAddr, IpAddr), protocol: u8) {
     let octets = |addr: IpAddr| match addr {
         IpAddr::V4(addr) => addr.octets().to_vec(),
         IpAddr::V6(addr) => addr.octets().to_vec(),

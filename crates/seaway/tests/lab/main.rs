@@ -8,6 +8,7 @@ mod capture;
 mod churn;
 mod clients;
 mod cni;
+mod conntrack;
 mod containerd;
 mod cri;
 mod drift;
@@ -50,6 +51,7 @@ fn main() {
         churn::trials(),
         clients::trials(),
         cni::trials(),
+        conntrack::trials(),
         containerd::trials(),
         drift::trials(),
         durable::trials(),
