@@ -250,6 +250,10 @@ impl Loop {
         if !self.is_synced {
             return Status::NotReady(self.sources.trouble());
         }
+        // Who asks in the very turn in which everything is listed is answered before its pass.
+        if self.report.steps.is_empty() {
+            return Status::NotReady("the first pass is not over".to_owned());
+        }
         if !self.world.nodes.contains_key(node) {
             return Status::NotReady(format!("Node {node} does not exist"));
         }

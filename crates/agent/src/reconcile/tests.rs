@@ -107,6 +107,12 @@ impl Agent {
 
     /// Shows the agent its own node with `cidr`, and a neighbor.
     fn list(&self, cidr: &str) {
+        self.list_silently(cidr);
+        self.handle.wake();
+    }
+
+    /// The same, and does not wake it.
+    fn list_silently(&self, cidr: &str) {
         let node = |name: &str, ip: &str, cidr: &str| {
             let node = Node {
                 name: NodeName::from(name),
@@ -125,7 +131,6 @@ impl Agent {
         self.watching.services.send_modify(|shown| shown.listed = Some(OrdMap::new()));
         self.watching.slices.send_modify(|shown| shown.listed = Some(OrdMap::new()));
         self.watching.service_cidrs.send_modify(|shown| shown.listed = Some(OrdMap::new()));
-        self.handle.wake();
     }
 
     async fn ready(&self) {
@@ -178,6 +183,17 @@ async fn until_the_nodes_are_listed_nothing_is_written_or_removed_and_add_is_tol
     assert_eq!(kernel.pods.rows(), before);
     agent.handle.detach(key("c")).await.unwrap();
     assert!(kernel.pods.rows().is_empty(), "a DEL is an order, not a conclusion");
+}
+
+#[tokio::test]
+async fn who_asks_in_the_turn_of_the_first_pass_is_not_told_that_it_is_over() {
+    let scratch = Scratch::new();
+    let agent = Agent::start(scratch.path(), &Kernel::default());
+    assert!(matches!(agent.handle.status().await, Status::NotReady(_)));
+    agent.list_silently("10.244.1.0/24");
+    let Status::NotReady(why) = agent.handle.status().await else { panic!("there was no pass") };
+    assert_eq!(why, "the first pass is not over");
+    agent.ready().await;
 }
 
 #[tokio::test]
