@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
@@ -187,7 +187,8 @@ fn worlds() -> usize {
 }
 
 /// Worlds one after the other on one stage, the same ones every time.
-fn packets_fare_as_the_walk_says(pod_link: PodLinkMode, record: &Path) {
+fn packets_fare_as_the_walk_says(pod_link: PodLinkMode) {
+    let Record(record) = &Record::new(pod_link);
     let mut runner = TestRunner::deterministic();
     let mut next = || {
         let one = (lone_world(pod_link), script(CALLS));
@@ -216,20 +217,28 @@ fn packets_fare_as_the_walk_says(pod_link: PodLinkMode, record: &Path) {
     assert_eq!(stage.node.run(|| apply(&Plan::default(), record)).unwrap(), 0, "something is left");
 }
 
+/// The file of the settings' old values, which is gone with its value.
+struct Record(PathBuf);
+
+impl Record {
+    fn new(pod_link: PodLinkMode) -> Self {
+        let file = format!("seaway-judged-{}-{pod_link}", std::process::id());
+        Record(std::env::temp_dir().join(file))
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
 #[test]
 fn real_packets_in_arbitrary_worlds_fare_as_the_walk_says_routed() {
-    with_record(|record| packets_fare_as_the_walk_says(PodLinkMode::Routed, record));
+    packets_fare_as_the_walk_says(PodLinkMode::Routed);
 }
 
 #[test]
 fn real_packets_in_arbitrary_worlds_fare_as_the_walk_says_bridged() {
-    with_record(|record| packets_fare_as_the_walk_says(PodLinkMode::Bridge, record));
-}
-
-fn with_record(test: impl FnOnce(&Path)) {
-    let thread = thread::current().id();
-    let file = format!("seaway-judged-{}-{thread:?}", std::process::id());
-    let record = std::env::temp_dir().join(file);
-    test(&record);
-    drop(std::fs::remove_file(&record));
+    packets_fare_as_the_walk_says(PodLinkMode::Bridge);
 }
