@@ -180,3 +180,45 @@ impl Drop for Open {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+    use crate::handle::Handle;
+
+    fn open() -> Open {
+        let desk = Desk {
+            handle: Handle::new(sync_channel(1).0),
+            shown: Arc::default(),
+            metrics: Arc::default(),
+            due: super::super::Due::default(),
+            started: std::time::Instant::now(),
+        };
+        let (events, _) = kube::Events::new();
+        let teller = Teller { events, metrics: Arc::default() };
+        Open { listeners: BTreeMap::new(), seats: Seats::default(), desk, teller }
+    }
+
+    #[tokio::test]
+    async fn a_port_goes_from_one_service_to_another_and_is_tried_again_while_it_is_taken() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = taken.local_addr().unwrap();
+        let place = |name: &str| BTreeSet::from([(ServiceName::new("shop", name), addr)]);
+        let mut open = open();
+        open.follow(place("web")).await;
+        let again = open.next_try().expect("it failed");
+        drop(taken);
+        tokio::time::sleep_until(again).await;
+        open.follow(place("web")).await;
+        assert_eq!(open.next_try(), None, "it listens");
+        open.follow(place("other")).await;
+        assert_eq!(open.next_try(), None, "and at once for another");
+        assert!(open.listeners.keys().all(|(service, _)| &*service.name == "other"));
+        assert!(TcpStream::connect(addr).is_ok());
+        open.follow(BTreeSet::new()).await;
+        assert!(TcpStream::connect(addr).is_err(), "nobody listens");
+    }
+}
