@@ -80,6 +80,13 @@ fn is(got: &Option<String>, want: &str) -> Result<(), String> {
 fn takeover() {
     for flags in [&[][..], &["--external-ips", "0.0.0.0/0"]] {
         let lab = stage(flags);
+        // Which Service is the older one is known to the second.
+        let created = ["get", "service", "dns", "-o", "jsonpath={.metadata.creationTimestamp}"];
+        let created = text(&lab.kubectl(&created));
+        eventually("the thief comes later", || {
+            let now = text(&lab.node("node-1", &["date", "-u", "+%FT%TZ"]));
+            if now > created { Ok(()) } else { Err(now) }
+        });
         let victim = lab.pod_field("victim", "{.status.podIP}");
         let all = [DNS, NODES[0], NODES[1], &victim, BALANCED, "8.8.8.8"];
         let external = format!("type: LoadBalancer\n  externalIPs: [{}]", all.join(", "));

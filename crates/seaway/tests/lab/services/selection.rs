@@ -226,14 +226,18 @@ fn explained() {
     let local = "  type: NodePort\n  externalTrafficPolicy: Local\n";
     stage.lab.apply(&[service("web", "", local), slices(&stage, "web", "all", near)].concat());
     stage.check("web", TCP, "pod-1 | cluster | web-1 | itself\n client | node-2 | web-2 | itself");
-    let dump = stage.dump("node-1", &["services", "default/web"]);
     let addr = |pod: &str| format!("{}:{PORT} ", stage.at(pod).addr(Family::V4));
     for (pod, why) in [
         ("web-1", "cluster: yes; local: yes"),
         ("web-2", "cluster: no, hinted for other zones; local: no, on another node"),
         ("pod-2", "cluster: no, terminating, and others are ready; local: no, on another node"),
     ] {
-        let line = dump.lines().find(|line| line.contains(&addr(pod)) && line.contains(" node "));
-        assert!(line.is_some_and(|line| line.ends_with(why)), "{pod}: {why}: {dump}");
+        // What is dumped is what the last pass that has ended was about.
+        eventually(&format!("{pod} is told of: {why}"), || {
+            let dump = stage.dump("node-1", &["services", "default/web"]);
+            let mut lines = dump.lines().filter(|line| line.contains(&addr(pod)));
+            let is_told = lines.any(|line| line.contains(" node ") && line.ends_with(why));
+            if is_told { Ok(()) } else { Err(dump) }
+        });
     }
 }
