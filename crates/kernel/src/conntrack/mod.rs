@@ -2,7 +2,7 @@
 //!
 //! Entries are no rows of a place: the kernel makes them, of packets, and most are nobody's business of
 //! ours. So there is no [`plan::Mechanism`] here but one operation: to walk those that a
-//! [`FlowFilter`](plan::FlowFilter) lets through and to remove those that somebody finds wrong.
+//! [`FlowFilter`] lets through and to remove those that somebody finds wrong.
 
 mod abi;
 mod counters;
