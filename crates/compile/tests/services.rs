@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use fixtures::events::{Event, PORTS, destinations, event, happen, me, sources, world};
-use model::{Endpoint, Family, Protocol, ServiceName, World};
+use model::{Endpoint, Family, Host, Protocol, ServiceName, World};
 use oracle::services::{Answer, Client, Remembered, Seen, answer};
 use plan::{Flow, FlowKey};
 use proptest::prelude::*;
@@ -23,6 +23,7 @@ fn scope() -> Scope {
 /// What `table` says of a packet, in the oracle's words; hairpins are no matter of the table.
 fn table_answer(
     table: &ServiceTable,
+    host: &Host,
     (client, src): (Client, IpAddr),
     (dst, protocol, number): (IpAddr, Protocol, u16),
 ) -> Answer {
@@ -41,7 +42,9 @@ fn table_answer(
         found.extend(here.map(|frontend| (service, port, frontend)));
     }
     found.sort_by_key(|(_, _, frontend)| frontend.at); // An address of its own comes first.
-    let Some((service, port, frontend)) = found.first() else { return unclaimed(table, dst) };
+    let Some((service, port, frontend)) = found.first() else {
+        return unclaimed(table, host, client, dst);
+    };
     if frontend.allowed.as_ref().is_some_and(|nets| !nets.iter().any(|net| net.contains(&src))) {
         return Answer::Dropped;
     }
@@ -74,14 +77,17 @@ fn ports(table: &ServiceTable) -> impl Iterator<Item = (&ServiceName, &PortEntry
 }
 
 /// No frontend is at `dst` and the packet's port.
-fn unclaimed(table: &ServiceTable, dst: IpAddr) -> Answer {
+fn unclaimed(table: &ServiceTable, host: &Host, client: Client, dst: IpAddr) -> Answer {
     let is_active = |frontend: &Frontend| {
         (frontend.kind, frontend.at) == (FrontendKind::ClusterIp, At::Ip(dst))
     };
     if ports(table).any(|(_, port)| port.frontends.iter().any(is_active)) {
         return Answer::Refused;
     }
-    match table.cidrs.iter().any(|net| net.contains(&dst)) {
+    let is_stray = client == Client::Elsewhere
+        && table.services.values().any(|resolved| resolved.vips.contains(&dst))
+        && !host.addrs().any(|net| net.addr() == dst);
+    match is_stray || table.cidrs.iter().any(|net| net.contains(&dst)) {
         true => Answer::Dropped,
         false => Answer::NotForAService,
     }
@@ -118,7 +124,7 @@ proptest! {
                 for src in sources().into_iter().filter(|src| Family::of(*src) == Family::of(dst)) {
                     for client in clients {
                         let want = answer(&world, &me(), (client, src), to);
-                        let got = table_answer(&table, (client, src), to);
+                        let got = table_answer(&table, &world.host, (client, src), to);
                         prop_assert!(
                             agrees(&want, &got),
                             "{client:?} {src} -> {dst}:{number}/{protocol}\nshould: {want:?}\ndoes: {got:?}\n{table}"

@@ -109,18 +109,35 @@ pub fn answer(
         }
         return through(world, me, (service, at, *way), (client, src), Family::of(dst));
     }
-    unclaimed(world, dst)
+    unclaimed(world, me, client, dst)
 }
 
-/// What no frontend answers to: a cluster IP's other ports are refused, and what no Service has of the
-/// ranges of cluster IPs is dropped (S-41).
-fn unclaimed(world: &World, dst: IpAddr) -> Answer {
+/// What no frontend answers to: a cluster IP's other ports are refused, what no Service has of the
+/// ranges of cluster IPs is dropped (S-41), and what strangers send to other ports of addresses that
+/// the network leads here, and nobody here has, does not go back to them (T22).
+fn unclaimed(world: &World, me: &NodeName, client: Client, dst: IpAddr) -> Answer {
     let mut served = world.services.values().filter(|service| is_served(service));
     if served.any(|service| !service.ports.is_empty() && service.cluster_ips.contains(&dst)) {
         return Answer::Refused;
     }
     let mut ranges = world.service_cidrs.values().flat_map(|row| &row.cidrs);
-    if ranges.any(|net| net.contains(&dst)) { Answer::Dropped } else { Answer::NotForAService }
+    let is_dropped = ranges.any(|net| net.contains(&dst))
+        || client == Client::Elsewhere && leads_here(world, me, dst);
+    if is_dropped { Answer::Dropped } else { Answer::NotForAService }
+}
+
+/// Whether `dst` is an address that some Service has from outside of the cluster, and no machine has.
+fn leads_here(world: &World, me: &NodeName, dst: IpAddr) -> bool {
+    let is_a_nodes = world.nodes.values().any(|node| node.internal_ips.contains(&dst))
+        || world.host.addrs().any(|net| net.addr() == dst);
+    let mut served = world.services.values().filter(|service| is_served(service));
+    !is_a_nodes
+        && served.any(|service| {
+            service.ports.iter().any(|at| {
+                let ways = ways(world, me, service, at, dst, at.port);
+                ways.iter().any(|way| matches!(way, Way::LoadBalancer | Way::External))
+            })
+        })
 }
 
 fn is_served(service: &Service) -> bool {

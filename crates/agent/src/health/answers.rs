@@ -228,7 +228,8 @@ mod tests {
             ],
         };
         let check = HealthCheck { family: Family::V4, port: 32_000, local_endpoints: 2 };
-        let resolved = Resolved { ports: vec![port], health_checks: vec![check] };
+        let resolved =
+            Resolved { ports: vec![port], health_checks: vec![check], ..Resolved::default() };
         let services = ServiceTable {
             services: [(name.clone(), Arc::new(resolved))].into_iter().collect(),
             node_port_addrs: ["192.0.2.1".parse().unwrap()].into(),

@@ -57,6 +57,11 @@ impl Reserved {
         Reserved { nets, nodes: nodes.collect() }
     }
 
+    /// Whether a Node has `addr`.
+    pub(super) fn is_a_nodes(&self, addr: IpAddr) -> bool {
+        self.nodes.contains(&addr)
+    }
+
     /// Why `addr` may not be the address of a load balancer.
     pub(super) fn refuses_load_balancer(&self, addr: IpAddr) -> Option<&'static str> {
         if is_special(addr) {
@@ -70,7 +75,7 @@ impl Reserved {
     /// Why `addr` may not be an external IP. (The address of a node may well be that of a load
     /// balancer whose part the nodes play.)
     pub(super) fn refuses_external(&self, addr: IpAddr) -> Option<&'static str> {
-        let node = self.nodes.contains(&addr).then_some("it is the address of a node");
+        let node = self.is_a_nodes(addr).then_some("it is the address of a node");
         self.refuses_load_balancer(addr).or(node)
     }
 }

@@ -20,6 +20,14 @@ pub(super) struct Addresses {
     allowed: Option<Arc<[IpNet]>>,
 }
 
+impl Addresses {
+    /// Those from outside of the cluster that no node has for itself.
+    pub(super) fn vips(&self, reserved: &Reserved) -> Vec<IpAddr> {
+        let all = self.load_balancer.iter().chain(&self.external).copied();
+        all.filter(|addr| !reserved.is_a_nodes(*addr)).collect()
+    }
+}
+
 /// The addresses of `service` in `family`; `None` when it has no cluster IP of it, as then it has no
 /// endpoints of it either. What may not be used is in `rejected`.
 pub(super) fn addresses(

@@ -11,7 +11,7 @@ use plan::Serving;
 
 use super::context::{Own, Reserved};
 use super::endpoints::{self, Choice, Here};
-use super::frontends::{self, Sets};
+use super::frontends::{self, Addresses, Sets};
 use super::table::{HealthCheck, PortEntry, Resolved};
 use crate::{Fault, Rejected};
 
@@ -94,6 +94,10 @@ pub(super) fn resolve(
                 });
             }
         }
+    }
+    if !service.ports.is_empty() {
+        let vips = |(_, addresses): &(Family, Addresses)| addresses.vips(reserved);
+        resolved.vips = families.iter().flat_map(vips).collect();
     }
     resolved.health_checks = health_checks(service, slices, &families, here);
     Resolution { created: service.created, resolved: Arc::new(resolved), rejected }

@@ -32,6 +32,9 @@ pub struct Resolved {
     pub ports: Vec<PortEntry>,
     /// What load balancers ask this node about it, one in each of its families.
     pub health_checks: Vec<HealthCheck>,
+    /// Its addresses of load balancers and external IPs that are no node's. What comes there from
+    /// elsewhere, to a port that no Service opens, is dropped: routed on, it would come back (T22).
+    pub vips: BTreeSet<IpAddr>,
 }
 
 /// One port of a Service, in one family. It is also what session affinity is kept by.
@@ -191,6 +194,9 @@ impl Resolved {
                     writeln!(f)?;
                 }
             }
+        }
+        for vip in &self.vips {
+            writeln!(f, "{name} {vip}: drop from elsewhere what no Service opens")?;
         }
         self.health_checks.iter().try_for_each(|check| {
             let HealthCheck { family, port, local_endpoints } = check;

@@ -63,8 +63,24 @@ fn services(names: &mut Names) -> Vec<Rule> {
         let cidrs = names.of(Map::Cidrs, Place::Address, family);
         let within = Statement::Lookup(vec![daddr(family)], Op::Eq, cidrs);
         rules.push(ruleset::drop(vec![within], "no Service has this address"));
+        rules.push(strayed(names, family));
     }
     rules
+}
+
+/// Whoever sent it here takes the address for this node's, and would again if it were routed on.
+fn strayed(names: &mut Names, family: Family) -> Rule {
+    let (saddr, daddr) =
+        by_family(family, (Field::Ip4Saddr, Field::Ip4Daddr), (Field::Ip6Saddr, Field::Ip6Daddr));
+    let pods = by_family(family, "local_pods4", "local_pods6");
+    let vips = names.of(Map::Vips, Place::Address, family);
+    let statements = vec![
+        Statement::Lookup(vec![daddr], Op::Eq, vips),
+        Statement::Match(Field::Iifname, Op::Ne, Value::Name("".into())),
+        ruleset::lookup(&[saddr], Op::Ne, pods),
+        Statement::Match(Field::FibDaddrType, Op::Ne, ruleset::FIB_LOCAL),
+    ];
+    ruleset::drop(statements, "no Service has this port of its address")
 }
 
 /// The client knows at once.

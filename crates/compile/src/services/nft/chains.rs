@@ -173,7 +173,7 @@ pub(super) fn constant_sets(names: &mut Names) -> Vec<(SetName, Set)> {
         };
         declare(Map::Frontends, names::Place::Address);
         declare(Map::Frontends, names::Place::Node);
-        [Map::Ips, Map::Cidrs, Map::NodeAddrs]
+        [Map::Ips, Map::Vips, Map::Cidrs, Map::NodeAddrs]
             .into_iter()
             .for_each(|map| declare(map, Place::Address));
     }

@@ -18,7 +18,7 @@ pub(super) struct Elements<'a> {
     pub(super) rows: Vec<(Key, Row)>,
     /// The shapes of their frontends.
     pub(super) shapes: Vec<Shape>,
-    /// Elements that another Service may have as well: its cluster IPs, where somebody wrote them.
+    /// Elements that another Service may have as well: its addresses.
     pub(super) ips: BTreeSet<Key>,
 }
 
@@ -35,6 +35,10 @@ impl<'a> Elements<'a> {
                     elements.ips.insert(Key::Element(TableFamily::Inet, set, [ip.into()].into()));
                 }
             }
+        }
+        for vip in &resolved.vips {
+            let set = elements.names.of(Map::Vips, Place::Address, Family::of(*vip));
+            elements.ips.insert(Key::Element(TableFamily::Inet, set, [(*vip).into()].into()));
         }
         elements
     }

@@ -39,7 +39,7 @@ pub struct Lowered {
     rows: Table<Key, Row>,
     /// How many frontends have each shape.
     shapes: OrdMap<Shape, usize>,
-    /// How many Services have each cluster IP.
+    /// How many Services have each address.
     ips: OrdMap<Key, usize>,
     names: Names,
 }

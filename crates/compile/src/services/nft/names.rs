@@ -64,6 +64,8 @@ pub(super) enum Map {
     Aside,
     /// Cluster IPs.
     Ips,
+    /// Addresses of load balancers and external IPs.
+    Vips,
     /// Ranges of cluster IPs.
     Cidrs,
     /// Addresses of node ports.
@@ -114,6 +116,7 @@ impl Map {
             Map::Clients(seconds) => format!("clients_{seconds}s_"),
             Map::Aside => "marks_aside".to_owned(),
             Map::Ips => "service_ips".to_owned(),
+            Map::Vips => "external_ips".to_owned(),
             Map::Cidrs => "service_cidrs".to_owned(),
             Map::NodeAddrs => "node_port_addrs".to_owned(),
         };
@@ -128,6 +131,7 @@ impl Map {
             | Map::Clients(_)
             | Map::Aside
             | Map::Ips
+            | Map::Vips
             | Map::Cidrs
             | Map::NodeAddrs => false,
         }
@@ -165,7 +169,7 @@ impl Map {
                 let marks = map(vec![addr, proto, port, addr, port], one(Type::Mark));
                 Set { dynamic: dynamic(ASIDE), ..marks }
             }
-            Map::Ips | Map::NodeAddrs => set(vec![addr], false),
+            Map::Ips | Map::Vips | Map::NodeAddrs => set(vec![addr], false),
             Map::Cidrs => set(vec![addr], true),
         }
     }
