@@ -23,8 +23,8 @@ fn conditions() {
         let mut told: Vec<_> = told.split_whitespace().collect();
         told.sort_unstable();
         let told = told.join(" ");
-        let expect = "DiskPressure=False MemoryPressure=False NetworkUnavailable=False \
-                      PIDPressure=False Ready=True";
+        let expect = "DiskPressure=False MemoryPressure=False NetworkPressure=False \
+                      NetworkUnavailable=False PIDPressure=False Ready=True";
         if told == expect { Ok(()) } else { Err(told) }
     });
     let described = text(&lab.kubectl(&["describe", "node", "node-1"]));
