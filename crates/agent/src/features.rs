@@ -107,6 +107,9 @@ fn service(name: &str, last: u8) -> Service {
         proxy: None,
         kind: ServiceKind::LoadBalancer,
         cluster_ips: at("10.96.0.", "fd00:96::"),
+        is_headless: false,
+        external_name: None,
+        publishes_not_ready: false,
         ports: vec![port],
         internal_policy: TrafficPolicy::Cluster,
         external_policy: TrafficPolicy::Local,
@@ -126,6 +129,8 @@ fn slice(family: Family) -> EndpointSlice {
         node: Some(NodeName::from("node")),
         conditions,
         hints: None,
+        hostname: None,
+        pod: None,
     };
     EndpointSlice {
         key: SliceKey {

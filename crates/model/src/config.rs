@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::NodeName;
+use crate::{Dns, NodeName};
 
 /// Settings of one agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Config {
     pub masquerade_all: bool,
     /// How connections are tracked.
     pub conntrack: Conntrack,
+    /// What objects are called.
+    pub dns: Dns,
 }
 
 /// How connections are tracked on a node. What is `None` is left as it is.
@@ -85,6 +87,7 @@ impl Default for Config {
             external_ips: Vec::new(),
             masquerade_all: false,
             conntrack: Conntrack::default(),
+            dns: Dns::default(),
         }
     }
 }

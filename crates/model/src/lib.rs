@@ -8,8 +8,11 @@ mod attachment;
 mod chain;
 mod config;
 pub mod decode;
+mod dns;
+mod domain;
 mod host;
 mod name;
+mod namespace;
 mod net;
 mod node;
 mod rfc3339;
@@ -23,10 +26,13 @@ use std::sync::Arc;
 pub use attachment::{Attachment, AttachmentKey, PodRef, PortMapping};
 pub use chain::chain;
 pub use config::{Config, Conntrack, NodePortAddrs, PodLinkMode, Routing, UnknownValue, Vxlan};
+pub use dns::{Dns, PodRecords};
+pub use domain::{DomainName, InvalidDomainName};
 pub use host::{Host, Uplink};
 pub use imbl::OrdMap;
 pub use imbl::ordmap::DiffItem;
 pub use name::{IfName, InvalidIfName, NodeName};
+pub use namespace::Namespace;
 pub use net::{Family, InvalidMac, Mac, Protocol};
 pub use node::Node;
 pub use rfc3339::Rfc3339;
@@ -62,10 +68,12 @@ pub struct World {
     pub nodes: OrdMap<NodeName, Arc<Node>>,
     /// Every Service, headless ones and those that others serve included.
     pub services: OrdMap<ServiceName, Arc<Service>>,
-    /// The EndpointSlices of Services that have an address, together by Service.
+    /// EndpointSlices, together by Service.
     pub slices: OrdMap<SliceKey, Arc<EndpointSlice>>,
     /// Every ServiceCIDR, by name.
     pub service_cidrs: OrdMap<Arc<str>, Arc<ServiceCidr>>,
+    /// Every Namespace, by name.
+    pub namespaces: OrdMap<Arc<str>, Arc<Namespace>>,
     /// The containers this node joined to the network, from the journal.
     pub attachments: BTreeMap<AttachmentKey, Arc<Attachment>>,
 }

@@ -1,4 +1,4 @@
-//! Services and the endpoints behind them, as far as packets care.
+//! Services and the endpoints behind them, as far as packets and names care.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -46,6 +46,12 @@ pub struct Service {
     pub kind: ServiceKind,
     /// `spec.clusterIPs`; empty for a headless Service.
     pub cluster_ips: Vec<IpAddr>,
+    /// Whether `spec.clusterIPs` says None: its names stand for its endpoints.
+    pub is_headless: bool,
+    /// `spec.externalName`, of type ExternalName.
+    pub external_name: Option<Box<str>>,
+    /// `spec.publishNotReadyAddresses`.
+    pub publishes_not_ready: bool,
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
     /// `spec.internalTrafficPolicy`.
@@ -159,6 +165,10 @@ pub struct Endpoint {
     pub conditions: Conditions,
     /// `hints`, when there are any.
     pub hints: Option<Box<Hints>>,
+    /// `hostname`.
+    pub hostname: Option<Arc<str>>,
+    /// The pod that `targetRef` names, in the slice's namespace.
+    pub pod: Option<Arc<str>>,
 }
 
 /// What is known of an endpoint's life. The three are independent: with `publishNotReadyAddresses`

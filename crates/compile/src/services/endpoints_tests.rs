@@ -30,6 +30,8 @@ fn endpoint(at: usize, word: &str) -> Endpoint {
         node: Some(node),
         conditions: Conditions { ready, serving, terminating },
         hints: (hints != Hints::default()).then(|| Box::new(hints)),
+        hostname: None,
+        pod: None,
     }
 }
 

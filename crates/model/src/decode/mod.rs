@@ -4,6 +4,7 @@
 //! Decoding is lenient where Kubernetes is (unknown fields are skipped) and strict where a wrong
 //! value would mislead: the error names the object and the field, and the object alone is left out.
 
+mod namespace;
 mod node;
 mod service;
 mod service_cidr;
@@ -18,6 +19,7 @@ use serde::de::DeserializeOwned;
 
 use crate::Protocol;
 
+pub use namespace::namespace;
 pub use node::node;
 pub use service::service;
 pub use service_cidr::service_cidr;

@@ -42,6 +42,8 @@ struct Spec {
     external_ips: Option<Vec<String>>,
     load_balancer_source_ranges: Option<Vec<String>>,
     health_check_node_port: i64,
+    external_name: Option<String>,
+    publish_not_ready_addresses: bool,
 }
 
 #[derive(Deserialize)]
@@ -129,6 +131,9 @@ pub fn service(json: &[u8]) -> Result<Service, DecodeError> {
         proxy: wire.metadata.labels.get(PROXY_NAME).cloned(),
         kind,
         cluster_ips: in_spec("clusterIPs", ips)?,
+        is_headless: headless,
+        external_name: external_name(kind, spec),
+        publishes_not_ready: spec.publish_not_ready_addresses,
         ports: ports(&object, kind, spec.ports.as_deref().unwrap_or_default())?,
         internal_policy: policy(&object, "internal", spec.internal_traffic_policy.as_deref())?,
         external_policy: policy(&object, "external", spec.external_traffic_policy.as_deref())?,
@@ -149,6 +154,12 @@ fn kind(object: &Object, text: Option<&str>) -> Result<ServiceKind, DecodeError>
         Some("ExternalName") => Ok(ServiceKind::ExternalName),
         Some(other) => Err(object.fail("spec.type", format!("{other:?} is no type of a Service"))),
     }
+}
+
+/// Only a Service of that type has a name elsewhere.
+fn external_name(kind: ServiceKind, spec: &Spec) -> Option<Box<str>> {
+    let name = spec.external_name.as_deref().filter(|name| !name.is_empty())?;
+    (kind == ServiceKind::ExternalName).then(|| name.into())
 }
 
 fn policy(object: &Object, side: &str, text: Option<&str>) -> Result<TrafficPolicy, DecodeError> {
@@ -255,10 +266,25 @@ mod tests {
             assert_eq!(got.load_balancer_ips.len(), vips, "{kind}");
             assert_eq!((got.cluster_ips.len(), got.source_ranges.len()), (2, 1), "{kind}");
         }
+    }
+
+    #[test]
+    fn names_follow_from_the_type_and_from_none() {
+        let of = |spec: &str| {
+            let got = read(&format!(r#""spec":{{{spec}}}"#)).unwrap();
+            (got.is_headless, got.external_name, got.publishes_not_ready)
+        };
+        let headless = r#""clusterIP":"None","clusterIPs":["None"]"#;
+        assert_eq!(of(headless), (true, None, false));
+        assert_eq!(read(&format!(r#""spec":{{{headless}}}"#)).unwrap().cluster_ips.len(), 0);
+        assert_eq!(of(r#""clusterIP":"None","publishNotReadyAddresses":true"#), (true, None, true));
         assert_eq!(
-            read(r#""spec":{"clusterIP":"None","clusterIPs":["None"]}"#).unwrap().cluster_ips.len(),
-            0
+            of(r#""clusterIP":"10.96.0.9","externalName":"a.example""#),
+            (false, None, false)
         );
+        let external = r#""type":"ExternalName","externalName":"a.example""#;
+        assert_eq!(of(external), (false, Some("a.example".into()), false));
+        assert_eq!(of(r#""type":"ExternalName""#), (false, None, false));
     }
 
     #[test]

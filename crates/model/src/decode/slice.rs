@@ -11,9 +11,6 @@ use crate::{
 /// The Service a slice belongs to.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
-/// On slices of headless Services: no packet meets those.
-const HEADLESS: &str = "service.kubernetes.io/headless";
-
 /// When what a slice shows began to be so; who writes slices says it in RFC 3339.
 const TRIGGERED: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
@@ -42,6 +39,18 @@ struct WireEndpoint {
     conditions: WireConditions,
     node_name: Option<String>,
     hints: Option<WireHints>,
+    hostname: Option<String>,
+    target_ref: Option<TargetRef>,
+}
+
+#[derive(Deserialize)]
+struct TargetRef {
+    #[serde(default)]
+    kind: String,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    namespace: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -63,8 +72,8 @@ struct Named {
     name: String,
 }
 
-/// Reads an EndpointSlice from its JSON; `None` when it is none of a packet's concern: of no Service,
-/// of a headless one, or of names instead of addresses (FQDN).
+/// Reads an EndpointSlice from its JSON; `None` when neither packets nor names follow from it: of no
+/// Service, or of names instead of addresses (FQDN).
 ///
 /// A port without a name or a number is skipped, and so is an endpoint without an address.
 ///
@@ -77,9 +86,7 @@ pub fn endpoint_slice(json: &[u8]) -> Result<Option<EndpointSlice>, DecodeError>
     let object = Object { kind: "EndpointSlice", name: wire.metadata.full_name() };
     let labels = &wire.metadata.labels;
     let service = labels.get(SERVICE_NAME).filter(|service| !service.is_empty());
-    let Some(service) = service.filter(|_| !labels.contains_key(HEADLESS)) else {
-        return Ok(None);
-    };
+    let Some(service) = service else { return Ok(None) };
     let family = match wire.address_type.as_str() {
         "IPv4" => Family::V4,
         "IPv6" => Family::V6,
@@ -90,7 +97,9 @@ pub fn endpoint_slice(json: &[u8]) -> Result<Option<EndpointSlice>, DecodeError>
         }
     };
     let endpoints = wire.endpoints.as_deref().unwrap_or_default().iter().enumerate();
-    let endpoints = endpoints.filter_map(|(i, e)| endpoint(&object, family, i, e).transpose());
+    let endpoints = endpoints.filter_map(|(i, e)| {
+        endpoint(&object, &wire.metadata.namespace, family, (i, e)).transpose()
+    });
     Ok(Some(EndpointSlice {
         key: SliceKey {
             service: ServiceName::new(&wire.metadata.namespace, service),
@@ -121,9 +130,9 @@ fn ports(object: &Object, ports: &[WirePort]) -> Result<Vec<EndpointPort>, Decod
 
 fn endpoint(
     object: &Object,
+    namespace: &str,
     family: Family,
-    i: usize,
-    wire: &WireEndpoint,
+    (i, wire): (usize, &WireEndpoint),
 ) -> Result<Option<Endpoint>, DecodeError> {
     let Some(text) = wire.addresses.as_ref().and_then(|addrs| addrs.first()) else {
         return Ok(None);
@@ -140,7 +149,18 @@ fn endpoint(
     };
     let node = wire.node_name.as_ref().filter(|name| !name.is_empty()).cloned().map(NodeName);
     let hints = wire.hints.as_ref().map(hints).filter(|hints| *hints != Hints::default());
-    Ok(Some(Endpoint { addr, node, conditions, hints: hints.map(Box::new) }))
+    let pod = wire.target_ref.as_ref().filter(|target| {
+        target.kind == "Pod" && [namespace, ""].contains(&target.namespace.as_str())
+    });
+    let named = |name: &str| (!name.is_empty()).then(|| name.into());
+    Ok(Some(Endpoint {
+        addr,
+        node,
+        conditions,
+        hints: hints.map(Box::new),
+        hostname: wire.hostname.as_deref().and_then(named),
+        pod: pod.and_then(|target| named(&target.name)),
+    }))
 }
 
 fn hints(wire: &WireHints) -> Hints {
@@ -203,13 +223,34 @@ mod tests {
     }
 
     #[test]
-    fn what_no_packet_meets_is_left_out() {
+    fn an_endpoint_has_the_names_that_its_writer_gives_it() {
+        let cases = [
+            ("", (None, None)),
+            (r#","hostname":"""#, (None, None)),
+            (
+                r#","hostname":"db-0","targetRef":{"kind":"Pod","name":"db-x"}"#,
+                (Some("db-0"), Some("db-x")),
+            ),
+            (r#","targetRef":{"kind":"Pod","name":"p","namespace":"ns"}"#, (None, Some("p"))),
+            (r#","targetRef":{"kind":"Pod","name":"p","namespace":"other"}"#, (None, None)),
+            (r#","targetRef":{"kind":"Node","name":"n"}"#, (None, None)),
+        ];
+        let headless = format!(r#"{OF_WEB},"service.kubernetes.io/headless":"""#);
+        for (rest, want) in cases {
+            let rest =
+                format!(r#""addressType":"IPv4","endpoints":[{{"addresses":["10.0.0.1"]{rest}}}]"#);
+            let slice = read(&headless, &rest).unwrap().unwrap();
+            let got = &slice.endpoints[0];
+            assert_eq!((got.hostname.as_deref(), got.pod.as_deref()), want, "{rest}");
+        }
+    }
+
+    #[test]
+    fn what_neither_packets_nor_names_follow_from_is_left_out() {
         let v4 = r#""addressType":"IPv4","endpoints":[],"ports":[]"#;
         assert!(read(OF_WEB, v4).unwrap().is_some());
         assert!(read("", v4).unwrap().is_none());
         assert!(read(r#""kubernetes.io/service-name":"""#, v4).unwrap().is_none());
-        let headless = format!(r#"{OF_WEB},"service.kubernetes.io/headless":"""#);
-        assert!(read(&headless, v4).unwrap().is_none());
         assert!(
             read(OF_WEB, r#""addressType":"FQDN","endpoints":[{"addresses":["a.example"]}]"#)
                 .unwrap()

@@ -9,7 +9,7 @@ use anyhow::{Context, bail, ensure};
 use clap::{Subcommand, ValueEnum};
 use ipnet::IpNet;
 use kube::Access;
-use model::{Config, NodeName, NodePortAddrs, PodLinkMode, Routing, Vxlan};
+use model::{Config, Dns, NodeName, NodePortAddrs, PodLinkMode, Routing, Vxlan};
 use tracing_subscriber::EnvFilter;
 use wire::cni::Paths;
 
@@ -193,6 +193,7 @@ fn settings(run: Run) -> anyhow::Result<Settings> {
             external_ips: run.external_ips,
             masquerade_all: run.masquerade_all,
             conntrack: run.conntrack.settings(),
+            dns: Dns::default(),
         },
         access: run.kubeconfig.map_or(Access::InCluster, Access::Kubeconfig),
         paths: Paths { run_dir: run.places.run_dir, state_dir: run.places.state_dir },

@@ -18,6 +18,8 @@ async fn that_endpoints_go_is_told_once_the_kernel_follows() {
             node: None,
             conditions: *conditions,
             hints: None,
+            hostname: None,
+            pod: None,
         };
         let key = SliceKey { service: ServiceName::new("ns", "web"), slice: "web-1".into() };
         let slice = EndpointSlice {
