@@ -1,0 +1,199 @@
+//! What a server answers.
+
+use model::DomainName;
+
+use super::name::Places;
+use super::{HEADER, INTERNET, LARGEST_UDP, Query, Rcode, RecordType, Refusal, bit};
+
+/// The largest message over TCP, and the largest there is.
+const LARGEST: usize = 65_535;
+
+/// An OPT record without options.
+const OPT: usize = 11;
+
+/// How the question came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// In a datagram: the answer fits the size that the client says.
+    Udp,
+    /// On a stream: any answer fits.
+    Tcp,
+}
+
+/// A part of a message, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Section {
+    /// What was asked for. When some of it does not fit, the client is told (TC).
+    Answer,
+    /// Whose the zone is.
+    Authority,
+    /// What helps: left out where it does not fit (RFC 2181 §9).
+    Additional,
+}
+
+/// There is no room for the record. It is left out as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+/// An answer that is being written to the end of a buffer.
+#[derive(Debug)]
+pub struct Reply<'q, 'b> {
+    query: &'q Query<'q>,
+    out: &'b mut Vec<u8>,
+    /// Where the message begins in `out`.
+    start: usize,
+    /// Bytes of the message without its OPT record, at most.
+    limit: usize,
+    /// Records of each section.
+    counts: [u16; 3],
+    is_truncated: bool,
+    places: Places,
+}
+
+impl<'q, 'b> Reply<'q, 'b> {
+    /// Begins an answer to `query`: with the question as the client wrote it (DNS-67).
+    pub fn new(query: &'q Query<'q>, transport: Transport, out: &'b mut Vec<u8>) -> Self {
+        let start = out.len();
+        let opt = if query.edns.is_some() { OPT } else { 0 };
+        let limit = match transport {
+            Transport::Udp => query.udp_limit() - opt,
+            Transport::Tcp => LARGEST - opt,
+        };
+        out.extend_from_slice(&[0; HEADER]);
+        out.extend_from_slice(query.question);
+        let places = Places::new();
+        Reply { query, out, start, limit, counts: [0; 3], is_truncated: false, places }
+    }
+
+    /// Writes a record; `owner` is `None` for the name in question.
+    ///
+    /// # Errors
+    /// [`Full`] when it does not fit. Of the answer section nothing else fits then either.
+    pub fn record(
+        &mut self,
+        section: Section,
+        owner: Option<&DomainName>,
+        kind: RecordType,
+        ttl: u32,
+        rdata: impl FnOnce(&mut Body<'_>),
+    ) -> Result<(), Full> {
+        if self.is_truncated {
+            return Err(Full);
+        }
+        let (was, known) = (self.out.len(), self.places.len());
+        match owner {
+            // The question is at byte 12, and nothing is shorter than to say so.
+            None => self.out.extend([0xc0, 12]),
+            Some(owner) => self.body().name(owner),
+        }
+        self.out.extend(kind.0.to_be_bytes());
+        self.out.extend(INTERNET.to_be_bytes());
+        self.out.extend(ttl.to_be_bytes());
+        self.out.extend([0; 2]);
+        let begins = self.out.len();
+        rdata(&mut self.body());
+        let len = u16::try_from(self.out.len() - begins).ok();
+        let Some(len) = len.filter(|_| self.out.len() - self.start <= self.limit) else {
+            self.out.truncate(was);
+            self.places.truncate(known);
+            self.is_truncated = section != Section::Additional;
+            return Err(Full);
+        };
+        self.out[begins - 2..begins].copy_from_slice(&len.to_be_bytes());
+        self.counts[section as usize] += 1; // 11 bytes each: no more than 65,535.
+        Ok(())
+    }
+
+    fn body(&mut self) -> Body<'_> {
+        let question = self.query.question;
+        Body { out: &mut *self.out, start: self.start, places: &mut self.places, question }
+    }
+
+    /// Ends the message: what is in `out` from where it ended before.
+    ///
+    /// What did not fit is said with TC, and then nothing is answered, for half of an answer is a wrong
+    /// one. Clients without EDNS may be so old that they ignore TC: they get as many addresses as fit
+    /// (DNS-66).
+    pub fn finish(mut self, rcode: Rcode, is_authoritative: bool) {
+        let query = self.query;
+        let is_address = [RecordType::A, RecordType::AAAA].contains(&query.kind);
+        if self.is_truncated && !(is_address && query.edns.is_none()) {
+            self.out.truncate(self.start + HEADER + query.question.len());
+            self.counts = [0; 3];
+        }
+        let mut flags = bit::RESPONSE | bit::RECURSION_AVAILABLE;
+        for (is_set, bit) in [
+            (is_authoritative, bit::AUTHORITATIVE),
+            (self.is_truncated, bit::TRUNCATED),
+            (query.recursion_desired, bit::RECURSION_DESIRED),
+            (query.checking_disabled, bit::CHECKING_DISABLED),
+        ] {
+            flags |= if is_set { bit } else { 0 };
+        }
+        if let Some(edns) = query.edns {
+            self.counts[Section::Additional as usize] += 1;
+            opt(self.out, rcode, edns.dnssec_ok);
+        }
+        let [answers, authority, additional] = self.counts;
+        let counts = [1, answers, authority, additional];
+        header(&mut self.out[self.start..], query.id, flags | (rcode.number() & 0xf), counts);
+    }
+}
+
+/// Rdata that is being written.
+#[derive(Debug)]
+pub struct Body<'w> {
+    out: &'w mut Vec<u8>,
+    start: usize,
+    places: &'w mut Places,
+    question: &'w [u8],
+}
+
+impl Body<'_> {
+    /// These bytes.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
+    /// A name, compressed. SRV targets are, too, although RFC 2782 did not want it: every client reads
+    /// them, and big headless Services fit (DNS-67).
+    pub fn name(&mut self, name: &DomainName) {
+        if self.places.len() == 0 {
+            // Most answers name nothing but their question, so its labels are found here at last.
+            let question = HEADER + self.question.len();
+            self.places.remember(&self.out[self.start..self.start + question], HEADER);
+        }
+        self.places.write(self.out, self.start, name);
+    }
+}
+
+/// Writes what a client is told whose question is not looked up.
+pub fn refuse(refusal: &Refusal<'_>, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEADER]);
+    out.extend_from_slice(refusal.question);
+    if refusal.has_edns {
+        opt(out, refusal.rcode, false);
+    }
+    let flags =
+        bit::RESPONSE | bit::RECURSION_AVAILABLE | refusal.echoed | (refusal.rcode.number() & 0xf);
+    let counts = [u16::from(!refusal.question.is_empty()), 0, 0, u16::from(refusal.has_edns)];
+    header(&mut out[start..], refusal.id, flags, counts);
+}
+
+fn header(message: &mut [u8], id: u16, flags: u16, counts: [u16; 4]) {
+    let [questions, answers, authority, additional] = counts;
+    let words = [id, flags, questions, answers, authority, additional];
+    for (at, word) in message.chunks_exact_mut(2).zip(words) {
+        at.copy_from_slice(&word.to_be_bytes());
+    }
+}
+
+/// An OPT record: the root, the size, what of `rcode` the header has no room for, version 0, DO.
+fn opt(out: &mut Vec<u8>, rcode: Rcode, dnssec_ok: bool) {
+    let [_, extended] = (rcode.number() >> 4).to_be_bytes();
+    out.push(0);
+    out.extend(RecordType::OPT.0.to_be_bytes());
+    out.extend(LARGEST_UDP.to_be_bytes());
+    out.extend([extended, 0, if dnssec_ok { 0x80 } else { 0 }, 0, 0, 0]);
+}
