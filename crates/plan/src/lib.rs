@@ -12,6 +12,7 @@ mod pod;
 mod route;
 mod sysctl;
 mod table;
+pub mod zone;
 
 pub use flow::{Flow, FlowFilter, FlowKey, Serving, Suspect, suspects};
 pub use link::{Link, LinkKind};

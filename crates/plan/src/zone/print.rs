@@ -1,0 +1,69 @@
+//! Zones as zone files: every name that is answered, with what is answered.
+
+use std::fmt;
+
+use model::DomainName;
+use wire::dns::{RecordType, Section};
+
+use super::{Domain, Question, Record, Row, Zones, answer};
+
+/// Lines like `web.ns1.svc.cluster.local. 5 IN A 10.96.0.20`: the zone, its Services, then addresses.
+/// Names of pods' addresses are left out, for a name of an address says nothing new.
+impl fmt::Display for Zones {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let apex = self.dns.domain;
+        print(self, f, &apex, &[RecordType::SOA, RecordType::NS])?;
+        let version = apex.under(b"dns-version");
+        version.map_or(Ok(()), |name| print(self, f, &name, &[RecordType::TXT]))?;
+        for row in self.spaces.values().flat_map(|space| space.services.values()) {
+            print_service(self, f, row)?;
+        }
+        let mut last = None;
+        for ip in self.pointers.iter().map(|pointer| pointer.ip) {
+            if last != Some(ip) {
+                for name in self.names_of(ip) {
+                    writeln!(f, "; {ip} {} IN PTR {name}", self.dns.ttl)?;
+                }
+            }
+            last = Some(ip);
+        }
+        Ok(())
+    }
+}
+
+fn print_service(zones: &Zones, f: &mut fmt::Formatter<'_>, row: &Row) -> fmt::Result {
+    const ADDRESSES: [RecordType; 2] = [RecordType::A, RecordType::AAAA];
+    let Some(name) = Domain::Service(&row.name, &zones.dns.domain).name() else { return Ok(()) };
+    print(zones, f, &name, &[RecordType::CNAME, RecordType::A, RecordType::AAAA, RecordType::SRV])?;
+    for host in row.entry.endpoints().into_iter().flat_map(|endpoints| endpoints.hosts()) {
+        let host = zones.host(&row.name, &host).name();
+        host.map_or(Ok(()), |name| print(zones, f, &name, &ADDRESSES))?;
+    }
+    Ok(())
+}
+
+fn print(
+    zones: &Zones,
+    f: &mut fmt::Formatter<'_>,
+    name: &DomainName,
+    kinds: &[RecordType],
+) -> fmt::Result {
+    for kind in kinds {
+        let Some(answer) = answer(zones, &Question { name, kind: *kind, turn: 0 }) else {
+            continue;
+        };
+        let mut printed = Ok(());
+        answer.records(Section::Answer, &mut |Record { owner, ttl, rdata }| {
+            // Who is asked for an alias' address says the alias first, and has said that already.
+            if owner.is_none() && rdata.kind() == *kind {
+                printed = writeln!(f, "{name} {ttl} IN {rdata}");
+            }
+            match printed {
+                Ok(()) => std::ops::ControlFlow::Continue(()),
+                Err(_) => std::ops::ControlFlow::Break(()),
+            }
+        });
+        printed?;
+    }
+    Ok(())
+}
