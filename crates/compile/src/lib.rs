@@ -7,8 +7,10 @@
 //! Bad input is data: every object, or part of one, that could not be honored is a [`Rejected`] row,
 //! and the plan holds everything else.
 
+mod changed;
 pub mod cni;
 pub mod device;
+pub mod dns;
 mod egress;
 pub mod flows;
 pub mod ipam;
@@ -128,6 +130,7 @@ impl Compiler {
             services: OrdMap::new(),
             slices: OrdMap::new(),
             service_cidrs: OrdMap::new(),
+            namespaces: OrdMap::new(),
             ..world.clone()
         };
         if let Some((last, compiled)) = &self.base

@@ -10,6 +10,7 @@
 //! Source: <https://kubernetes.io/docs/concepts/services-networking/#the-kubernetes-network-model>.
 
 mod courses;
+pub mod dns;
 mod pods;
 pub mod services;
 

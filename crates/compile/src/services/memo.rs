@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use imbl::ordmap::DiffItem;
 use model::{
     EndpointSlice, Family, Node, NodeName, Protocol, Rfc3339, Service, ServiceCidr, ServiceName,
     SliceKey, World,
@@ -18,6 +17,7 @@ use model::{
 use super::context::{Own, Reserved, is_same, node_port_addrs};
 use super::resolve::{Resolution, resolve};
 use super::table::{At, Frontend, FrontendKind, PortEntry, Resolved, ServiceTable};
+use crate::changed::differing;
 use crate::{Fault, Rejected};
 
 /// What is remembered of the last World.
@@ -183,15 +183,6 @@ impl Memo {
             self.table.services.insert(name, resolved);
         }
     }
-}
-
-/// The keys at which two maps differ.
-fn differing<K: Ord + Clone, V: PartialEq>(old: &OrdMap<K, V>, new: &OrdMap<K, V>) -> BTreeSet<K> {
-    let key = |item: DiffItem<'_, '_, K, V>| match item {
-        DiffItem::Add(key, _) | DiffItem::Remove(key, _) => key.clone(),
-        DiffItem::Update { new: (key, _), .. } => key.clone(),
-    };
-    old.diff(new).map(key).collect()
 }
 
 /// What the Service `service`, resolved like this, claims.
