@@ -38,9 +38,9 @@ fn main() -> Outcome<()> {
 
 fn measure_all() -> Outcome<()> {
     println!(
-        "| nodes | Services x endpoints | ready after | resident | CPU idle | written → in the kernel, p50 / p99 |"
+        "| nodes | Services x endpoints | ready after | resident | CPU idle | written → answered, p50 / p99 | → in the kernel |"
     );
-    println!("|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|");
     let dir = std::env::temp_dir().join(format!("seaway-bench-cluster-{}", std::process::id()));
     for size in SIZES {
         std::fs::create_dir_all(&dir)?;

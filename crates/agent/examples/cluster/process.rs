@@ -53,7 +53,7 @@ pub(crate) fn agent(dir: PathBuf) -> Outcome<()> {
         cni_bin_dir: dir.join("bin"),
         metrics: Some(SocketAddr::from(METRICS)),
         health: None,
-        acknowledge_drains: true,
+        acknowledge_drains: false,
     })?)
 }
 
