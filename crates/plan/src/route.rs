@@ -47,7 +47,7 @@ pub struct RouteKey {
 pub struct Route {
     /// Next hop; `None` when the destination is on the link itself.
     pub via: Option<IpAddr>,
-    /// Link they leave by; `None` for a blackhole.
+    /// Link they leave by; `None` where senders are told that nobody is there (`unreachable`).
     pub dev: Option<IfName>,
     /// The next hop is on the link although no address of the link says so.
     pub onlink: bool,
@@ -69,7 +69,7 @@ impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut words = Vec::new();
         match &self.dev {
-            None => words.push("blackhole".to_owned()),
+            None => words.push("unreachable".to_owned()),
             Some(dev) => {
                 words.extend(self.via.map(|via| format!("via {via}")));
                 words.push(format!("dev {dev}"));
@@ -197,7 +197,7 @@ mod tests {
                 Route { via, dev: dev(), onlink: true, src: via },
                 "via 192.0.2.7 dev eth0 src 192.0.2.7 onlink",
             ),
-            (Route { via: None, dev: None, onlink: false, src: None }, "blackhole"),
+            (Route { via: None, dev: None, onlink: false, src: None }, "unreachable"),
         ];
         for (route, text) in cases {
             assert_eq!(route.to_string(), text);

@@ -22,7 +22,7 @@ pub struct RouteSpec {
     pub dst: IpNet,
     /// Next hop; `None` when the destination is on the link itself.
     pub via: Option<IpAddr>,
-    /// Index of the link; `None` for a blackhole.
+    /// Index of the link; `None` where senders are told that nobody is there.
     pub dev: Option<u32>,
     /// The next hop is on the link although no address says so.
     pub onlink: bool,
@@ -39,7 +39,7 @@ pub struct RouteRow {
     pub spec: RouteSpec,
     /// Metric; the kernel's own default is 0 for IPv4 and 1024 for IPv6.
     pub metric: u32,
-    /// Whether it says no more than that: one next hop, no encapsulation, unicast or blackhole.
+    /// Whether it says no more than that: one next hop, no encapsulation, unicast or unreachable.
     pub plain: bool,
 }
 
@@ -64,7 +64,7 @@ impl RouteSpec {
         header.kind = if self.dev.is_some() || self.via.is_some() {
             RouteType::Unicast
         } else {
-            RouteType::BlackHole
+            RouteType::Unreachable
         };
         if self.onlink {
             header.flags = RouteFlags::Onlink;
@@ -156,7 +156,7 @@ impl RouteRow {
         let header = message.header;
         let (mut metric, mut table, mut dst) = (0, u32::from(header.table), None);
         let (mut via, mut dev, mut src) = (None, None, None);
-        let mut plain = matches!(header.kind, RouteType::Unicast | RouteType::BlackHole);
+        let mut plain = matches!(header.kind, RouteType::Unicast | RouteType::Unreachable);
         for attribute in message.attributes {
             match attribute {
                 RouteAttribute::Destination(addr) => dst = ip(&addr),
@@ -177,8 +177,8 @@ impl RouteRow {
             netlink_packet_route::AddressFamily::Inet6 => std::net::Ipv6Addr::UNSPECIFIED.into(),
             _ => return None,
         };
-        if header.kind == RouteType::BlackHole {
-            dev = None; // IPv6 lists blackholes with the loopback link
+        if header.kind == RouteType::Unreachable {
+            dev = None; // IPv6 lists these with the loopback link
         }
         let dst = IpNet::new(dst.unwrap_or(any), header.destination_prefix_length).ok()?;
         let onlink = header.flags.contains(RouteFlags::Onlink);

@@ -308,7 +308,7 @@ impl Specimen for RoutesSpecimen {
         let dst = dst.trim_end_matches("/32").trim_end_matches("/128").to_owned();
         let lines = match row.strip_suffix(" scope link") {
             Some(dev) if family == "-6" => vec![format!("{dst} {dev}")],
-            _ if row == "blackhole" => vec![format!("blackhole {dst}")],
+            _ if row == "unreachable" => vec![format!("unreachable {dst}")],
             _ => match row.split_once(" src ") {
                 Some((path, src)) => vec![format!("{dst} {path}"), format!("src {src}")],
                 None if row.ends_with(" onlink") => {
