@@ -186,6 +186,11 @@ pub(crate) fn container(pod: &Pod) -> ContainerStatus {
     all.and_then(|all| all.into_iter().next()).unwrap_or_default()
 }
 
+/// Why the pod's first container waits.
+pub(crate) fn waits(pod: &Pod) -> Option<String> {
+    container(pod).state.and_then(|state| state.waiting?.reason)
+}
+
 pub(crate) fn files(folder: &str) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let name = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().into_owned();

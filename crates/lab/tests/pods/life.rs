@@ -7,7 +7,7 @@ use kube_rs::api::DeleteParams;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::bench::{Lab, container, files, level, phase, shell_pod};
+use crate::bench::{Lab, container, files, level, phase, shell_pod, waits};
 
 pub(crate) async fn a_container_has_its_own_view_of_the_machine(lab: &Lab) {
     std::fs::write("/tmp/seaway-test-not-seen", "").ok();
@@ -50,7 +50,6 @@ pub(crate) async fn a_crash_restarts_the_container_in_the_same_sandbox(lab: &Lab
     let mut spec = shell_pod("exit 1");
     spec["restartPolicy"] = json!("Always");
     lab.run("crash", spec).await;
-    let waits = |pod: &Pod| container(pod).state.and_then(|state| state.waiting?.reason);
     let loops = |pod: &Pod| waits(pod).as_deref() == Some("CrashLoopBackOff");
     let pod = lab.eventually("crash", loops).await;
     assert_eq!((container(&pod).restart_count, phase(&pod)), (1, "Running"));

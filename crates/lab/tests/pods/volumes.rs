@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube_rs::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::bench::{Lab, container, level, phase, shell_pod};
+use crate::bench::{Lab, container, level, phase, shell_pod, waits};
 
 fn mount(name: &str, path: &str) -> Value {
     json!({"name": name, "mountPath": path})
@@ -62,9 +62,8 @@ pub(crate) async fn a_volume_that_cannot_be_made_holds_the_pod_back_until_it_can
     let why =
         "FailedMount: MountVolume.SetUp failed for volume \"late\" : configmap \"late\" not found";
     lab.told("late", why).await;
-    let pod = lab.pods().get("late").await.unwrap();
-    let waiting = container(&pod).state.unwrap().waiting.unwrap();
-    assert_eq!(waiting.reason.as_deref(), Some("ContainerCreating"));
+    // The event may be seen before the status that says the same.
+    lab.eventually("late", |pod| waits(pod).as_deref() == Some("ContainerCreating")).await;
     let map = json!({"metadata": {"name": "late"}, "data": {"k": "here"}});
     lab.create::<ConfigMap>(map).await;
     lab.eventually("late", |pod| phase(pod) == "Succeeded").await;
