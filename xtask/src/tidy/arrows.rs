@@ -12,9 +12,10 @@ const PURE: [(&str, &[&str]); 5] = [
 ];
 
 /// Crates of ours that each of the others may depend on.
-const OURS: [(&str, &[&str]); 7] = [
+const OURS: [(&str, &[&str]); 8] = [
     ("seaway-kernel", &["seaway-model", "seaway-plan"]),
     ("seaway-kube", &["seaway-model"]),
+    ("seaway-proxy", &["seaway-model", "seaway-plan", "seaway-wire"]),
     ("seaway-apiserver", &[]),
     (
         "seaway-agent",
@@ -25,6 +26,7 @@ const OURS: [(&str, &[&str]); 7] = [
             "seaway-wire",
             "seaway-kernel",
             "seaway-kube",
+            "seaway-proxy",
         ],
     ),
     (

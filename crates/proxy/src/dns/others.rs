@@ -1,0 +1,74 @@
+//! What is asked of others than the zones: static entries and rewrites before them, other servers after
+//! them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use model::DomainName;
+use wire::dns::{Rcode, RecordType, Section};
+
+/// A question as others are asked it. Two that differ in anything here never share an answer (T27).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sought {
+    /// The name, in lower case.
+    pub name: DomainName,
+    /// The type.
+    pub kind: RecordType,
+    /// Whether the client wants signatures (DO).
+    pub dnssec_ok: bool,
+    /// Whether the client verifies signatures by itself (CD).
+    pub checking_disabled: bool,
+}
+
+/// What others say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// How the question fared; SERVFAIL when nobody who was asked could say.
+    pub rcode: Rcode,
+    /// Whether who was asked has verified it (AD).
+    pub is_authentic: bool,
+    /// Records of the question and of its chain of aliases, and of negative answers the SOA.
+    pub records: Vec<FoundRecord>,
+}
+
+/// A record that others have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundRecord {
+    /// Where it belongs.
+    pub section: Section,
+    /// Whose it is.
+    pub owner: DomainName,
+    /// Its type.
+    pub kind: RecordType,
+    /// For how long it may be remembered from now on, in seconds.
+    pub ttl: u32,
+    /// Its value, without compressed names.
+    pub rdata: Arc<[u8]>,
+}
+
+/// What is to be done with a question before the zones are looked into.
+#[expect(clippy::large_enum_variant, reason = "names are held inline: it is looked at and gone")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prior {
+    /// It is as it was.
+    Open,
+    /// It is answered already.
+    Answered(Found),
+    /// This name is looked up in its place; the answer speaks of the name in question.
+    Renamed(DomainName),
+}
+
+/// Who knows what the zones do not.
+pub trait Others: Send + Sync + 'static {
+    /// What settings say of a name before the zones are asked. Called for every question: it does not
+    /// wait, and it allocates nothing for a name that no setting is about.
+    fn prior(&self, sought: &Sought) -> Prior;
+
+    /// What is remembered of the answer, if it is worth something still. It does not wait.
+    fn remembered(&self, sought: &Sought) -> Option<Found>;
+
+    /// Asks. There is an answer in the time that a client waits, whatever others do; `client` is who
+    /// wants to know, for limits.
+    fn ask(&self, sought: Sought, client: IpAddr) -> BoxFuture<'static, Found>;
+}
