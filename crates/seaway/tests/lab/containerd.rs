@@ -166,11 +166,14 @@ impl Drop for Containerd<'_> {
 }
 
 /// Containers' network namespaces are mounts, which the agent has to see: `/run/netns` is shared, as
-/// `ip netns` makes it, and the rest of containerd's mounts are its own.
+/// `ip netns` makes it, and the rest of containerd's mounts are its own. Whether it is a mount already
+/// is found by trying: `mountpoint` takes the machine's, which the node's `/run` hides, for the node's.
 const SHARE: &str = r#"
     mkdir -p /run/netns
-    mountpoint -q /run/netns || mount --rbind /run/netns /run/netns
-    mount --make-shared /run/netns
+    if ! mount --make-shared /run/netns 2>/dev/null; then
+        mount --rbind /run/netns /run/netns
+        mount --make-shared /run/netns
+    fi
     exec unshare --mount --propagation unchanged sh -ec "$1"
 "#;
 
