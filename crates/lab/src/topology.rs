@@ -133,6 +133,12 @@ pub fn node_addrs(spec: &Spec, number: u32) -> Vec<IpNet> {
     spec.ip_family.families().iter().filter_map(addr).collect()
 }
 
+/// Addresses of the router on the subnet of node `number`, one per family, primary first.
+pub fn router_addrs(spec: &Spec, number: u32) -> Vec<IpAddr> {
+    let nets = subnets(spec, subnet_of(spec, number));
+    nets.filter_map(|net| host(net, 1)).map(|net| net.addr()).collect()
+}
+
 /// Address of the host outside at `place`, for the families of the lab.
 pub fn outside_addrs(spec: &Spec, place: Place) -> Vec<IpAddr> {
     let nets = outside_nets(spec, place);

@@ -27,6 +27,7 @@ use crate::control;
 use crate::directory::NodeDirectory;
 use crate::images::{Images, Store};
 use crate::pod::{self, Runner};
+use crate::services;
 use crate::stream;
 
 /// Name the process of a node is called by.
@@ -86,7 +87,10 @@ async fn live(settings: Settings, log: File) -> Result<(), NodeError> {
         images.map(entry).map_err(NodeError::of("read the image map"))?;
     }
     let images = images.with_store(Store::at(context.run_dir.join("images")));
-    let pods = pod::Settings { images: images.clone(), ..pod::Settings::default() };
+    // As kubeadm has it: the addresses of one family do for both, and no client tries more than one.
+    let servers = services::dns_addresses(&settings.spec).into_iter().take(1).collect();
+    let dns = pod::Dns { servers, ..pod::Settings::default().dns };
+    let pods = pod::Settings { images: images.clone(), dns, ..pod::Settings::default() };
     let pods = Runner::start(context.clone(), client.clone(), pods);
     let pods = Arc::new(pods.map_err(NodeError::of("start the pod runner"))?);
     let (shown, ready) = watch::channel(Err("the node has just started".to_owned()));

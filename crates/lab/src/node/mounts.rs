@@ -30,7 +30,7 @@ pub(super) fn prepare(directory: &NodeDirectory, settings: &Settings) -> Result<
     let names = [
         ("hosts", settings.hosts()),
         ("hostname", settings.name() + "\n"),
-        ("resolv.conf", "# This lab has no DNS server yet.\n".to_owned()),
+        ("resolv.conf", settings.resolv_conf()),
     ];
     write_all(&etc, &names)?;
     for (name, _) in &names {

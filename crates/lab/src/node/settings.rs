@@ -57,6 +57,15 @@ impl Settings {
         labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
+    /// `/etc/resolv.conf` of the node.
+    pub fn resolv_conf(&self) -> String {
+        let servers = match self.spec.nameservers.is_empty() {
+            true => topology::router_addrs(&self.spec, self.number),
+            false => self.spec.nameservers.clone(),
+        };
+        servers.iter().map(|server| format!("nameserver {server}\n")).collect()
+    }
+
     /// `/etc/hosts` of the node: itself, its peers at the lab's start, and the hosts outside.
     pub fn hosts(&self) -> String {
         let mut hosts = "127.0.0.1 localhost\n::1 localhost ip6-localhost\n".to_owned();
@@ -87,6 +96,16 @@ pub(super) fn architecture() -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_asks_the_router_of_its_subnet_or_whom_it_is_told() {
+        let spec = Spec { subnets: 2, ..Spec::new("lab".parse().unwrap()) };
+        let settings = Settings { spec, number: 2 };
+        assert_eq!(settings.resolv_conf(), "nameserver 10.80.2.1\nnameserver fd00:80:2::1\n");
+        let nameservers = vec!["203.0.113.10".parse().unwrap()];
+        let told = Settings { spec: Spec { nameservers, ..settings.spec }, number: 2 };
+        assert_eq!(told.resolv_conf(), "nameserver 203.0.113.10\n");
+    }
 
     #[test]
     fn nodes_are_dealt_to_the_zones_in_turn() {

@@ -12,6 +12,7 @@
 //! | `endpoint_slices`, `endpoints` | who answers for a Service | endpointslice, endpointslicemirroring and endpoint controllers |
 //! | `service_cidrs` | IPAddresses, conditions of ServiceCIDRs | the API server's repair loops, service-cidrs-controller |
 //! | `api_service` | Service `default/kubernetes` and range `kubernetes` | the API server's own controllers |
+//! | `dns_service` | Service `kube-system/kube-dns`, whose endpoints are the nodes | kubeadm, and the controller of DNS pods' endpoints |
 //! | [`node_lifecycle`] | conditions of nodes that fell silent and of their pods, taints of nodes | node-lifecycle |
 //! | `pod_gc` | the end of pods that no node will end | podgc |
 //! | `taint_eviction` | the end of pods that do not tolerate a node's taints | taint-eviction |
@@ -23,6 +24,7 @@ mod claim;
 mod cron_job;
 mod daemon_set;
 mod deployment;
+mod dns_service;
 mod endpoint_slices;
 mod endpoints;
 mod history;
@@ -70,7 +72,8 @@ pub async fn run(client: Client, spec: Arc<Spec>) {
         Box::new(endpoints::Endpoints),
         Box::new(service_cidrs::Addresses::default()),
         Box::new(service_cidrs::Ranges),
-        Box::new(api_service::ApiService(spec)),
+        Box::new(api_service::ApiService(spec.clone())),
+        Box::new(dns_service::DnsService(spec)),
     ];
     runtime::run(client, seats).await;
 }

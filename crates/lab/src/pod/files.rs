@@ -1,6 +1,6 @@
-//! The three files every pod is given: `/etc/hosts`, `/etc/resolv.conf`, `/etc/hostname`.
+//! What a pod is called, by itself and by its `/etc/hosts` and `/etc/hostname`.
 //!
-//! Source: kubelet `managedHostsFileContent`, `GeneratePodHostNameAndDomain`, `dns.Configurer`.
+//! Source: kubelet `managedHostsFileContent`, `GeneratePodHostNameAndDomain`.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -11,15 +11,6 @@ use k8s_openapi::api::core::v1::Pod;
 const LONGEST_HOST_NAME: usize = 63;
 /// Longest name that Linux keeps for a machine.
 const LONGEST_KERNEL_NAME: usize = 64;
-
-/// How names are resolved in this cluster.
-#[derive(Clone, Debug)]
-pub struct Dns {
-    /// Addresses of the cluster's DNS servers.
-    pub servers: Vec<IpAddr>,
-    /// The cluster's domain, without a leading or trailing dot.
-    pub domain: String,
-}
 
 /// The pod's host name, and the domain it is in if it has a subdomain.
 pub(crate) fn host_name(pod: &Pod, domain: &str) -> (String, Option<String>) {
@@ -94,99 +85,6 @@ fn aliases(pod: &Pod) -> String {
     text
 }
 
-/// `/etc/resolv.conf` of a pod, by its `dnsPolicy` and `dnsConfig`; `node` is its node's own.
-///
-/// A pod on its node's network resolves like the node unless it says `ClusterFirstWithHostNet`.
-pub(crate) fn resolv_conf(pod: &Pod, dns: &Dns, node: &str) -> String {
-    let spec = pod.spec.as_ref();
-    let policy = spec.and_then(|spec| spec.dns_policy.as_deref()).unwrap_or("ClusterFirst");
-    let host_network = spec.and_then(|spec| spec.host_network) == Some(true);
-    let mut conf = match policy {
-        "None" => Resolver::default(),
-        "ClusterFirst" if !host_network => Resolver::cluster(pod, dns, node),
-        "ClusterFirstWithHostNet" => Resolver::cluster(pod, dns, node),
-        _ => Resolver::parse(node),
-    };
-    if let Some(own) = spec.and_then(|spec| spec.dns_config.as_ref()) {
-        add(&mut conf.servers, own.nameservers.as_deref());
-        add(&mut conf.searches, own.searches.as_deref());
-        for option in own.options.iter().flatten() {
-            conf.set(option.name.as_deref().unwrap_or_default(), option.value.as_deref());
-        }
-    }
-    conf.print()
-}
-
-#[derive(Default)]
-struct Resolver {
-    servers: Vec<String>,
-    searches: Vec<String>,
-    options: Vec<(String, Option<String>)>,
-}
-
-impl Resolver {
-    fn cluster(pod: &Pod, dns: &Dns, node: &str) -> Self {
-        let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
-        let domain = &dns.domain;
-        let mut searches =
-            vec![format!("{namespace}.svc.{domain}"), format!("svc.{domain}"), domain.clone()];
-        add(&mut searches, Some(&Self::parse(node).searches));
-        let servers = dns.servers.iter().map(IpAddr::to_string).collect();
-        Self { servers, searches, options: vec![("ndots".to_owned(), Some("5".to_owned()))] }
-    }
-
-    fn parse(text: &str) -> Self {
-        let mut conf = Self::default();
-        for line in text.lines() {
-            let mut words = line.split_whitespace();
-            match words.next() {
-                Some("nameserver") => conf.servers.extend(words.next().map(str::to_owned)),
-                // The last one counts, as in the C library.
-                Some("search" | "domain") => conf.searches = words.map(str::to_owned).collect(),
-                Some("options") => words.for_each(|word| match word.split_once(':') {
-                    Some((name, value)) => conf.set(name, Some(value)),
-                    None => conf.set(word, None),
-                }),
-                _ => {}
-            }
-        }
-        conf
-    }
-
-    fn set(&mut self, name: &str, value: Option<&str>) {
-        self.options.retain(|(known, _)| known != name);
-        self.options.push((name.to_owned(), value.map(str::to_owned)));
-    }
-
-    fn print(&self) -> String {
-        let mut text = String::new();
-        if !self.searches.is_empty() {
-            line(&mut text, &format!("search {}", self.searches.join(" ")));
-        }
-        for server in &self.servers {
-            line(&mut text, &format!("nameserver {server}"));
-        }
-        if !self.options.is_empty() {
-            let print = |(name, value): &(String, Option<String>)| match value {
-                Some(value) => format!("{name}:{value}"),
-                None => name.clone(),
-            };
-            let options: Vec<_> = self.options.iter().map(print).collect();
-            line(&mut text, &format!("options {}", options.join(" ")));
-        }
-        text
-    }
-}
-
-/// Appends what `list` doesn't have yet.
-fn add(list: &mut Vec<String>, more: Option<&[String]>) {
-    for word in more.unwrap_or_default() {
-        if !list.contains(word) {
-            list.push(word.clone());
-        }
-    }
-}
-
 fn line(text: &mut String, line: &str) {
     writeln!(text, "{line}").expect("writing to a String can't fail");
 }
@@ -254,30 +152,5 @@ mod tests {
              fd00::2\tweb-0.peers.shop.svc.cluster.local\tweb-0\n\
              \n# Entries added by HostAliases.\n192.0.2.1\ta\tb\n"
         );
-    }
-
-    #[test]
-    fn policy_and_config_decide_how_a_pod_resolves_names() {
-        let servers = vec!["10.96.0.10".parse().unwrap()];
-        let dns = Dns { servers, domain: "cluster.local".to_owned() };
-        let node = "search corp\nnameserver 192.0.2.53\noptions timeout:1 edns0\n";
-        let cluster = "search shop.svc.cluster.local svc.cluster.local cluster.local corp\n\
-                       nameserver 10.96.0.10\noptions ndots:5\n";
-        let one_dot = cluster.replace("ndots:5", "ndots:1");
-        let alone = "search x\nnameserver 192.0.2.1\noptions ndots:2 edns0\n";
-        let own = json!({"nameservers": ["192.0.2.1"], "searches": ["x"],
-            "options": [{"name": "ndots", "value": "2"}, {"name": "edns0"}]});
-        let cases = [
-            (json!({}), cluster),
-            (json!({"dnsPolicy": "ClusterFirst"}), cluster),
-            (json!({"hostNetwork": true}), node),
-            (json!({"hostNetwork": true, "dnsPolicy": "ClusterFirstWithHostNet"}), cluster),
-            (json!({"dnsPolicy": "Default"}), node),
-            (json!({"dnsPolicy": "None", "dnsConfig": own}), alone),
-            (json!({"dnsConfig": {"options": [{"name": "ndots", "value": "1"}]}}), &one_dot),
-        ];
-        for (spec, expected) in cases {
-            assert_eq!(resolv_conf(&pod(&spec), &dns, node), expected, "{spec}");
-        }
     }
 }

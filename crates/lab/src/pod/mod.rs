@@ -30,6 +30,7 @@ mod log;
 mod message;
 mod prepare;
 mod probe;
+mod resolver;
 mod restart;
 mod root;
 mod run;
@@ -54,8 +55,8 @@ use kube_rs::Client;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use console::{Console, Input, Output};
-pub use files::Dns;
 pub use launch::Program;
+pub use resolver::Dns;
 
 use crate::events::Events;
 use crate::images::Images;

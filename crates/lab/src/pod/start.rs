@@ -14,7 +14,7 @@ use super::sandbox::{Sandbox, Sharing};
 use super::slot::{Part, Slot};
 use super::status::State;
 use super::worker::{Worker, policy};
-use super::{cni, files};
+use super::{cni, files, resolver};
 use crate::events::Kind;
 
 /// How soon it is looked whether the network has become ready.
@@ -218,8 +218,11 @@ impl Worker {
             false => files::kernel_name(pod, &dns.domain).map_err(io::Error::other)?,
         };
         std::fs::write(folder.join("hosts"), hosts)?;
-        let resolver = files::resolv_conf(pod, dns, &own("/etc/resolv.conf"));
-        std::fs::write(folder.join("resolv.conf"), resolver)?;
+        let resolv = resolver::resolv_conf(pod, dns, &own("/etc/resolv.conf"));
+        for warning in resolv.warnings {
+            self.node.events.tell(pod, None, Kind::Warning, "DNSConfigForming", warning);
+        }
+        std::fs::write(folder.join("resolv.conf"), resolv.text)?;
         std::fs::write(folder.join("hostname"), host + "\n")
     }
 

@@ -50,6 +50,23 @@ pub fn api_address(spec: &Spec) -> Option<IpAddr> {
         .and_then(|cidr| cidr.hosts().find(|address| *address != cidr.network()))
 }
 
+/// The addresses of Service `kube-system/kube-dns`: the tenth one of each range that has so many.
+pub fn dns_addresses(spec: &Spec) -> Vec<IpAddr> {
+    const NUMBER: u8 = 10;
+    let tenth = |cidr: &IpNet| {
+        let address = match cidr.network() {
+            IpAddr::V4(network) => {
+                IpAddr::V4(u32::from(network).checked_add(NUMBER.into())?.into())
+            }
+            IpAddr::V6(network) => {
+                IpAddr::V6(u128::from(network).checked_add(NUMBER.into())?.into())
+            }
+        };
+        (cidr.contains(&address) && address != cidr.broadcast()).then_some(address)
+    };
+    spec.service_cidrs.iter().filter_map(tenth).collect()
+}
+
 /// A field of a Service that can't be had.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Refused {

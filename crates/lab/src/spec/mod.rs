@@ -64,6 +64,9 @@ pub struct Spec {
     pub external_ips: Vec<IpNet>,
     /// Whether packets to cluster IPs take the node's address.
     pub masquerade_all: bool,
+    /// DNS servers that nodes ask for names outside of the cluster; the router when empty.
+    #[serde(default)]
+    pub nameservers: Vec<IpAddr>,
     /// Image map entries, `NAME=COMMAND`.
     pub images: Vec<String>,
     /// Where the cluster's objects and keys are kept, so that they outlive the lab; an absolute path.
@@ -169,6 +172,7 @@ impl Spec {
             nodeport_addresses: Vec::new(),
             external_ips: Vec::new(),
             masquerade_all: false,
+            nameservers: Vec::new(),
             images: Vec::new(),
             state_dir: None,
         }

@@ -4,6 +4,7 @@
 
 mod faults;
 mod freezer;
+mod names;
 mod nodes;
 pub mod report;
 mod requests;
@@ -125,6 +126,7 @@ async fn live(directory: &Directory, reporter: &mut Reporter) -> Result<(), Supe
     let spec = read_spec(directory)?;
     let underlay = Underlay::make(&spec).map_err(SupervisorError::of("make the underlay"))?;
     let server = serve_api(directory, &spec, &underlay)?;
+    names::serve(&spec, &underlay)?;
     reporter.tell(&Report::ApiReady);
 
     let access = Access::Kubeconfig(directory.kubeconfig());

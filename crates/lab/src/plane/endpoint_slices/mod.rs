@@ -29,7 +29,7 @@ pub(super) const SERVICE: &str = "kubernetes.io/service-name";
 /// The label that says who keeps a slice.
 pub(super) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// The zone of a node.
-const ZONE: &str = "topology.kubernetes.io/zone";
+pub(super) const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// Endpoints of one family that have the same ports.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,5 +1,6 @@
 //! `seaway lab up`.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -63,6 +64,10 @@ pub(super) struct Args {
     /// Give every packet to a Service's cluster IP the node's address.
     #[arg(long)]
     masquerade_all: bool,
+    /// DNS servers that nodes ask for names outside of the cluster [default: the router, which asks those
+    /// of this machine].
+    #[arg(long = "nameserver", value_name = "ADDR,…", value_delimiter = ',')]
+    nameservers: Vec<IpAddr>,
     /// MTU of pods; derived from the underlay when left out.
     #[arg(long)]
     mtu: Option<u32>,
@@ -173,6 +178,7 @@ fn spec(name: LabName, args: Args) -> anyhow::Result<Spec> {
         nodeport_addresses: args.nodeport_addresses,
         external_ips: args.external_ips,
         masquerade_all: args.masquerade_all,
+        nameservers: args.nameservers,
         images,
         state_dir: args.state_dir.map(absolute).transpose()?,
     };
