@@ -101,7 +101,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn zones_answer_what_the_specification_says(events in prop::collection::vec(event(), 1..24)) {
+    fn dns1_to_dns45_zones_answer_what_the_specification_says(events in prop::collection::vec(event(), 1..24)) {
         let world = after(events);
         let zones = zones(&world);
         for name in names(&world) {
@@ -132,7 +132,7 @@ proptest! {
     /// RFC 8020: below what does not exist nothing does. RFC 2308: a name does not exist, or it exists
     /// for every type.
     #[test]
-    fn a_name_exists_for_every_type_and_below_one_that_does(
+    fn dns22_dns43_a_name_exists_for_every_type_and_below_one_that_does(
         events in prop::collection::vec(event(), 1..24),
     ) {
         let world = after(events);
@@ -158,7 +158,7 @@ proptest! {
     }
 
     #[test]
-    fn case_changes_the_question_alone(
+    fn dns38_case_changes_the_question_alone(
         events in prop::collection::vec(event(), 1..24),
         pick in any::<prop::sample::Index>(),
         capitals in any::<u64>(),

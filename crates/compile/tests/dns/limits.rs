@@ -21,7 +21,7 @@ fn ask(
 }
 
 #[test]
-fn a_big_answer_is_cut_as_its_client_can_take_it() {
+fn dns65_dns66_dns75_to_dns77_a_big_answer_is_cut_as_its_client_can_take_it() {
     use Transport::{Tcp, Udp};
     let cases = [
         ("DNS-75", 29, None, Udp, 29, false),
@@ -47,7 +47,7 @@ fn a_big_answer_is_cut_as_its_client_can_take_it() {
 }
 
 #[test]
-fn other_answers_come_whole_or_not_at_all_and_glue_as_far_as_it_fits() {
+fn dns66_other_answers_come_whole_or_not_at_all_and_glue_as_far_as_it_fits() {
     let (_, srv) = ask(1, "_pg._tcp.db.ns1.svc.cluster.local.", "SRV", None, Transport::Udp);
     assert_eq!((srv.sections[0].len(), srv.sections[2].len(), srv.is_truncated()), (3, 3, false));
     let mut world = world();

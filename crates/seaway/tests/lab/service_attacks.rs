@@ -20,8 +20,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Who thieves would like to be: the cluster's DNS.
-const DNS: &str = "10.96.0.10";
+/// Who thieves would like to be.
+const DNS: &str = "10.96.0.53";
 const BALANCED: &str = "192.0.2.9";
 const NODES: [&str; 2] = ["10.80.1.11", "10.80.1.12"];
 
