@@ -28,7 +28,7 @@ use model::{Dns, DomainName, ServiceName};
 pub use answer::{Answer, Question, answer};
 pub use entry::{Endpoint, Endpoints, Entry, Port};
 pub use record::{Domain, HostLabel, Rdata, Record};
-pub use write::write;
+pub use write::{write, write_section};
 
 /// Every name of a cluster. Two of them share what they have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,9 +16,14 @@ pub(super) const ANY_ANSWER: &str = "RFC8482";
 pub fn write(answer: &Answer<'_>, query: &Query<'_>, transport: Transport, out: &mut Vec<u8>) {
     let mut reply = Reply::new(query, transport, out);
     for section in [Section::Answer, Section::Authority, Section::Additional] {
-        answer.records(section, &mut |record| put(&mut reply, section, &record));
+        write_section(answer, section, &mut reply);
     }
     reply.finish(answer.rcode(), answer.is_authoritative());
+}
+
+/// Writes the records of `section` alone: where others go on, what they say comes after our aliases.
+pub fn write_section(answer: &Answer<'_>, section: Section, reply: &mut Reply<'_, '_>) {
+    answer.records(section, &mut |record| put(reply, section, &record));
 }
 
 /// Writes a record, and says whether there is room for more. A name that is too long for a name has

@@ -41,6 +41,8 @@ mod bit {
     pub(super) const RECURSION_DESIRED: u16 = 0x0100;
     /// The server does ask others.
     pub(super) const RECURSION_AVAILABLE: u16 = 0x0080;
+    /// What is answered has been verified; or the client wants to know whether it has (RFC 6840 §5.7).
+    pub(super) const AUTHENTIC: u16 = 0x0020;
     /// The client verifies by itself (RFC 4035 §3.2.2).
     pub(super) const CHECKING_DISABLED: u16 = 0x0010;
 }

@@ -13,6 +13,8 @@ pub struct Query<'a> {
     pub recursion_desired: bool,
     /// Whether the client verifies signatures by itself.
     pub checking_disabled: bool,
+    /// Whether the client wants to know if signatures have been verified.
+    pub authentic_desired: bool,
     /// The name in question, in lower case.
     pub name: DomainName,
     /// The type in question.
@@ -105,6 +107,7 @@ pub fn read(message: &[u8]) -> Result<Query<'_>, Unanswered<'_>> {
         id,
         recursion_desired: flags & bit::RECURSION_DESIRED != 0,
         checking_disabled: flags & bit::CHECKING_DISABLED != 0,
+        authentic_desired: flags & bit::AUTHENTIC != 0,
         name: name.lowered(),
         kind: RecordType(kind),
         question,

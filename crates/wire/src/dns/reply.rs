@@ -47,6 +47,7 @@ pub struct Reply<'q, 'b> {
     /// Records of each section.
     counts: [u16; 3],
     is_truncated: bool,
+    is_authentic: bool,
     places: Places,
 }
 
@@ -62,7 +63,8 @@ impl<'q, 'b> Reply<'q, 'b> {
         out.extend_from_slice(&[0; HEADER]);
         out.extend_from_slice(query.question);
         let places = Places::new();
-        Reply { query, out, start, limit, counts: [0; 3], is_truncated: false, places }
+        let (counts, is_truncated, is_authentic) = ([0; 3], false, false);
+        Reply { query, out, start, limit, counts, is_truncated, is_authentic, places }
     }
 
     /// Writes a record; `owner` is `None` for the name in question.
@@ -104,6 +106,14 @@ impl<'q, 'b> Reply<'q, 'b> {
         Ok(())
     }
 
+    /// Says that all of it has been verified by who was asked, to a client that wants to know.
+    ///
+    /// Source: RFC 6840 §5.7, §5.8.
+    pub fn authentic(&mut self) {
+        let is_wanted = self.query.edns.is_some_and(|edns| edns.dnssec_ok);
+        self.is_authentic = is_wanted || self.query.authentic_desired;
+    }
+
     fn body(&mut self) -> Body<'_> {
         let question = self.query.question;
         Body { out: &mut *self.out, start: self.start, places: &mut self.places, question }
@@ -125,6 +135,7 @@ impl<'q, 'b> Reply<'q, 'b> {
         for (is_set, bit) in [
             (is_authoritative, bit::AUTHORITATIVE),
             (self.is_truncated, bit::TRUNCATED),
+            (self.is_authentic, bit::AUTHENTIC),
             (query.recursion_desired, bit::RECURSION_DESIRED),
             (query.checking_disabled, bit::CHECKING_DISABLED),
         ] {

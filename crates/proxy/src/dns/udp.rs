@@ -1,0 +1,234 @@
+//! Datagrams: a thread reads as many as wait at a socket, up to [`BATCH`], answers them, and sends the
+//! answers, with two system calls.
+//!
+//! Nothing is allocated for questions that are answered at once. Those for which others have to be
+//! asked go to the asynchronous runtime.
+
+use std::io::{IoSlice, IoSliceMut, Read};
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use model::Family;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike, recvmmsg};
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
+use wire::dns::{LARGEST_UDP, Transport};
+
+use super::asking::{Asking, Path};
+use super::bind::{Admits, Listen};
+use super::counts::{Counts, Zone};
+use super::respond::{Message, Outcome, Responder};
+
+/// Datagrams that are read with one system call (DNS-141).
+const BATCH: usize = 64;
+
+/// Answers that are sent with one system call: most of what there is to gain, from a sixteenth of the
+/// room on the stack.
+const SENT: usize = 16;
+
+/// Bytes of a question that are read: as much as we say that we take.
+const QUESTION: usize = LARGEST_UDP as usize;
+
+/// Room for a record that turns out not to fit: a name and a name, and what is around them.
+const LONGEST_RECORD: usize = 1024;
+
+/// How long a thread sleeps at most, in milliseconds: it shows that it is alive.
+const BEAT: u16 = 1000;
+
+/// How long a thread waits that can't wait for questions.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What a thread and its owner share.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    /// The sockets that it reads.
+    pub(super) sockets: ArcSwap<Vec<Ear>>,
+    /// Whether it ends.
+    pub(super) is_over: AtomicBool,
+    /// How often it has looked for work: grows at least once a second, or the thread hangs.
+    pub(super) beats: AtomicU64,
+    pub(super) counts: Counts,
+}
+
+/// A socket that a thread reads.
+#[derive(Debug, Clone)]
+pub(super) struct Ear {
+    pub(super) socket: Arc<UdpSocket>,
+    pub(super) listen: Listen,
+}
+
+/// A thread that answers datagrams.
+pub(super) struct Worker {
+    pub(super) lane: Arc<Lane>,
+    /// Readable when the lane has changed.
+    pub(super) wake: UnixStream,
+    pub(super) responder: Arc<Responder>,
+    pub(super) asking: Arc<Asking>,
+}
+
+impl Worker {
+    /// Answers until its owner says that it is over.
+    pub(super) fn run(self) {
+        let mut room = Room::new();
+        while !self.lane.is_over.load(Ordering::Acquire) {
+            self.listen(&self.lane.sockets.load_full(), &mut room);
+        }
+    }
+
+    /// Answers at these sockets until the lane changes.
+    fn listen(&self, ears: &[Ear], room: &mut Room) {
+        let fds = ears.iter().map(|ear| ear.socket.as_fd()).chain([self.wake.as_fd()]);
+        let mut fds: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        loop {
+            if let Err(error) = poll(&mut fds, BEAT)
+                && error != Errno::EINTR
+            {
+                tracing::warn!("wait for DNS questions: {error}");
+                std::thread::sleep(PAUSE);
+            }
+            self.lane.beats.fetch_add(1, Ordering::Relaxed);
+            let is_readable = |fd: &PollFd<'_>| fd.any() == Some(true);
+            for (ear, _) in ears.iter().zip(&fds).filter(|(_, fd)| is_readable(fd)) {
+                self.answer(ear, room);
+            }
+            if fds.last().is_some_and(is_readable) {
+                // Whatever it says, the lane is looked at again.
+                let (Ok(_) | Err(_)) = (&self.wake).read(&mut [0; 64]);
+                return;
+            }
+        }
+    }
+
+    /// Answers what waits at a socket, up to a batch.
+    fn answer(&self, ear: &Ear, room: &mut Room) {
+        let start = Instant::now();
+        let Room { v4, v6, buffers, out, replies, turn } = room;
+        out.clear();
+        replies.clear();
+        let (zones, known) = (self.responder.known.zones.load(), &self.responder.known);
+        let cluster = known.cluster.load();
+        let mut each = |bytes: &[u8], client: SocketAddr| {
+            let is_stranger =
+                ear.listen.admits == Admits::Cluster && !cluster.contains(client.ip());
+            if is_stranger {
+                return Counts::add_one(&self.lane.counts.strangers);
+            }
+            *turn = turn.wrapping_add(1);
+            let message =
+                Message { bytes, client: client.ip(), transport: Transport::Udp, turn: *turn };
+            let begins = out.len();
+            match self.responder.respond(&zones, message, &self.lane.counts, out) {
+                Outcome::Silent => Counts::add_one(&self.lane.counts.silent),
+                Outcome::Told(told) => {
+                    let sizes = [bytes.len(), out.len() - begins];
+                    let family = Family::of(client.ip());
+                    self.lane.counts.add(told, Transport::Udp, family, sizes);
+                    let ends = out.len();
+                    replies.push(Answered { to: client.into(), begins, ends, zone: told.zone });
+                }
+                Outcome::Open(open) => {
+                    let (ear, lane) = (ear.clone(), Arc::clone(&self.lane));
+                    self.asking.answer_later(*open, Path { ear, client, lane }, start);
+                }
+            }
+        };
+        // A socket that was readable may have nothing: what was there had a wrong checksum.
+        let (Ok(()) | Err(_)) = match ear.listen.addr {
+            SocketAddr::V4(_) => receive(&ear.socket, v4, buffers, |bytes, from: SockaddrIn| {
+                let from = SocketAddrV4::from(from);
+                each(bytes, from.into());
+            }),
+            SocketAddr::V6(_) => receive(&ear.socket, v6, buffers, |bytes, from: SockaddrIn6| {
+                let from = SocketAddrV6::from(from);
+                each(bytes, from.into());
+            }),
+        };
+        send(&ear.socket, replies, out, &self.lane.counts);
+        let took = start.elapsed();
+        for zone in [Zone::Own, Zone::Other] {
+            let times = replies.iter().filter(|reply| reply.zone == zone).count();
+            if times > 0 {
+                self.lane.counts.add_took(zone, took, times as u64);
+            }
+        }
+    }
+}
+
+/// What a thread answers with: made once.
+struct Room {
+    v4: MultiHeaders<SockaddrIn>,
+    v6: MultiHeaders<SockaddrIn6>,
+    buffers: Box<[[u8; QUESTION]; BATCH]>,
+    /// The answers of a batch, one after the other.
+    out: Vec<u8>,
+    replies: Vec<Answered>,
+    turn: u32,
+}
+
+/// An answer in the room's `out`.
+struct Answered {
+    to: SocketAddrAny,
+    begins: usize,
+    ends: usize,
+    zone: Zone,
+}
+
+impl Room {
+    fn new() -> Self {
+        Room {
+            v4: MultiHeaders::preallocate(BATCH, None),
+            v6: MultiHeaders::preallocate(BATCH, None),
+            buffers: Box::new([[0; QUESTION]; BATCH]),
+            // An answer is written before it is found to be too long, by a record at most.
+            out: Vec::with_capacity(BATCH * QUESTION + LONGEST_RECORD),
+            replies: Vec::with_capacity(BATCH),
+            turn: 0,
+        }
+    }
+}
+
+/// Reads what waits at a socket, up to a batch, and calls `each` for every datagram of it.
+fn receive<S: SockaddrLike + Copy>(
+    socket: &UdpSocket,
+    headers: &mut MultiHeaders<S>,
+    buffers: &mut [[u8; QUESTION]; BATCH],
+    mut each: impl FnMut(&[u8], S),
+) -> nix::Result<()> {
+    let mut slices = buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
+    let flags = MsgFlags::MSG_DONTWAIT;
+    for message in recvmmsg(socket.as_raw_fd(), headers, slices.iter_mut(), flags, None)? {
+        let Some(from) = message.address else { continue };
+        each(message.iovs().next().unwrap_or_default(), from);
+    }
+    Ok(())
+}
+
+/// Sends answers, and counts those that the kernel does not take: their clients ask again.
+fn send(socket: &UdpSocket, mut replies: &[Answered], out: &[u8], counts: &Counts) {
+    while let [first, ..] = replies {
+        let some = &replies[..replies.len().min(SENT)];
+        let at = |i: usize| some.get(i).unwrap_or(first);
+        let slices: [_; SENT] =
+            std::array::from_fn(|i| [IoSlice::new(&out[at(i).begins..at(i).ends])]);
+        let mut controls: [_; SENT] = std::array::from_fn(|_| SendAncillaryBuffer::default());
+        let mut i = 0;
+        let mut messages = controls.each_mut().map(|control| {
+            i += 1;
+            MMsgHdr::new_with_addr(&at(i - 1).to, &slices[i - 1], control)
+        });
+        match sendmmsg(socket, &mut messages[..some.len()], SendFlags::DONTWAIT) {
+            Ok(sent) if sent > 0 => replies = &replies[sent..],
+            // It is the first one that can't be sent.
+            Ok(_) | Err(_) => {
+                Counts::add_one(&counts.unsent);
+                replies = &replies[1..];
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Sockets that come, go, and pass from one server to the next.
+
+use std::net::SocketAddr;
+
+use seaway_proxy::dns::{Admits, Limits, Listen};
+
+use super::node::{A, Node, client, head, places, query, udp};
+
+fn web(id: u16) -> Vec<u8> {
+    query(id, "web.ns.svc.cluster.local", A)
+}
+
+#[test]
+fn a_successor_answers_what_came_while_nobody_read() {
+    let mut old = Node::start();
+    let clients = [old.v4, old.v6].map(|listen| client(listen.addr));
+    let sockets = old.stop();
+    for client in &clients {
+        (0..50).for_each(|id| assert!(client.send(&web(id)).is_ok()));
+    }
+    let new = Node::at(old.v4, old.v6, Limits::default());
+    let errors = new.server().listen(&[new.v4, new.v6], sockets);
+    assert!(errors.is_empty(), "{errors:?}");
+    for client in &clients {
+        for _ in 0..50 {
+            let mut buffer = [0; 512];
+            let len = client.recv(&mut buffer).unwrap();
+            assert_eq!(head(&buffer[..len]).2, 1);
+        }
+    }
+    for got in new.ask_everywhere(&web(60)) {
+        assert_eq!(head(&got), (60, 0, 1));
+    }
+}
+
+#[test]
+fn two_servers_at_the_same_sockets_answer_every_question_once() {
+    let mut old = Node::start();
+    let new = Node::at(old.v4, old.v6, Limits::default());
+    let errors = new.server().listen(&[new.v4, new.v6], old.server().sockets().unwrap());
+    assert!(errors.is_empty(), "{errors:?}");
+    let client = client(old.v4.addr);
+    let mut answered = Vec::new();
+    for id in 0..200 {
+        if id == 100 {
+            drop(old.stop());
+        }
+        client.send(&web(id)).unwrap();
+        let mut buffer = [0; 512];
+        let len = client.recv(&mut buffer).unwrap();
+        answered.push(head(&buffer[..len]).0);
+    }
+    assert_eq!(answered, (0..200).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_open_is_answered_before_the_end() {
+    let mut node = Node::start();
+    let client = client(node.v4.addr);
+    client.send(&query(3, "slow.example.org", A)).unwrap();
+    while node.others.asked.load(std::sync::atomic::Ordering::Relaxed) == 0 {
+        std::thread::yield_now();
+    }
+    let gate = std::sync::Arc::clone(&node.others.gate);
+    let letting = std::thread::spawn(move || gate.add_permits(1));
+    let sockets = node.stop();
+    letting.join().unwrap();
+    drop(sockets);
+    let mut buffer = [0; 512];
+    let len = client.recv(&mut buffer).unwrap();
+    assert_eq!(head(&buffer[..len]), (3, 0, 1));
+}
+
+#[test]
+fn addresses_come_and_go_while_others_are_listened_at() {
+    let node = Node::start();
+    let [more, _] = places();
+    let more = Listen { addr: more, admits: Admits::Everyone };
+    let wildcard = Listen { addr: SocketAddr::from(([0, 0, 0, 0], 5353)), ..more };
+    let errors = node.server().listen(&[node.v4, more, wildcard], Vec::new());
+    let said: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(said, ["listen for DNS at 0.0.0.0:5353"]);
+    for addr in [node.v4.addr, more.addr] {
+        assert_eq!(head(&udp(addr, &web(1)).unwrap()), (1, 0, 1));
+    }
+    assert_eq!(node.server().addrs().len(), 2);
+    let gone = client(node.v6.addr);
+    // Its last thread closes it soon after; then the kernel says that nobody is there.
+    while gone.send(&web(2)).is_ok() {
+        std::thread::yield_now();
+    }
+}

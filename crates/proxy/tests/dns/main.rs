@@ -1,0 +1,8 @@
+//! The DNS server at real sockets: what clients see, whoever they are and whatever they send.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod handed;
+mod node;
+mod others;
+mod streams;
+mod wire_rules;
