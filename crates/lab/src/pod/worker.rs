@@ -248,11 +248,15 @@ impl Worker {
         }
         let api = self.api(pod);
         let name = pod.metadata.name.as_deref().unwrap_or_default();
-        // With the uid, so that a new pod of that name doesn't get the old one's status.
-        let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
+        // Of this version only: it holds others' conditions, which must not be lost, and a new pod of
+        // that name doesn't get the old one's status. Of a newer version the watch tells.
+        let version =
+            json!({"uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version});
+        let patch = json!({"metadata": version, "status": status});
         match api.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await {
             Ok(_) => true,
-            Err(kube_rs::Error::Api(refused)) if refused.code == 404 || refused.code == 409 => true,
+            Err(kube_rs::Error::Api(refused)) if refused.code == 404 => true,
+            Err(kube_rs::Error::Api(refused)) if refused.code == 409 => false,
             Err(error) => {
                 tracing::debug!("write the status of pod {name}: {error}");
                 false
