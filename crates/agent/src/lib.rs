@@ -30,6 +30,7 @@ pub use features::{Feature, features};
 pub use handle::{Attach, Attached, Handle, RequestError, Status};
 pub use observe::Metrics;
 pub use places::{PlaceError, rules};
+pub use proxy::dns::end_with_other_panics;
 pub use reconcile::{FailureRow, Report, StepReport, Subject};
 pub use run::{RunError, Settings, cleanup, run};
 pub use shown::{Shown, View};

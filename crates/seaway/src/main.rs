@@ -30,6 +30,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    agent::end_with_other_panics();
     if let Some(code) = cmd::inner::run() {
         return code;
     }

@@ -61,7 +61,11 @@ fn does(zones: &Zones, name: &str, kind: RecordType) -> Answer {
         Rcode::NoError => Answer::Records(said),
         Rcode::NxDomain => Answer::Missing(said),
         Rcode::ServFail => Answer::Endless,
-        rcode @ (Rcode::FormErr | Rcode::NotImp | Rcode::Refused | Rcode::BadVers) => {
+        rcode @ (Rcode::FormErr
+        | Rcode::NotImp
+        | Rcode::Refused
+        | Rcode::BadVers
+        | Rcode::BadCookie) => {
             panic!("{name}: {rcode}")
         }
     }

@@ -39,13 +39,17 @@ impl Asking {
             let mut out = Vec::new();
             let outcome = asking.ask(&open, &path.lane.counts, &mut out).await;
             let Outcome::Told(told) = outcome else { return };
-            let counts = &path.lane.counts;
-            let family = Family::of(path.client.ip());
-            counts.add(told, Transport::Udp, family, [open.len(), out.len()]);
+            let (counts, client) = (&path.lane.counts, path.client.ip());
+            let (bytes, transport) = (open.bytes(), Transport::Udp);
+            counts.add(told, transport, Family::of(client), [bytes.len(), out.len()]);
             if path.ear.socket.send_to(&out, path.client).is_err() {
                 Counts::add_one(&counts.unsent); // The client asks again.
             }
-            counts.add_took(told.zone, start.elapsed(), 1);
+            let took = start.elapsed();
+            counts.add_took(told.zone, took, 1);
+            if let Some(log) = &*asking.responder.log.load() {
+                log.say(open.turn, (client, transport), bytes, told, took);
+            }
         });
     }
 

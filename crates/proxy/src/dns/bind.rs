@@ -1,12 +1,15 @@
 //! Sockets: bound here, or handed over by a predecessor.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
+
+use super::Sources;
+use super::respond::Client;
 
 /// Bytes of questions that may wait for a thread of ours, at each socket: some thousand. More of them
 /// would be answered after their clients gave up.
@@ -28,10 +31,22 @@ pub struct Listen {
 /// Who is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Admits {
-    /// Whoever gets there.
+    /// Whoever gets there; a stranger who shows that it is where it says.
     Everyone,
     /// Pods and nodes of the cluster; for all others there is nobody there.
     Cluster,
+}
+
+impl Listen {
+    /// Who `ip` is to this address, in this cluster; `None` when there is nobody for it.
+    pub(super) fn admit(&self, ip: IpAddr, cluster: &Sources) -> Option<Client> {
+        // The address itself is a client of this node that was given no better one.
+        let is_stranger = !cluster.contains(ip) && ip != self.addr.ip();
+        match self.admits {
+            Admits::Cluster if is_stranger => None,
+            Admits::Everyone | Admits::Cluster => Some(Client { ip, is_stranger }),
+        }
+    }
 }
 
 /// What a node could not listen at.

@@ -74,7 +74,7 @@ const ZONES: [Zone; 2] = [Zone::Own, Zone::Other];
 const TRANSPORTS: [Transport; 2] = [Transport::Udp, Transport::Tcp];
 const ORIGINS: [Origin; 5] =
     [Origin::Refusal, Origin::Zones, Origin::Settings, Origin::Memory, Origin::Others];
-const RCODES: [Rcode; 7] = [
+const RCODES: [Rcode; 8] = [
     Rcode::NoError,
     Rcode::FormErr,
     Rcode::ServFail,
@@ -82,6 +82,7 @@ const RCODES: [Rcode; 7] = [
     Rcode::NotImp,
     Rcode::Refused,
     Rcode::BadVers,
+    Rcode::BadCookie,
 ];
 
 /// Upper bounds of the classes of durations; the last class has none.

@@ -7,7 +7,10 @@
 
 mod asking;
 mod bind;
+mod contained;
+mod cookie;
 mod counts;
+mod log;
 mod others;
 mod respond;
 mod server;
@@ -17,7 +20,9 @@ mod tcp;
 mod udp;
 
 pub use bind::{Admits, Listen, ListenError};
+pub use contained::end_with_other_panics;
 pub use counts::{Classes, Counts, DURATIONS, KINDS, Origin, SIZES, Told, Zone};
+pub use log::{Asked, Log};
 pub use others::{Found, FoundRecord, Others, Prior, Sought};
 pub use respond::Known;
 pub use server::{Limits, Server, StartError};

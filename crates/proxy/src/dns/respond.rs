@@ -1,16 +1,17 @@
 //! From a message to its answer, or to what has to be asked for first. No socket is touched here.
 
 use std::net::IpAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-use futures_util::FutureExt;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use model::DomainName;
 use plan::zone::{self, Answer, Question, Zones};
 use wire::dns::{Query, Rcode, RecordType, Reply, Section, Transport, Unanswered};
 
+use super::contained::{contained, contained_later};
+use super::cookie::Cookies;
 use super::counts::{Counts, Origin, Told, Zone};
+use super::log::Log;
 use super::{Found, Others, Prior, Sought, Sources};
 
 /// What the agent knows and the server answers by. It is replaced while the server runs; whoever is being
@@ -19,18 +20,29 @@ use super::{Found, Others, Prior, Sought, Sources};
 pub struct Known {
     /// The cluster's names.
     pub zones: ArcSwap<Zones>,
-    /// The addresses of the cluster's pods and nodes.
+    /// The addresses of the cluster's pods and nodes. Over UDP others have to show that they are where
+    /// they say they are, by a cookie or by TCP (DNS-68).
     pub cluster: ArcSwap<Sources>,
+}
+
+/// Who sent a message.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Client {
+    pub(super) ip: IpAddr,
+    /// Whether it is none of the cluster.
+    pub(super) is_stranger: bool,
 }
 
 /// A message that came.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Message<'m> {
     pub(super) bytes: &'m [u8],
-    pub(super) client: IpAddr,
+    pub(super) client: Client,
     pub(super) transport: Transport,
     /// Any number, another one for each message (DNS-72).
     pub(super) turn: u32,
+    /// Seconds since 1970.
+    pub(super) now: u32,
 }
 
 /// What becomes of a message.
@@ -49,8 +61,9 @@ pub(super) enum Outcome {
 pub(super) struct Open {
     message: Box<[u8]>,
     transport: Transport,
-    turn: u32,
+    pub(super) turn: u32,
     pub(super) client: IpAddr,
+    cookies: Option<[u8; 24]>,
     /// By these it is another name for what is sought, if it is.
     zones: Arc<Zones>,
     /// The name that was looked up in them.
@@ -62,6 +75,8 @@ pub(super) struct Open {
 pub(super) struct Responder {
     pub(super) known: Arc<Known>,
     pub(super) others: Arc<dyn Others>,
+    pub(super) cookies: Cookies,
+    pub(super) log: ArcSwapOption<Log>,
 }
 
 impl Responder {
@@ -75,8 +90,8 @@ impl Responder {
         out: &mut Vec<u8>,
     ) -> Outcome {
         let start = out.len();
-        let attempt = AssertUnwindSafe(|| self.try_respond(zones, message, out));
-        catch_unwind(attempt).unwrap_or_else(|_| {
+        let outcome = contained(|| self.try_respond(zones, message, out));
+        outcome.unwrap_or_else(|| {
             Counts::add_one(&counts.panics);
             out.truncate(start);
             failure(message.bytes, message.transport, Zone::Own, out)
@@ -84,8 +99,8 @@ impl Responder {
     }
 
     fn try_respond(&self, zones: &Arc<Zones>, message: Message<'_>, out: &mut Vec<u8>) -> Outcome {
-        let Message { bytes, transport, turn, client } = message;
-        let query = match wire::dns::read(bytes) {
+        let Message { bytes, transport, turn, client, .. } = message;
+        let mut query = match wire::dns::read(bytes) {
             Ok(query) => query,
             Err(Unanswered::Silent) => return Outcome::Silent,
             Err(Unanswered::Refused(refusal)) => {
@@ -94,6 +109,9 @@ impl Responder {
                 return Outcome::Told(Told { zone, origin, kind, rcode: refusal.rcode });
             }
         };
+        if let Some(refusal) = self.exchange_cookies(&mut query, message, out) {
+            return refusal;
+        }
         let mut sought = sought(&query, query.name);
         match self.others.prior(&sought) {
             Prior::Open => {}
@@ -126,8 +144,47 @@ impl Responder {
             let told = tell(&query, transport, answer.as_ref(), &sought, &found, out);
             return Outcome::Told(told).from(Origin::Memory);
         }
-        let (message, zones) = (bytes.into(), Arc::clone(zones));
-        Outcome::Open(Box::new(Open { message, transport, turn, client, zones, looked, sought }))
+        let (message, zones, cookies) = (bytes.into(), Arc::clone(zones), query.cookies);
+        Outcome::Open(Box::new(Open {
+            message,
+            transport,
+            turn,
+            client: client.ip,
+            cookies,
+            zones,
+            looked,
+            sought,
+        }))
+    }
+
+    /// Has the answer bring a cookie to a client that brought one. A stranger's datagram without one of
+    /// ours is refused in as many bytes as it has: whom it names as its sender need not have sent it
+    /// (DNS-68).
+    fn exchange_cookies(
+        &self,
+        query: &mut Query<'_>,
+        message: Message<'_>,
+        out: &mut Vec<u8>,
+    ) -> Option<Outcome> {
+        let Message { client, now, transport, .. } = message;
+        let cookie = query.edns.and_then(|edns| edns.cookie);
+        query.cookies = cookie.and_then(|cookie| self.cookies.give(cookie, client.ip, now));
+        if !client.is_stranger || transport == Transport::Tcp {
+            return None;
+        }
+        let rcode = match cookie {
+            Some(cookie) if self.cookies.is_ours(cookie, client.ip, now) => return None,
+            Some(_) => {
+                Reply::new(query, transport, out).finish(Rcode::BadCookie, false);
+                Rcode::BadCookie
+            }
+            None => {
+                Reply::new(query, transport, out).truncate();
+                Rcode::NoError
+            }
+        };
+        let (zone, origin, kind) = (Zone::Other, Origin::Refusal, query.kind);
+        Some(Outcome::Told(Told { zone, origin, kind, rcode }))
     }
 
     /// Asks others for what is `open`, and writes the answer to `out`.
@@ -137,8 +194,7 @@ impl Responder {
             let found = self.others.ask(open.sought, open.client).await;
             open.tell(&found, out)
         };
-        let told = AssertUnwindSafe(asking).catch_unwind().await;
-        told.unwrap_or_else(|_| {
+        contained_later(asking).await.unwrap_or_else(|| {
             Counts::add_one(&counts.panics);
             out.truncate(start);
             failure(&open.message, open.transport, Zone::Other, out)
@@ -156,9 +212,9 @@ impl Outcome {
 }
 
 impl Open {
-    /// Bytes of the question.
-    pub(super) fn len(&self) -> usize {
-        self.message.len()
+    /// The question.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.message
     }
 
     /// Says that nobody could be asked, for there is too much to do.
@@ -167,7 +223,8 @@ impl Open {
     }
 
     fn tell(&self, found: &Found, out: &mut Vec<u8>) -> Outcome {
-        let Ok(query) = wire::dns::read(&self.message) else { return Outcome::Silent };
+        let Ok(mut query) = wire::dns::read(&self.message) else { return Outcome::Silent };
+        query.cookies = self.cookies;
         let question = Question { name: &self.looked, kind: query.kind, turn: self.turn };
         let answer = zone::answer(&self.zones, &question);
         Outcome::Told(tell(&query, self.transport, answer.as_ref(), &self.sought, found, out))

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
@@ -19,7 +20,9 @@ use tokio::task::AbortHandle;
 use super::Others;
 use super::asking::Asking;
 use super::bind::{Bound, Handed, Listen, ListenError};
+use super::cookie::Cookies;
 use super::counts::Counts;
+use super::log::Log;
 use super::respond::{Known, Responder};
 use super::share::Shares;
 use super::tcp::Acceptor;
@@ -56,7 +59,7 @@ impl Default for Limits {
 
 /// What did not start.
 #[derive(Debug, thiserror::Error)]
-#[error("start the threads of the DNS server")]
+#[error("start the DNS server")]
 pub struct StartError(#[source] io::Error);
 
 /// A DNS server that runs.
@@ -86,14 +89,15 @@ impl Server {
     /// Starts the threads. What others have to be asked for, and connections, are tasks of `runtime`.
     ///
     /// # Errors
-    /// [`StartError`] when the system has no threads or descriptors left.
+    /// [`StartError`] when the system has no threads, descriptors or random numbers for it.
     pub fn start(
         known: Arc<Known>,
         others: Arc<dyn Others>,
         limits: Limits,
         runtime: Handle,
     ) -> Result<Self, StartError> {
-        let responder = Arc::new(Responder { known, others });
+        let cookies = Cookies::new().map_err(|error| StartError(error.into()))?;
+        let responder = Arc::new(Responder { known, others, cookies, log: ArcSwapOption::empty() });
         let (alive, idle) = mpsc::channel(1);
         let shares = Shares::new(limits.open, limits.open_each);
         let asking = Arc::new(Asking { runtime, responder, shares, _alive: alive });
@@ -178,6 +182,11 @@ impl Server {
         };
         let acceptor = self.asking.runtime.spawn(acceptor.run(listener)).abort_handle();
         Ok(Place { bound, acceptor })
+    }
+
+    /// Has questions told of as `log` says, or none.
+    pub fn log(&self, log: Option<Log>) {
+        self.asking.responder.log.store(log.map(Arc::new));
     }
 
     /// The addresses that it listens at.

@@ -18,10 +18,11 @@ use tokio::time::{Instant as Moment, sleep_until};
 use wire::dns::Transport;
 
 use super::asking::Asking;
-use super::bind::{Admits, Listen};
+use super::bind::Listen;
 use super::counts::{Counts, Told};
-use super::respond::{Message, Open, Outcome, Responder};
+use super::respond::{Client, Message, Open, Outcome, Responder};
 use super::share::Shares;
+use super::udp::since_1970;
 
 /// How long a connection stays without a complete question or a complete answer (DNS-71).
 const IDLE: Duration = Duration::from_secs(10);
@@ -71,12 +72,11 @@ impl Acceptor {
     }
 
     fn admit(&self, stream: TcpStream, client: SocketAddr) {
-        let ip = client.ip();
-        let is_known = || self.responder.known.cluster.load().contains(ip);
-        if self.listen.admits == Admits::Cluster && !is_known() {
+        let Some(client) = self.listen.admit(client.ip(), &self.responder.known.cluster.load())
+        else {
             return Counts::add_one(&self.counts.strangers);
-        }
-        let Some(share) = self.shares.take(ip) else {
+        };
+        let Some(share) = self.shares.take(client.ip) else {
             return Counts::add_one(&self.counts.connections_shed);
         };
         let connection = Connection {
@@ -101,7 +101,7 @@ impl Acceptor {
 /// A client's connection.
 struct Connection {
     stream: TcpStream,
-    client: SocketAddr,
+    client: Client,
     responder: Arc<Responder>,
     asking: Arc<Asking>,
     counts: Arc<Counts>,
@@ -178,12 +178,13 @@ impl Connection {
         let start = Instant::now();
         let zones = self.responder.known.zones.load();
         self.turn = self.turn.wrapping_add(1);
-        let (client, transport) = (self.client.ip(), Transport::Tcp);
-        let message = Message { bytes, client, transport, turn: self.turn };
+        let (turn, now) = (self.turn, since_1970());
+        let (client, transport) = (self.client, Transport::Tcp);
+        let message = Message { bytes, client, transport, turn, now };
         let mut out = Vec::new();
         match self.responder.respond(&zones, message, &self.counts, &mut out) {
             Outcome::Silent => Counts::add_one(&self.counts.silent),
-            Outcome::Told(told) => self.put(told, bytes.len(), &out, start),
+            Outcome::Told(told) => self.put(told, turn, bytes, &out, start),
             Outcome::Open(open) => return Some((*open, start)),
         }
         None
@@ -193,19 +194,23 @@ impl Connection {
     fn finish(&mut self, answer: &Later) {
         match &answer.outcome {
             Outcome::Told(told) => {
-                self.put(*told, answer.open.len(), &answer.out, answer.start);
+                let Later { open, out, start, .. } = answer;
+                self.put(*told, open.turn, open.bytes(), out, *start);
             }
             Outcome::Silent | Outcome::Open(_) => {}
         }
     }
 
-    fn put(&mut self, told: Told, question: usize, answer: &[u8], start: Instant) {
+    fn put(&mut self, told: Told, turn: u32, question: &[u8], answer: &[u8], start: Instant) {
         let Ok(len) = u16::try_from(answer.len()) else { return }; // No message is longer.
         self.output.extend(len.to_be_bytes());
         self.output.extend(answer);
-        let family = Family::of(self.client.ip());
-        self.counts.add(told, Transport::Tcp, family, [question, answer.len()]);
-        self.counts.add_took(told.zone, start.elapsed(), 1);
+        let (ip, transport, took) = (self.client.ip, Transport::Tcp, start.elapsed());
+        self.counts.add(told, transport, Family::of(ip), [question.len(), answer.len()]);
+        self.counts.add_took(told.zone, took, 1);
+        if let Some(log) = &*self.responder.log.load() {
+            log.say(turn, (ip, transport), question, told, took);
+        }
     }
 
     /// Reads what is there, as far as one long question goes.

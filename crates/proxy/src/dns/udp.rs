@@ -10,19 +10,22 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use model::Family;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike, recvmmsg};
+use plan::zone::Zones;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
 use wire::dns::{LARGEST_UDP, Transport};
 
+use super::Sources;
 use super::asking::{Asking, Path};
-use super::bind::{Admits, Listen};
+use super::bind::Listen;
 use super::counts::{Counts, Zone};
+use super::log::Log;
 use super::respond::{Message, Outcome, Responder};
 
 /// Datagrams that are read with one system call (DNS-141).
@@ -107,57 +110,90 @@ impl Worker {
 
     /// Answers what waits at a socket, up to a batch.
     fn answer(&self, ear: &Ear, room: &mut Room) {
-        let start = Instant::now();
-        let Room { v4, v6, buffers, out, replies, turn } = room;
-        out.clear();
-        replies.clear();
-        let (zones, known) = (self.responder.known.zones.load(), &self.responder.known);
-        let cluster = known.cluster.load();
-        let mut each = |bytes: &[u8], client: SocketAddr| {
-            let is_stranger =
-                ear.listen.admits == Admits::Cluster && !cluster.contains(client.ip());
-            if is_stranger {
-                return Counts::add_one(&self.lane.counts.strangers);
-            }
-            *turn = turn.wrapping_add(1);
-            let message =
-                Message { bytes, client: client.ip(), transport: Transport::Udp, turn: *turn };
-            let begins = out.len();
-            match self.responder.respond(&zones, message, &self.lane.counts, out) {
-                Outcome::Silent => Counts::add_one(&self.lane.counts.silent),
-                Outcome::Told(told) => {
-                    let sizes = [bytes.len(), out.len() - begins];
-                    let family = Family::of(client.ip());
-                    self.lane.counts.add(told, Transport::Udp, family, sizes);
-                    let ends = out.len();
-                    replies.push(Answered { to: client.into(), begins, ends, zone: told.zone });
-                }
-                Outcome::Open(open) => {
-                    let (ear, lane) = (ear.clone(), Arc::clone(&self.lane));
-                    self.asking.answer_later(*open, Path { ear, client, lane }, start);
-                }
-            }
+        let (known, log) = (&self.responder.known, self.responder.log.load());
+        let batch = Batch {
+            worker: self,
+            ear,
+            zones: &known.zones.load(),
+            cluster: &known.cluster.load(),
+            log: log.as_deref(),
+            start: Instant::now(),
+            now: since_1970(),
         };
+        let Room { v4, v6, buffers, answers } = room;
         // A socket that was readable may have nothing: what was there had a wrong checksum.
         let (Ok(()) | Err(_)) = match ear.listen.addr {
             SocketAddr::V4(_) => receive(&ear.socket, v4, buffers, |bytes, from: SockaddrIn| {
                 let from = SocketAddrV4::from(from);
-                each(bytes, from.into());
+                batch.answer(bytes, from.into(), answers);
             }),
             SocketAddr::V6(_) => receive(&ear.socket, v6, buffers, |bytes, from: SockaddrIn6| {
                 let from = SocketAddrV6::from(from);
-                each(bytes, from.into());
+                batch.answer(bytes, from.into(), answers);
             }),
         };
-        send(&ear.socket, replies, out, &self.lane.counts);
-        let took = start.elapsed();
+        let counts = &self.lane.counts;
+        send(&ear.socket, &answers.ready, &answers.out, counts);
+        let took = batch.start.elapsed();
         for zone in [Zone::Own, Zone::Other] {
-            let times = replies.iter().filter(|reply| reply.zone == zone).count();
+            let times = answers.ready.iter().filter(|ready| ready.zone == zone).count();
             if times > 0 {
-                self.lane.counts.add_took(zone, took, times as u64);
+                counts.add_took(zone, took, times as u64);
+            }
+        }
+        answers.out.clear();
+        answers.ready.clear();
+    }
+}
+
+/// What a batch is answered by: the same for all of it.
+struct Batch<'b> {
+    worker: &'b Worker,
+    ear: &'b Ear,
+    zones: &'b Arc<Zones>,
+    cluster: &'b Sources,
+    log: Option<&'b Log>,
+    start: Instant,
+    /// Seconds since 1970.
+    now: u32,
+}
+
+impl Batch<'_> {
+    /// Answers a datagram, at once or later.
+    fn answer(&self, bytes: &[u8], from: SocketAddr, answers: &mut Answers) {
+        let (ear, Worker { lane, responder, asking, .. }) = (self.ear, self.worker);
+        let Some(client) = ear.listen.admit(from.ip(), self.cluster) else {
+            return Counts::add_one(&lane.counts.strangers);
+        };
+        answers.turn = answers.turn.wrapping_add(1);
+        let (turn, now, transport) = (answers.turn, self.now, Transport::Udp);
+        let (out, message) = (&mut answers.out, Message { bytes, client, transport, turn, now });
+        let begins = out.len();
+        match responder.respond(self.zones, message, &lane.counts, out) {
+            Outcome::Silent => Counts::add_one(&lane.counts.silent),
+            Outcome::Told(told) => {
+                let ends = out.len();
+                answers.ready.push(Ready { to: from.into(), begins, ends, zone: told.zone });
+                let sizes = [bytes.len(), ends - begins];
+                lane.counts.add(told, transport, Family::of(client.ip), sizes);
+                if let Some(log) = self.log {
+                    log.say(turn, (client.ip, transport), bytes, told, self.start.elapsed());
+                }
+            }
+            Outcome::Open(open) => {
+                let (ear, lane) = (ear.clone(), Arc::clone(lane));
+                asking.answer_later(*open, Path { ear, client: from, lane }, self.start);
             }
         }
     }
+}
+
+/// Seconds since 1970, as they are written in cookies: the last 32 bits of them.
+pub(super) fn since_1970() -> u32 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    #[expect(clippy::cast_possible_truncation, reason = "they go on from zero after the last one")]
+    let bits = now.as_secs() as u32;
+    bits
 }
 
 /// What a thread answers with: made once.
@@ -165,14 +201,20 @@ struct Room {
     v4: MultiHeaders<SockaddrIn>,
     v6: MultiHeaders<SockaddrIn6>,
     buffers: Box<[[u8; QUESTION]; BATCH]>,
-    /// The answers of a batch, one after the other.
+    answers: Answers,
+}
+
+/// The answers of a batch.
+struct Answers {
+    /// One after the other.
     out: Vec<u8>,
-    replies: Vec<Answered>,
+    ready: Vec<Ready>,
+    /// Of the last message.
     turn: u32,
 }
 
-/// An answer in the room's `out`.
-struct Answered {
+/// An answer among others.
+struct Ready {
     to: SocketAddrAny,
     begins: usize,
     ends: usize,
@@ -185,10 +227,12 @@ impl Room {
             v4: MultiHeaders::preallocate(BATCH, None),
             v6: MultiHeaders::preallocate(BATCH, None),
             buffers: Box::new([[0; QUESTION]; BATCH]),
-            // An answer is written before it is found to be too long, by a record at most.
-            out: Vec::with_capacity(BATCH * QUESTION + LONGEST_RECORD),
-            replies: Vec::with_capacity(BATCH),
-            turn: 0,
+            answers: Answers {
+                // An answer is written before it is found to be too long, by a record at most.
+                out: Vec::with_capacity(BATCH * QUESTION + LONGEST_RECORD),
+                ready: Vec::with_capacity(BATCH),
+                turn: 0,
+            },
         }
     }
 }
@@ -210,9 +254,9 @@ fn receive<S: SockaddrLike + Copy>(
 }
 
 /// Sends answers, and counts those that the kernel does not take: their clients ask again.
-fn send(socket: &UdpSocket, mut replies: &[Answered], out: &[u8], counts: &Counts) {
-    while let [first, ..] = replies {
-        let some = &replies[..replies.len().min(SENT)];
+fn send(socket: &UdpSocket, mut ready: &[Ready], out: &[u8], counts: &Counts) {
+    while let [first, ..] = ready {
+        let some = &ready[..ready.len().min(SENT)];
         let at = |i: usize| some.get(i).unwrap_or(first);
         let slices: [_; SENT] =
             std::array::from_fn(|i| [IoSlice::new(&out[at(i).begins..at(i).ends])]);
@@ -223,11 +267,11 @@ fn send(socket: &UdpSocket, mut replies: &[Answered], out: &[u8], counts: &Count
             MMsgHdr::new_with_addr(&at(i - 1).to, &slices[i - 1], control)
         });
         match sendmmsg(socket, &mut messages[..some.len()], SendFlags::DONTWAIT) {
-            Ok(sent) if sent > 0 => replies = &replies[sent..],
+            Ok(sent) if sent > 0 => ready = &ready[sent..],
             // It is the first one that can't be sent.
             Ok(_) | Err(_) => {
                 Counts::add_one(&counts.unsent);
-                replies = &replies[1..];
+                ready = &ready[1..];
             }
         }
     }

@@ -1,7 +1,10 @@
 //! The DNS server at real sockets: what clients see, whoever they are and whatever they send.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod anything;
+mod cookies;
 mod handed;
+mod log;
 mod node;
 mod others;
 mod streams;

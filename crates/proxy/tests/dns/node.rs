@@ -29,14 +29,18 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// A server of the names in [`zones`] that answers everyone.
+    /// A server of the names in [`zones`] in a cluster that its clients are of.
     pub(crate) fn start() -> Self {
         Node::with(Limits::default(), Admits::Everyone)
     }
 
+    /// One that has not heard of its clients, if it is for the cluster alone.
     pub(crate) fn with(limits: Limits, admits: Admits) -> Self {
         let [v4, v6] = places().map(|addr| Listen { addr, admits });
         let node = Node::at(v4, v6, limits);
+        if admits == Admits::Cluster {
+            node.known.cluster.store(Arc::default());
+        }
         let errors = node.server().listen(&[v4, v6], Vec::new());
         assert!(errors.is_empty(), "{errors:?}");
         node
@@ -46,7 +50,7 @@ impl Node {
     pub(crate) fn at(v4: Listen, v6: Listen, limits: Limits) -> Self {
         let known = Arc::new(Known {
             zones: ArcSwap::from_pointee(zones()),
-            cluster: ArcSwap::from_pointee(Sources::default()),
+            cluster: ArcSwap::from_pointee(nearby()),
         });
         let others = Arc::new(Scripted::default());
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -75,6 +79,11 @@ impl Node {
         let [v4, v6] = [self.v4.addr, self.v6.addr];
         [udp(v4, query).unwrap(), udp(v6, query).unwrap(), tcp(v4, query), tcp(v6, query)]
     }
+}
+
+/// The clients of these tests.
+pub(crate) fn nearby() -> Sources {
+    Sources::new(["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()])
 }
 
 /// An address of each family that no other test uses: its own of the loopback network, and a free port.

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use plan::zone::{Question, answer, write};
-use seaway_proxy::dns::{Admits, Limits, Origin, Sources, Zone};
+use seaway_proxy::dns::{Admits, Limits, Origin, Zone};
 use wire::dns::{Rcode, Transport, Unanswered, read, refuse};
 
-use super::node::{A, AAAA, Node, SRV, TXT, client, head, query, tcp, udp, with_opt, zones};
+use super::node::{
+    A, AAAA, Node, SRV, TXT, client, head, nearby, query, tcp, udp, with_opt, zones,
+};
 
 /// What the tables say to a message, without a server.
 fn expected(message: &[u8], transport: Transport) -> Vec<u8> {
@@ -136,8 +138,7 @@ fn where_only_the_cluster_may_ask_nobody_else_is_answered() {
     while node.server().counts().strangers() < 2 {
         std::thread::yield_now();
     }
-    let nearby = Sources::new(["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
-    node.known.cluster.store(Arc::new(nearby));
+    node.known.cluster.store(Arc::new(nearby()));
     for got in node.ask_everywhere(&message) {
         assert_eq!(head(&got), (1, 0, 1));
     }

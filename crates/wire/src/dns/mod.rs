@@ -129,6 +129,8 @@ pub enum Rcode {
     Refused,
     /// An EDNS version that the server does not know.
     BadVers,
+    /// The client is to ask again, with the cookie that comes with this (RFC 7873 §8).
+    BadCookie,
 }
 
 impl Rcode {
@@ -142,6 +144,7 @@ impl Rcode {
             Rcode::NotImp => 4,
             Rcode::Refused => 5,
             Rcode::BadVers => 16,
+            Rcode::BadCookie => 23,
         }
     }
 }
@@ -157,6 +160,7 @@ impl fmt::Display for Rcode {
             Rcode::NotImp => "NOTIMP",
             Rcode::Refused => "REFUSED",
             Rcode::BadVers => "BADVERS",
+            Rcode::BadCookie => "BADCOOKIE",
         })
     }
 }

@@ -23,6 +23,9 @@ pub struct Query<'a> {
     pub question: &'a [u8],
     /// What the client says of itself, if it does.
     pub edns: Option<Edns<'a>>,
+    /// The cookies that answers bring: the client's own 8 bytes and 16 of the server, which puts them
+    /// here.
+    pub cookies: Option<[u8; 24]>,
 }
 
 /// What a client can do beyond RFC 1035.
@@ -112,6 +115,7 @@ pub fn read(message: &[u8]) -> Result<Query<'_>, Unanswered<'_>> {
         kind: RecordType(kind),
         question,
         edns,
+        cookies: None,
     })
 }
 
@@ -166,9 +170,11 @@ impl<'a> Record<'a> {
     }
 }
 
+/// The option that holds cookies (RFC 7873 §4).
+pub(super) const COOKIE: u16 = 10;
+
 /// The cookie among `options`, if there is one; the outer `None` when the options are malformed.
 fn cookie(mut options: &[u8]) -> Option<Option<&[u8]>> {
-    const COOKIE: u16 = 10;
     let mut found = None;
     while !options.is_empty() {
         let (code, len) = (short(options, 0)?, usize::from(short(options, 2)?));

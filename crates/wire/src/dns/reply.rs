@@ -3,6 +3,7 @@
 use model::DomainName;
 
 use super::name::Places;
+use super::query::COOKIE;
 use super::{HEADER, INTERNET, LARGEST_UDP, Query, Rcode, RecordType, Refusal, bit};
 
 /// The largest message over TCP, and the largest there is.
@@ -10,6 +11,9 @@ const LARGEST: usize = 65_535;
 
 /// An OPT record without options.
 const OPT: usize = 11;
+
+/// What is before the value of an option.
+const OPTION: usize = 4;
 
 /// How the question came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +59,8 @@ impl<'q, 'b> Reply<'q, 'b> {
     /// Begins an answer to `query`: with the question as the client wrote it (DNS-67).
     pub fn new(query: &'q Query<'q>, transport: Transport, out: &'b mut Vec<u8>) -> Self {
         let start = out.len();
-        let opt = if query.edns.is_some() { OPT } else { 0 };
+        let cookies = query.cookies.map_or(0, |cookies| OPTION + cookies.len());
+        let opt = if query.edns.is_some() { OPT + cookies } else { 0 };
         let limit = match transport {
             Transport::Udp => query.udp_limit() - opt,
             Transport::Tcp => LARGEST - opt,
@@ -106,6 +111,12 @@ impl<'q, 'b> Reply<'q, 'b> {
         Ok(())
     }
 
+    /// Ends the message without a record: the client is to ask again over TCP.
+    pub fn truncate(mut self) {
+        self.is_truncated = true;
+        self.finish(Rcode::NoError, false);
+    }
+
     /// Says that all of it has been verified by who was asked, to a client that wants to know.
     ///
     /// Source: RFC 6840 §5.7, §5.8.
@@ -143,7 +154,7 @@ impl<'q, 'b> Reply<'q, 'b> {
         }
         if let Some(edns) = query.edns {
             self.counts[Section::Additional as usize] += 1;
-            opt(self.out, rcode, edns.dnssec_ok);
+            opt(self.out, rcode, edns.dnssec_ok, query.cookies);
         }
         let [answers, authority, additional] = self.counts;
         let counts = [1, answers, authority, additional];
@@ -184,7 +195,7 @@ pub fn refuse(refusal: &Refusal<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&[0; HEADER]);
     out.extend_from_slice(refusal.question);
     if refusal.has_edns {
-        opt(out, refusal.rcode, false);
+        opt(out, refusal.rcode, false, None);
     }
     let flags =
         bit::RESPONSE | bit::RECURSION_AVAILABLE | refusal.echoed | (refusal.rcode.number() & 0xf);
@@ -200,11 +211,16 @@ fn header(message: &mut [u8], id: u16, flags: u16, counts: [u16; 4]) {
     }
 }
 
-/// An OPT record: the root, the size, what of `rcode` the header has no room for, version 0, DO.
-fn opt(out: &mut Vec<u8>, rcode: Rcode, dnssec_ok: bool) {
+/// An OPT record: the root, the size, what of `rcode` the header has no room for, version 0, DO; and
+/// cookies.
+fn opt(out: &mut Vec<u8>, rcode: Rcode, dnssec_ok: bool, cookies: Option<[u8; 24]>) {
     let [_, extended] = (rcode.number() >> 4).to_be_bytes();
     out.push(0);
     out.extend(RecordType::OPT.0.to_be_bytes());
     out.extend(LARGEST_UDP.to_be_bytes());
-    out.extend([extended, 0, if dnssec_ok { 0x80 } else { 0 }, 0, 0, 0]);
+    out.extend([extended, 0, if dnssec_ok { 0x80 } else { 0 }, 0]);
+    let Some(cookies) = cookies else { return out.extend([0, 0]) };
+    let [_, code] = COOKIE.to_be_bytes();
+    out.extend([0, 28, 0, code, 0, 24]);
+    out.extend(cookies);
 }
