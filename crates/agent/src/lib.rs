@@ -10,6 +10,7 @@ mod drain;
 mod fake;
 mod features;
 mod handle;
+mod handover;
 mod health;
 pub mod install;
 pub mod journal;
@@ -23,11 +24,14 @@ mod run;
 #[cfg(test)]
 mod scratch;
 mod shown;
+mod sockets;
 mod sources;
+mod tenure;
 
 pub use capability::MissingCapability;
 pub use features::{Feature, features};
 pub use handle::{Attach, Attached, Handle, RequestError, Status};
+pub use handover::HandoverError;
 pub use observe::Metrics;
 pub use places::{PlaceError, rules};
 pub use proxy::dns::end_with_other_panics;

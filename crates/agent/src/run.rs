@@ -1,32 +1,19 @@
-//! The agent, put together: journal, places, loop, API server, sockets; and taken apart again.
+//! The agent as a process: what it is told, when it ends, and what takes everything of it away again.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread::JoinHandle;
-use std::time::Instant;
 
-use kube::{Access, kind};
-use model::{Config, chain};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use kube::Access;
+use model::Config;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use wire::cni::Paths;
 
-use crate::admin::{self, Desk, Seats, Visitor};
-use crate::handle::{Handle, Message, Status};
-use crate::health::{self, Due};
+use crate::handover::{self, HandoverError, Heir, Predecessor};
 use crate::journal::Journal;
-use crate::monitor::Monitoring;
-use crate::observe::{Metrics, Teller, tell_faults};
-use crate::reconcile::{Loop, Parts, since_1970, wall_clock};
-use crate::shown::Shown;
-use crate::sources::{Disturbed, Sources, Watched, Watching};
-use crate::{capability, cni, condition, drain, install, places, pressure, rebuild};
-
-/// Most messages that wait for the loop.
-const INBOX: usize = 1024;
+use crate::reconcile::wall_clock;
+use crate::tenure::{self, Ended};
+use crate::{admin, capability, cni, install, places};
 
 /// Everything `seaway agent` is told.
 #[derive(Debug, Clone)]
@@ -76,6 +63,9 @@ pub enum RunError {
     /// The admin sockets.
     #[error(transparent)]
     Admin(#[from] admin::AdminError),
+    /// The agent that runs already, or the way for the next one.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
     /// The plugin's binary.
     #[error(transparent)]
     Install(#[from] install::InstallError),
@@ -88,6 +78,9 @@ pub enum RunError {
         #[source]
         cause: std::io::Error,
     },
+    /// Everything was handed over, and the loop does not get through its first pass.
+    #[error("the first pass after taking over takes too long; the agent that ran before goes on")]
+    Slow,
     /// The loop's thread ended by itself.
     #[error("the loop stopped; its last words are in the log")]
     LoopDied,
@@ -95,179 +88,62 @@ pub enum RunError {
 
 /// Runs the agent until SIGTERM or SIGINT. The network stays as it is when the agent stops.
 ///
+/// An agent that runs already is succeeded, and one that is succeeded stands by: it goes on should its
+/// successor end first.
+///
 /// # Errors
 /// [`RunError`].
 pub fn run(settings: Settings) -> Result<(), RunError> {
     capability::check()?;
-    let shown = Arc::new(Shown::default());
-    let metrics = Arc::new(Metrics::new(&shown));
-    let disturbed = Disturbed::default();
-    let (inbox, messages) = sync_channel(INBOX);
-    let handle = Handle::new(inbox);
-    let (watching, watched) = Watched::new();
-    let (moved, moves) = watch::channel(());
-    let read_host = places::host_reader()?;
-    let sources = Sources::new(watched.clone(), disturbed.clone(), read_host, moved);
-    let monitor = Monitoring::start(disturbed, handle.clone(), Arc::clone(&metrics))?;
-    let due = Due::default();
-    let desk = Desk { handle: handle.clone(), shown, metrics, due, started: Instant::now() };
-    let parts = parts(&settings, messages, sources, &desk)?;
-    let turning = std::thread::Builder::new()
-        .name("loop".to_owned())
-        .spawn(|| Loop::new(parts).run())
-        .map_err(system("start the loop's thread"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(system("start the runtime"))?;
-    let result = runtime.block_on(serve(&settings, desk, (watching, watched, moves), &turning));
-    handle.stop();
-    drop(turning.join());
-    drop(monitor);
-    result
-}
-
-/// Opens the ledger and the places, and rebuilds a lost ledger.
-fn parts(
-    settings: &Settings,
-    inbox: Receiver<Message>,
-    sources: Sources,
-    desk: &Desk,
-) -> Result<Parts, RunError> {
-    let (mut journal, found) = Journal::open(&settings.paths.state_dir, wall_clock())?;
-    let mut steps = places::steps(&settings.paths.run_dir, &desk.metrics)?;
-    let have = steps.read().map_err(RunError::Read)?;
-    rebuild::rebuild(&mut journal, &found, &have, &desk.metrics).map_err(RunError::Rebuild)?;
-    Ok(Parts {
-        inbox,
-        config: settings.config.clone(),
-        journal,
-        sources,
-        steps,
-        metrics: Arc::clone(&desk.metrics),
-        shown: Arc::clone(&desk.shown),
-        due: desk.due.clone(),
+    runtime.block_on(async {
+        let mut end = End::hear()?;
+        loop {
+            let mut heir = match tenure::hold(&settings, &mut end).await? {
+                Ended::Told => break,
+                Ended::Succeeded(heir) => heir,
+            };
+            tracing::info!("another agent has taken over; this one stands by");
+            tokio::select! {
+                () = end.told() => break,
+                outlived = outlive(&mut heir, &settings.paths.run_dir) => outlived?,
+            }
+            tracing::warn!("the agent that had taken over has ended; starting anew");
+        }
+        tracing::info!("stopping; the network stays as it is");
+        Ok(())
     })
 }
 
-/// Everything that waits on sockets, until a signal.
-async fn serve(
-    settings: &Settings,
-    desk: Desk,
-    (watching, watched, moves): (Watching, Watched, watch::Receiver<()>),
-    turning: &JoinHandle<()>,
-) -> Result<(), RunError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(system("wait for SIGTERM"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("wait for SIGINT"))?;
-    let mut tasks = JoinSet::new();
-    tasks.spawn(
-        cni::Server::bind(settings.paths.clone())?
-            .serve(desk.handle.clone(), Arc::clone(&desk.metrics)),
-    );
-    let socket = admin::Server::socket(&settings.paths.run_dir.join("agent.sock"))?;
-    tasks.spawn(socket.serve(desk.clone(), Visitor::Root, Seats::default()));
-    let open = [(settings.metrics, Visitor::Anybody), (settings.health, Visitor::Probe)];
-    for (addr, visitor) in open {
-        tasks.extend(addr.map(|addr| answer_at(addr, desk.clone(), visitor)));
+/// Waits until nobody is in charge of the node any more.
+async fn outlive(heir: &mut Heir, run_dir: &Path) -> Result<(), RunError> {
+    heir.gone().await;
+    // It may have been succeeded itself.
+    Ok(Predecessor::outlive(run_dir).await?)
+}
+
+/// The signals that tell an agent to end.
+pub(crate) struct End {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl End {
+    fn hear() -> Result<Self, RunError> {
+        let terminate = signal(SignalKind::terminate()).map_err(system("wait for SIGTERM"))?;
+        let interrupt = signal(SignalKind::interrupt()).map_err(system("wait for SIGINT"))?;
+        Ok(End { terminate, interrupt })
     }
-    tell_others(&mut tasks, settings, &desk);
-    install::plugin(&own_binary(), &settings.cni_bin_dir)?;
-    install::loopback(&settings.cni_bin_dir)?;
-    let client = kube::connect(&settings.access).await?;
-    let Watching { nodes, services, slices, service_cidrs } = watching;
-    let (api, from) = (|| client.clone(), || settings.access.clone());
-    tasks.spawn(kube::watch(kind::nodes(), api(), from(), nodes, moves.clone()));
-    tasks.spawn(kube::watch(kind::services(), api(), from(), services, moves.clone()));
-    tasks.spawn(kube::watch(kind::endpoint_slices(), api(), from(), slices, moves.clone()));
-    tasks.spawn(kube::watch(kind::service_cidrs(), api(), from(), service_cidrs, moves));
-    tasks.spawn(pass_on(watched, desk.clone()));
-    tasks.spawn(announce(settings.paths.clone(), settings.cni_conf_dir.clone(), desk.shown));
-    let mut alive = tokio::time::interval(std::time::Duration::from_secs(1));
-    loop {
+
+    /// Waits until it is told to end.
+    pub(crate) async fn told(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = alive.tick() => if turning.is_finished() { return Err(RunError::LoopDied) },
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-    }
-    tracing::info!("stopping; the network stays as it is");
-    Ok(())
-}
-
-/// Everything that load balancers and the API server are told.
-fn tell_others(tasks: &mut JoinSet<()>, settings: &Settings, desk: &Desk) {
-    let (access, node) = (|| settings.access.clone(), || settings.config.node.clone());
-    let (events, waiting) = kube::Events::new();
-    let teller = Teller { events, metrics: Arc::clone(&desk.metrics) };
-    tasks.spawn(kube::write_events(waiting, access(), node()));
-    tasks.spawn(tell_faults(Arc::clone(&desk.shown), teller.clone()));
-    tasks.spawn(health::keep_open(desk.clone(), teller.clone()));
-    if settings.acknowledge_drains {
-        tasks.spawn(drain::tell(access(), node(), desk.shown.drains()));
-    }
-    tasks.spawn(condition::tell(access(), node(), desk.shown.status(), condition::network));
-    let (pressure, seen) = watch::channel(None);
-    tasks.spawn(pressure::look(pressure, node(), teller));
-    tasks.spawn(condition::tell(access(), node(), seen, pressure::condition));
-}
-
-/// Answers `visitor` at `addr`, as soon as nobody else does: a kube-proxy that still runs is no reason
-/// for pods to be without a network.
-async fn answer_at(addr: SocketAddr, desk: Desk, visitor: Visitor) {
-    let mut said = None;
-    loop {
-        match admin::Server::address(addr).await {
-            Ok(server) => return server.serve(desk, visitor, Seats::default()).await,
-            Err(error) => {
-                let why = chain(&error);
-                if said.as_ref() != Some(&why) {
-                    tracing::error!("{why}; does kube-proxy still run here? Trying again");
-                    said = Some(why);
-                }
-            }
-        }
-        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
-    }
-}
-
-/// This binary, by its name if it still has one: only then can it be linked to.
-fn own_binary() -> PathBuf {
-    let named = std::env::current_exe().ok().filter(|path| path.exists());
-    named.unwrap_or_else(|| PathBuf::from("/proc/self/exe"))
-}
-
-/// Wakes the loop whenever a watch has a new level.
-async fn pass_on(mut watched: Watched, desk: Desk) {
-    loop {
-        let changed = tokio::select! {
-            changed = watched.nodes.changed() => changed,
-            changed = watched.services.changed() => changed,
-            changed = watched.slices.changed() => changed,
-            changed = watched.service_cidrs.changed() => changed,
-        };
-        if changed.is_err() {
-            return;
-        }
-        desk.metrics.watched("nodes", &watched.nodes.borrow());
-        desk.metrics.watched("services", &watched.services.borrow());
-        desk.metrics.watched("endpointslices", &watched.slices.borrow());
-        desk.metrics.watched("servicecidrs", &watched.service_cidrs.borrow());
-        desk.due.queue(Instant::now());
-        desk.metrics.proxy.queued(since_1970());
-        desk.handle.wake();
-    }
-}
-
-/// Writes the network configuration once ADDs can be served.
-async fn announce(paths: Paths, dir: PathBuf, shown: Arc<Shown>) {
-    let mut status = shown.status();
-    let ready = status.wait_for(|status| matches!(status, Status::Ready { .. }));
-    if ready.await.is_err() {
-        return;
-    }
-    while let Err(error) = install::conflist(&paths, &dir) {
-        tracing::error!("{}; trying again", chain(&error));
-        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
     }
 }
 
@@ -292,7 +168,7 @@ pub fn cleanup(
     tracing::info!("{report}");
     install::remove_loopback(bin_dir)?;
     install::remove(&bin_dir.join(install::PLUGIN))?;
-    for name in ["cni.sock", "agent.sock", places::SYSCTLS] {
+    for name in ["cni.sock", "agent.sock", handover::SOCKET, places::SYSCTLS] {
         install::remove(&paths.run_dir.join(name))?;
     }
     drop(journal);
@@ -308,6 +184,6 @@ pub fn cleanup(
     Ok(report.failures().map(|failure| failure.text.clone()).collect())
 }
 
-fn system(attempt: &'static str) -> impl FnOnce(std::io::Error) -> RunError {
+pub(crate) fn system(attempt: &'static str) -> impl FnOnce(std::io::Error) -> RunError {
     move |cause| RunError::System { attempt, cause }
 }

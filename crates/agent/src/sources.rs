@@ -79,6 +79,28 @@ impl Watched {
         (Watching { nodes, services, slices, service_cidrs }, watched)
     }
 
+    /// Waits until everything has been listed once.
+    pub(crate) async fn listed(&mut self) {
+        while self.missing().is_some() {
+            let changed = self.changed().await;
+            if !changed {
+                // Nobody watches any more.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Waits until one of them has a new level; `false` when there will be none.
+    pub(crate) async fn changed(&mut self) -> bool {
+        let changed = tokio::select! {
+            changed = self.nodes.changed() => changed,
+            changed = self.services.changed() => changed,
+            changed = self.slices.changed() => changed,
+            changed = self.service_cidrs.changed() => changed,
+        };
+        changed.is_ok()
+    }
+
     /// What has not been listed yet, with the reason if one is known; `None` when all has.
     fn missing(&self) -> Option<String> {
         let kinds = [

@@ -5,14 +5,11 @@ use model::Family;
 use plan::Table;
 use plan::nft::{
     Chain, ChainKind, ChainName, Data, DataType, Hook, HookPoint, Key, Row, Rule, Set, SetName,
-    Statement, TableFamily, Type, Value, Verdict, fib_type,
+    Statement, TableFamily, Type, Value, Verdict,
 };
 
-/// `fib daddr type local`.
-pub(crate) const FIB_LOCAL: Value = Value::Number(fib_type::LOCAL);
-
-/// `fib daddr type unreachable`.
-pub(crate) const FIB_UNREACHABLE: Value = Value::Number(fib_type::UNREACHABLE);
+/// `fib daddr type local`: RTN_LOCAL of rtnetlink(7).
+pub(crate) const FIB_LOCAL: Value = Value::Number(2);
 
 /// Bit of the mark of a packet whose source is to be rewritten when it leaves.
 pub(crate) const MASQUERADE: u32 = 0x0200_0000;

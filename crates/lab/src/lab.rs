@@ -182,6 +182,17 @@ impl Lab {
         Ok(())
     }
 
+    /// Puts another agent in the place of that of a node, which nobody notices.
+    ///
+    /// # Errors
+    /// When there is no such node, or the new agent does not take over: the old one goes on then.
+    pub fn restart_agent(&self, name: &str) -> Result<(), LabError> {
+        match self.ask_node(name, &node::Request::RestartAgent)? {
+            (Reply::Done, _) => Ok(()),
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+
     /// Does something to a node or a cable, or mends it.
     ///
     /// # Errors
@@ -214,14 +225,22 @@ impl Lab {
     }
 
     fn enter_node(&self, name: &str) -> Result<Namespaces, LabError> {
+        match self.ask_node(name, &node::Request::Node)? {
+            (Reply::Entrance(entrance), fds) => Ok(Namespaces { entrance, fds }),
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+
+    fn ask_node(
+        &self,
+        name: &str,
+        request: &node::Request,
+    ) -> Result<(Reply, Vec<OwnedFd>), LabError> {
         self.known(name)?;
         if self.directory.node(name).is_paused() {
             return Err(LabError::Paused { name: name.to_owned(), lab: self.name.clone() });
         }
-        match ask(&self.directory.node(name).control_socket(), &node::Request::Node)? {
-            (Reply::Entrance(entrance), fds) => Ok(Namespaces { entrance, fds }),
-            (other, _) => Err(unexpected(&other)),
-        }
+        Ok(ask(&self.directory.node(name).control_socket(), request)?)
     }
 
     fn enter_container(&self, of: &ContainerOf) -> Result<Namespaces, LabError> {

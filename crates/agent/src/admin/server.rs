@@ -1,10 +1,8 @@
 //! HTTP/1 around the desk.
 
 use std::collections::VecDeque;
-use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,6 +19,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::{Answer, Desk, Visitor, WEIGHT};
+use crate::sockets::Sockets;
 
 /// Most connections at a time of all sockets that share their [`Seats`].
 const MOST: usize = 128;
@@ -35,9 +34,9 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub enum Server {
     /// `agent.sock`, for root.
-    Socket(UnixListener),
+    Socket(Arc<UnixListener>),
     /// An address of the node.
-    Address(TcpListener),
+    Address(Arc<TcpListener>),
 }
 
 /// A socket could not be made.
@@ -64,28 +63,14 @@ pub enum AdminError {
 }
 
 impl Server {
-    /// The unix socket at `path`, mode 0600. The one of an earlier agent is replaced in one step.
+    /// The unix socket at `path`, mode 0600: that of the agent before, or a new one in its place.
     /// Must be called inside a tokio runtime, as [`Server::address`].
     ///
     /// # Errors
     /// [`AdminError::Socket`].
-    pub fn socket(path: &Path) -> Result<Self, AdminError> {
-        let bind = || {
-            if let Some(dir) = path.parent() {
-                fs::create_dir_all(dir)?;
-            }
-            let draft = path.with_extension("new");
-            match fs::remove_file(&draft) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-            let listener = UnixListener::bind(&draft)?;
-            fs::set_permissions(&draft, fs::Permissions::from_mode(0o600))?;
-            fs::rename(&draft, path)?;
-            Ok(listener)
-        };
-        let listener = bind().map_err(|cause| AdminError::Socket { path: path.to_owned(), cause });
-        listener.map(Server::Socket)
+    pub(crate) fn socket(path: &Path, sockets: &Sockets) -> Result<Self, AdminError> {
+        let listener = sockets.unix("agent.sock", path).map(Server::Socket);
+        listener.map_err(|cause| AdminError::Socket { path: path.to_owned(), cause })
     }
 
     /// The TCP socket at `addr`. One at all addresses of both families is at those of IPv4 where the
@@ -93,13 +78,13 @@ impl Server {
     ///
     /// # Errors
     /// [`AdminError::Address`].
-    pub async fn address(addr: SocketAddr) -> Result<Self, AdminError> {
-        let mut listener = TcpListener::bind(addr).await;
+    pub(crate) async fn address(addr: SocketAddr, sockets: &Sockets) -> Result<Self, AdminError> {
+        let mut listener = sockets.tcp(addr).await;
         if let Err(error) = &listener
             && addr.ip() == Ipv6Addr::UNSPECIFIED
             && error.raw_os_error() == Some(libc::EAFNOSUPPORT)
         {
-            listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, addr.port())).await;
+            listener = sockets.tcp((Ipv4Addr::UNSPECIFIED, addr.port()).into()).await;
         }
         listener.map(Server::Address).map_err(|cause| AdminError::Address { addr, cause })
     }

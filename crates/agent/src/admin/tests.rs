@@ -9,6 +9,7 @@ use std::sync::mpsc::sync_channel;
 use super::*;
 use crate::handle::Message;
 use crate::scratch::Scratch;
+use crate::sockets::Sockets;
 
 /// A desk before a loop that is ready and knows one table.
 fn desk() -> Desk {
@@ -76,7 +77,11 @@ async fn root_sees_everything_and_anybody_sees_health_and_metrics() {
 async fn the_socket_is_for_root_alone_and_speaks_http() {
     let scratch = Scratch::new();
     let path = scratch.path().join("agent.sock");
-    tokio::spawn(Server::socket(&path).unwrap().serve(desk(), Visitor::Root, Seats::default()));
+    tokio::spawn(Server::socket(&path, &Sockets::default()).unwrap().serve(
+        desk(),
+        Visitor::Root,
+        Seats::default(),
+    ));
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let text = tokio::task::spawn_blocking(move || {
         let mut stream = UnixStream::connect(&path).unwrap();
@@ -116,7 +121,8 @@ async fn probes_and_balancers_see_their_own_and_nothing_else() {
 /// Twice as many clients as there are places, and none of them says anything.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn clients_that_say_nothing_keep_nobody_out() {
-    let server = Server::address("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let server =
+        Server::address("127.0.0.1:0".parse().unwrap(), &Sockets::default()).await.unwrap();
     let addr = server.local_addr().unwrap();
     tokio::spawn(server.serve(desk(), Visitor::Probe, Seats::default()));
     let text = tokio::task::spawn_blocking(move || {

@@ -1,10 +1,9 @@
 //! The agent's CNI socket.
 
-use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +19,7 @@ use super::answer::answer;
 use super::pending;
 use crate::Handle;
 use crate::observe::Metrics;
+use crate::sockets::Sockets;
 
 /// How long a plugin may take to say what it wants, and to take its reply.
 const TALK_WITHIN: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The listening CNI socket.
 #[derive(Debug)]
 pub struct Server {
-    listener: UnixListener,
+    listener: Arc<UnixListener>,
     paths: Paths,
 }
 
@@ -50,42 +50,44 @@ pub struct ServeError {
 }
 
 impl Server {
-    /// Makes the socket in `paths.run_dir`, for this user (root) alone. The one of an earlier agent is replaced
-    /// in one step, so a plugin never finds none.
+    /// Opens the socket in `paths.run_dir`, for this user (root) alone: that of the agent before, or a new
+    /// one in its place, so a plugin never finds none.
     ///
     /// # Errors
     /// [`ServeError`] when the directory cannot be made or does not take a socket.
-    pub fn bind(paths: Paths) -> Result<Self, ServeError> {
+    pub(crate) fn open(paths: Paths, sockets: &Sockets) -> Result<Self, ServeError> {
         let path = paths.socket();
-        let draft = path.with_extension("new");
-        let bound = (|| {
-            fs::create_dir_all(&paths.run_dir)?;
-            pending::remove(&draft)?;
-            let listener = UnixListener::bind(&draft)?;
-            fs::set_permissions(&draft, fs::Permissions::from_mode(0o600))?;
-            fs::rename(&draft, &path)?;
-            Ok(listener)
-        })();
-        match bound {
+        match sockets.unix("cni.sock", &path) {
             Ok(listener) => Ok(Server { listener, paths }),
             Err(cause) => Err(ServeError { path, cause }),
         }
     }
 
-    /// Answers plugins, and does the DELs that wait on disk, until it is dropped.
-    pub async fn serve(self, handle: Handle, metrics: Arc<Metrics>) {
-        let Server { listener, paths } = self;
-        let desk = Arc::new(Desk { handle, paths, metrics });
-        tokio::join!(desk.do_pending_for_ever(), accept(&listener, &desk));
+    /// Answers plugins, and does the DELs that wait on disk, until `closing`. Who was heard by then is
+    /// answered; who connects later waits in the socket, which is given back.
+    pub(crate) async fn serve(
+        self,
+        handle: Handle,
+        metrics: Arc<Metrics>,
+        closing: impl Future<Output = ()>,
+    ) -> Self {
+        let desk = Arc::new(Desk { handle, paths: self.paths.clone(), metrics });
+        tokio::select! {
+            () = desk.do_pending_for_ever() => {}
+            () = accept(&self.listener, &desk, closing) => {}
+        }
+        self
     }
 }
 
-/// Talks to every plugin that connects, and ends its talks when it is dropped.
-async fn accept(listener: &UnixListener, desk: &Arc<Desk>) {
+/// Talks to every plugin that connects before `closing`, and ends its talks when it is dropped.
+async fn accept(listener: &UnixListener, desk: &Arc<Desk>, closing: impl Future<Output = ()>) {
     let places = Arc::new(Semaphore::new(MOST));
     let mut talks = JoinSet::new();
+    let mut closing = pin!(closing);
     loop {
         tokio::select! {
+            () = &mut closing => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     let place = places.clone().try_acquire_owned();
@@ -103,6 +105,7 @@ async fn accept(listener: &UnixListener, desk: &Arc<Desk>) {
             Some(_) = talks.join_next() => {}
         }
     }
+    while talks.join_next().await.is_some() {}
 }
 
 /// What every request is answered with.

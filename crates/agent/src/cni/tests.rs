@@ -12,6 +12,7 @@ use wire::cni::{Environment, Paths, Reply};
 use super::{Server, plugin};
 use crate::handle::Message;
 use crate::scratch::Scratch;
+use crate::sockets::Sockets;
 use crate::{Handle, Status};
 
 /// The paths of one agent, and requests made of it.
@@ -59,8 +60,8 @@ impl Node {
         let (inbox, messages) = sync_channel(16);
         let (paths, handle) = (self.paths(), Handle::new(inbox));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let server = runtime.block_on(async { Server::bind(paths) }).unwrap();
-        runtime.spawn(server.serve(handle, Arc::default()));
+        let server = runtime.block_on(async { Server::open(paths, &Sockets::default()) }).unwrap();
+        runtime.spawn(server.serve(handle, Arc::default(), std::future::pending()));
         let (book, books) = std::sync::mpsc::channel();
         std::thread::spawn(move || keep_books(&messages, &book, &status));
         Serving { books, runtime: Some(runtime) }

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::admin::{Desk, Seats, Server, Visitor};
 use crate::observe::Teller;
+use crate::sockets::Sockets;
 
 /// First pause after a port could not be listened on; it doubles up to [`LONGEST`].
 const SHORTEST: Duration = Duration::from_millis(500);
@@ -27,15 +28,20 @@ const LONGEST: Duration = Duration::from_secs(30);
 type Place = (ServiceName, SocketAddr);
 
 /// Keeps the listeners what the newest view asks for, until the future is dropped. They go with it.
-pub(crate) async fn keep_open(desk: Desk, teller: Teller) {
+pub(crate) async fn keep_open(desk: Desk, teller: Teller, sockets: Sockets) {
     let mut views = desk.shown.views();
     let mut checks = Checks::default();
-    let mut open = Open { listeners: BTreeMap::new(), seats: Seats::default(), desk, teller };
+    let (listeners, seats) = (BTreeMap::new(), Seats::default());
+    let mut open = Open { listeners, seats, desk, teller, sockets };
     loop {
         let view = Arc::clone(&views.borrow_and_update());
         checks.follow(&view.compiled.services);
         let wanted = checks.places(&view.compiled.services.node_port_addrs);
         open.follow(wanted).await;
+        if !view.report.steps.is_empty() {
+            // Every listener of the agent before that is wanted has been taken by now.
+            open.sockets.close_inherited("tcp ");
+        }
         let again = open.next_try();
         let wait = async {
             match again {
@@ -99,6 +105,7 @@ struct Open {
     seats: Seats,
     desk: Desk,
     teller: Teller,
+    sockets: Sockets,
 }
 
 impl Open {
@@ -128,7 +135,7 @@ impl Open {
     /// `failed` is what came of the last try.
     async fn listen(&self, place: &Place, failed: Option<(String, Duration)>) -> Listener {
         let (service, addr) = place;
-        let error = match Server::address(*addr).await {
+        let error = match Server::address(*addr, &self.sockets).await {
             Ok(server) => {
                 let visitor = Visitor::Balancer(service.clone(), Family::of(addr.ip()));
                 let serve = server.serve(self.desk.clone(), visitor, self.seats.clone());
@@ -199,7 +206,8 @@ mod tests {
         };
         let (events, _) = kube::Events::new();
         let teller = Teller { events, metrics: Arc::default() };
-        Open { listeners: BTreeMap::new(), seats: Seats::default(), desk, teller }
+        let (listeners, seats) = (BTreeMap::new(), Seats::default());
+        Open { listeners, seats, desk, teller, sockets: Sockets::default() }
     }
 
     #[tokio::test]

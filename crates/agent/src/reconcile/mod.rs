@@ -114,19 +114,20 @@ impl Loop {
         }
     }
 
-    /// Turns until it is told to stop or nobody is left to ask. The kernel's state stays as it is.
-    pub(crate) fn run(mut self) {
+    /// Turns until it is told to stop or nobody is left to ask, and gives back the inbox, for a loop that
+    /// goes on from here. The ledger is closed then; the kernel's state stays as it is.
+    pub(crate) fn run(mut self) -> Receiver<Message> {
         let mut messages = Vec::new();
         loop {
             let stop = self.turn(std::mem::take(&mut messages));
             if stop {
-                return;
+                return self.inbox;
             }
             let wait = self.retry.deadline().saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(wait) {
                 Ok(message) => messages.push(message),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return self.inbox,
             }
             messages.extend(self.inbox.try_iter());
         }

@@ -101,7 +101,7 @@ impl Agent {
             shown: Arc::clone(&shown),
             due: Due::default(),
         };
-        let thread = std::thread::spawn(|| Loop::new(parts).run());
+        let thread = std::thread::spawn(|| drop(Loop::new(parts).run()));
         Agent { handle: Handle::new(inbox), watching, disturbed, shown, thread: Some(thread) }
     }
 

@@ -85,6 +85,10 @@ impl Api {
         }
     }
 
+    pub(crate) fn come_back(&self) {
+        self.inside.lock().unwrap().is_away = false;
+    }
+
     fn serve(&self, stream: TcpStream) {
         let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
         while let Some(Ok(request)) = lines.next() {

@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 use model::{Config, NodeName};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::unistd::Pid;
 use seaway_agent::cni::plugin;
 use seaway_agent::{Settings, cleanup, run};
 use serde_json::{Value, json};
@@ -85,6 +89,20 @@ impl Bench {
 
     /// An agent that answers.
     pub(crate) fn start_unready(&self) -> Agent<'_> {
+        let agent = self.spawn();
+        self.eventually("the agent answers", || agent.get("/healthz").is_ok());
+        agent
+    }
+
+    /// Puts another agent in the place of `agent`, which ends.
+    pub(crate) fn succeed<'a>(&'a self, agent: &mut Agent<'a>) {
+        let next = self.spawn();
+        self.eventually("the next agent has taken over", || next.is_in_charge());
+        std::mem::replace(agent, next).end();
+    }
+
+    /// An agent that has just started.
+    pub(crate) fn spawn(&self) -> Agent<'_> {
         self.logs.fetch_add(1, Ordering::Relaxed);
         let log = self.log();
         let child = Command::new(std::env::current_exe().unwrap())
@@ -95,9 +113,7 @@ impl Bench {
             .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        let agent = Agent { bench: self, child: Mutex::new(child) };
-        self.eventually("the agent answers", || agent.get("/healthz").is_ok());
-        agent
+        Agent { bench: self, child: Mutex::new(child) }
     }
 
     pub(crate) fn cleanup(&self) {
@@ -117,6 +133,44 @@ impl Bench {
             fs::read_link(pod.netns()).is_ok_and(|there| there != ours)
         });
         pod
+    }
+
+    /// Asks whichever agent answers at the node's socket.
+    pub(crate) fn add(&self, id: &str, pod: &Pod) -> Result<Value, String> {
+        let text = self.cni("ADD", id, &pod.netns(), json!({}))?;
+        Ok(serde_json::from_str(&text).unwrap())
+    }
+
+    /// As [`Bench::add`].
+    pub(crate) fn del(&self, id: &str) -> Result<(), String> {
+        self.cni("DEL", id, Path::new(""), json!({})).map(drop)
+    }
+
+    fn cni(&self, command: &str, id: &str, netns: &Path, more: Value) -> Result<String, String> {
+        let Paths { run_dir, state_dir } = self.paths();
+        let mut conf = json!({
+            "cniVersion": "1.0.0", "name": "seaway", "type": "seaway-cni",
+            "runDir": run_dir, "stateDir": state_dir,
+        });
+        conf.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let environment = Environment {
+            command: command.to_owned(),
+            container_id: id.into(),
+            netns: netns.display().to_string(),
+            ifname: "eth0".to_owned(),
+            args: String::new(),
+        };
+        let reply = plugin::run(&environment, conf.to_string().as_bytes());
+        if reply.success { Ok(reply.stdout) } else { Err(reply.stdout) }
+    }
+
+    /// How many are connected to the socket of this name in the run directory.
+    pub(crate) fn connected_to(&self, socket: &str) -> usize {
+        let path = self.paths().run_dir.join(socket).display().to_string();
+        let sockets = fs::read_to_string("/proc/thread-self/net/unix").unwrap();
+        // The listener itself is in another state (unix(7)), and was made beside its path.
+        let path = Path::new(&path).with_extension("new").display().to_string();
+        sockets.lines().filter(|line| line.ends_with(&path) && line.contains(" 03 ")).count()
     }
 
     /// Runs a tool in the node's namespace.
@@ -221,17 +275,32 @@ impl Agent<'_> {
         child.wait().unwrap();
     }
 
+    /// Ends it as it is ended in a planned way.
+    pub(crate) fn end(self) {
+        let mut child = self.child.lock().unwrap();
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        kill(pid, Signal::SIGTERM).unwrap();
+        assert!(child.wait().unwrap().success());
+    }
+
+    /// Whether it is this one that answers at the socket.
+    pub(crate) fn is_in_charge(&self) -> bool {
+        let socket = self.bench.paths().run_dir.join("agent.sock");
+        let Ok(stream) = std::os::unix::net::UnixStream::connect(socket) else { return false };
+        let peer = getsockopt(&stream, PeerCredentials).unwrap();
+        u32::try_from(peer.pid()) == Ok(self.pid())
+    }
+
     pub(crate) fn add(&self, id: &str, pod: &Pod) -> Result<Value, String> {
-        let text = self.cni("ADD", id, &pod.netns(), json!({}))?;
-        Ok(serde_json::from_str(&text).unwrap())
+        self.bench.add(id, pod)
     }
 
     pub(crate) fn check(&self, id: &str, pod: &Pod, previous: &Value) -> Result<String, String> {
-        self.cni("CHECK", id, &pod.netns(), json!({"prevResult": previous}))
+        self.bench.cni("CHECK", id, &pod.netns(), json!({"prevResult": previous}))
     }
 
     pub(crate) fn del(&self, id: &str) -> Result<(), String> {
-        self.cni("DEL", id, Path::new(""), json!({})).map(drop)
+        self.bench.del(id)
     }
 
     /// Removes every attachment but those of `kept`.
@@ -239,29 +308,11 @@ impl Agent<'_> {
         let kept: Vec<Value> =
             kept.iter().map(|id| json!({"containerID": id, "ifname": "eth0"})).collect();
         let keep = json!({"cniVersion": "1.1.0", "cni.dev/valid-attachments": kept});
-        self.cni("GC", "", Path::new(""), keep).map(drop)
+        self.bench.cni("GC", "", Path::new(""), keep).map(drop)
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.lock().unwrap().id()
-    }
-
-    fn cni(&self, command: &str, id: &str, netns: &Path, more: Value) -> Result<String, String> {
-        let Paths { run_dir, state_dir } = self.bench.paths();
-        let mut conf = json!({
-            "cniVersion": "1.0.0", "name": "seaway", "type": "seaway-cni",
-            "runDir": run_dir, "stateDir": state_dir,
-        });
-        conf.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let environment = Environment {
-            command: command.to_owned(),
-            container_id: id.into(),
-            netns: netns.display().to_string(),
-            ifname: "eth0".to_owned(),
-            args: String::new(),
-        };
-        let reply = plugin::run(&environment, conf.to_string().as_bytes());
-        if reply.success { Ok(reply.stdout) } else { Err(reply.stdout) }
     }
 
     pub(crate) fn dump(&self, what: &str) -> String {
@@ -272,7 +323,7 @@ impl Agent<'_> {
         serde_json::from_str(&self.get("/dump/report?o=json").unwrap()).unwrap()
     }
 
-    fn get(&self, path: &str) -> Result<String, String> {
+    pub(crate) fn get(&self, path: &str) -> Result<String, String> {
         use std::io::{Read, Write};
         let socket = self.bench.paths().run_dir.join("agent.sock");
         let ask = || -> std::io::Result<String> {

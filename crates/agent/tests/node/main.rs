@@ -6,6 +6,7 @@
 mod api;
 mod bench;
 mod crash;
+mod handover;
 mod stops;
 
 use std::path::Path;

@@ -6,8 +6,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot};
+
 use super::context::Context;
 use super::settings::Settings;
+use crate::children::Child;
 use crate::spec::Spec;
 
 /// Longest pause before the agent is started again.
@@ -16,14 +21,39 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// An agent that lived this long is started again at once: what ended it was no mistake at start.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// Starts the agent, and again whenever it ends.
-pub(super) async fn keep(context: &Context, settings: &Settings, log: File) {
+/// How long the next agent may take until it has taken over.
+const TAKES_OVER_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long an agent that was taken over from may take to end.
+const ENDS_WITHIN: Duration = Duration::from_secs(30);
+
+/// How often it is looked at who is in charge.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Where a wish for another agent is answered.
+pub(super) type Asked = oneshot::Sender<Result<(), String>>;
+
+/// Starts the agent, and again whenever it ends; and another one in its place whenever that is `wanted`.
+pub(super) async fn keep(
+    context: &Context,
+    settings: &Settings,
+    log: File,
+    mut wanted: mpsc::Receiver<Asked>,
+) {
     let mut pause = Duration::from_millis(50);
     loop {
         let started = Instant::now();
         match start(context, settings, &log) {
             Ok(mut agent) => {
-                let status = agent.wait().await;
+                let status = loop {
+                    tokio::select! {
+                        status = agent.wait() => break status,
+                        Some(asked) = wanted.recv() => {
+                            let replaced = replace(&mut agent, context, settings, &log).await;
+                            drop(asked.send(replaced));
+                        }
+                    }
+                };
                 tracing::warn!("the agent ended ({status}) and is started again; see agent.log");
             }
             Err(error) => tracing::error!("start the agent: {error}"),
@@ -36,11 +66,48 @@ pub(super) async fn keep(context: &Context, settings: &Settings, log: File) {
     }
 }
 
-fn start(
+/// Puts another agent in the place of `agent`, which ends once the other one has taken over. It goes on
+/// when that does not come to it.
+async fn replace(
+    agent: &mut Child,
     context: &Context,
     settings: &Settings,
     log: &File,
-) -> std::io::Result<crate::children::Child> {
+) -> Result<(), String> {
+    let next = start(context, settings, log);
+    let mut next = next.map_err(|error| format!("start another agent: {error}"))?;
+    let taken_over = tokio::time::timeout(TAKES_OVER_WITHIN, in_charge(&mut next, context)).await;
+    let taken_over = taken_over.unwrap_or_else(|_| {
+        drop(next.signal(Signal::SIGKILL));
+        Err(format!("has not taken over in {TAKES_OVER_WITHIN:?}"))
+    });
+    taken_over.map_err(|why| format!("the new agent {why}; see agent.log"))?;
+    let mut last = std::mem::replace(agent, next);
+    last.signal(Signal::SIGTERM).map_err(|error| format!("end the old agent: {error}"))?;
+    if tokio::time::timeout(ENDS_WITHIN, last.wait()).await.is_err() {
+        tracing::warn!("the old agent does not end in {ENDS_WITHIN:?} and is killed");
+        last.signal(Signal::SIGKILL).map_err(|error| format!("kill the old agent: {error}"))?;
+    }
+    Ok(())
+}
+
+/// Waits until it is `agent` that answers at the agent's socket.
+async fn in_charge(agent: &mut Child, context: &Context) -> Result<(), String> {
+    let socket = context.run_dir.join("seaway/agent.sock");
+    loop {
+        if let Ok(stream) = UnixStream::connect(&socket).await
+            && stream.peer_cred().is_ok_and(|peer| peer.pid() == Some(agent.pid))
+        {
+            return Ok(());
+        }
+        if agent.has_ended() {
+            return Err(format!("ended ({})", agent.wait().await));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn start(context: &Context, settings: &Settings, log: &File) -> std::io::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("seaway").args(arguments(context, settings));
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use kube::Access;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 pub use context::Context;
 pub use requests::{ContainerOf, Reply, Request};
@@ -95,12 +95,13 @@ async fn live(settings: Settings, log: File) -> Result<(), NodeError> {
     let pods = Arc::new(pods.map_err(NodeError::of("start the pod runner"))?);
     let (shown, ready) = watch::channel(Err("the node has just started".to_owned()));
     let asked = pods.clone();
-    let answer = move |request| requests::answer(request, asked.clone());
+    let (another, wanted) = mpsc::channel(1);
+    let answer = move |request| requests::answer(request, asked.clone(), another.clone());
     tracing::info!("node {} starts", context.name);
     tokio::select! {
         () = control::serve(listener, answer) => {}
         () = stream::serve(streams, pods.clone()) => {}
-        () = agent::keep(&context, &settings, log) => {}
+        () = agent::keep(&context, &settings, log, wanted) => {}
         () = readiness::watch(&context, &pods, shown) => {}
         () = registration::keep(client, &context, &images, ready) => {}
         _ = end.recv() => {}

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
 
+use super::agent::Asked;
 use crate::control::Answer;
 use crate::enter::{ALL, Entrance};
 use crate::pod::{FindError, Found, Runner};
@@ -19,6 +21,8 @@ pub enum Request {
     Pod(ContainerOf),
     /// Where the log of a container is.
     Log(ContainerOf),
+    /// Put another agent in the place of the one that runs.
+    RestartAgent,
 }
 
 /// A container of a pod.
@@ -41,13 +45,19 @@ pub enum Reply {
     Log(PathBuf),
     /// The pod is not on this node.
     Elsewhere,
+    /// Done.
+    Done,
 }
 
 /// Answers one request.
 ///
 /// # Errors
 /// What is wrong, for the person who asked.
-pub(super) async fn answer(request: Request, pods: Arc<Runner>) -> Result<Answer<Reply>, String> {
+pub(super) async fn answer(
+    request: Request,
+    pods: Arc<Runner>,
+    another: mpsc::Sender<Asked>,
+) -> Result<Answer<Reply>, String> {
     match request {
         Request::Node => enter_node().map_err(|error| format!("open the node: {error}")),
         Request::Pod(of) => match find(&pods, &of).await? {
@@ -57,6 +67,13 @@ pub(super) async fn answer(request: Request, pods: Arc<Runner>) -> Result<Answer
         Request::Log(of) => {
             let found = find(&pods, &of).await?;
             Ok(Answer::plain(found.map_or(Reply::Elsewhere, |found| Reply::Log(found.log))))
+        }
+        Request::RestartAgent => {
+            let (asked, restarted) = oneshot::channel();
+            let ends = || "the node ends".to_owned();
+            another.send(asked).await.map_err(|_| ends())?;
+            restarted.await.map_err(|_| ends())??;
+            Ok(Answer::plain(Reply::Done))
         }
     }
 }

@@ -57,7 +57,7 @@ const FIB_TYPES: [(u8, &str); 9] = [
     (4, "anycast"),
     (fib_type::MULTICAST, "multicast"),
     (6, "blackhole"),
-    (fib_type::UNREACHABLE, "unreachable"),
+    (7, "unreachable"),
     (8, "prohibit"),
 ];
 

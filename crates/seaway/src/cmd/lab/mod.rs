@@ -65,6 +65,8 @@ enum Command {
     Join(JoinArgs),
     /// Take a node out: its pods end, then the node.
     Leave(LeaveArgs),
+    /// Put another agent in the place of a node's; nothing on the node notices.
+    RestartAgent(RestartArgs),
     /// Cut a node's power: it is gone without a word; `join` starts it again.
     KillNode(faults::Node),
     /// Freeze a node: its processes stop, and it answers no packet.
@@ -112,6 +114,12 @@ struct LeaveArgs {
     node: String,
 }
 
+#[derive(clap::Args)]
+struct RestartArgs {
+    /// Name of the node.
+    node: String,
+}
+
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args { name, command } = args;
     match command {
@@ -132,6 +140,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Kubectl(args) => run::kubectl(&open(&name)?, &args),
         Command::Load(args) => load(&open(&name)?, &args),
         Command::Join(args) => join(&open(&name)?, &args),
+        Command::RestartAgent(args) => {
+            open(&name)?.restart_agent(&args.node)?;
+            talk(&format!("the agent of {} is another one", args.node));
+            Ok(ExitCode::SUCCESS)
+        }
         Command::KillNode(args) => faults::kill(&open(&name)?, args),
         Command::PauseNode(args) => faults::pause(&open(&name)?, args),
         Command::ResumeNode(args) => faults::resume(&open(&name)?, args),

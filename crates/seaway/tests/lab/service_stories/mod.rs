@@ -70,6 +70,13 @@ fn has_changed_nothing(lab: &Lab, node: &str) -> Result<(), String> {
     }
 }
 
+/// Puts another agent in the place of that of `node`.
+fn restart_agent(lab: &Lab, node: &str) {
+    let output = lab.seaway(&["lab", "restart-agent", node]).output();
+    let output = output.expect("start seaway lab restart-agent");
+    assert!(output.status.success(), "restart the agent of {node}: {}", lab.told(&output));
+}
+
 /// Sends a signal to a process of a lab, which may have ended by itself.
 fn signal(process: &processes::Process, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(process.pid).expect("a pid"));

@@ -9,13 +9,17 @@ use nix::sys::signal::Signal;
 
 use super::streams::Streams;
 use super::{
-    ask_agent, cluster_ip, echoes, has_changed_nothing, kubectl, netns, signal, with_clients,
+    ask_agent, cluster_ip, echoes, has_changed_nothing, kubectl, netns, restart_agent, signal,
+    with_clients,
 };
 use crate::lab::{Lab, difference, eventually, success, test, text};
 use crate::processes;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![test("s94_agents_die_and_restart_under_a_thousand_flows_and_program_nothing_again", flows)]
+    vec![
+        test("s94_agents_die_and_restart_under_a_thousand_flows_and_program_nothing_again", flows),
+        test("agents_succeed_each_other_while_pods_start_and_no_add_fails", adds),
+    ]
 }
 
 const NODES: [&str; 2] = ["node-1", "node-2"];
@@ -39,10 +43,14 @@ fn flows() {
         (NODES.map(|node| entries(&lab, node)), NODES.map(|node| ruleset(&lab, node)));
     assert!(before[0].len() > 900, "{}", before[0].len());
     let monitors = NODES.map(|node| Monitor::start(&lab, node));
-    for end in [Signal::SIGKILL, Signal::SIGTERM] {
+    for end in [End::Signal(Signal::SIGKILL), End::Signal(Signal::SIGTERM), End::Succeeded] {
         let dead = agents(&lab);
         assert_eq!(dead.len(), NODES.len());
-        dead.iter().for_each(|agent| signal(agent, end));
+        match end {
+            End::Signal(end) => dead.iter().for_each(|agent| signal(agent, end)),
+            End::Succeeded => NODES.iter().for_each(|node| restart_agent(&lab, node)),
+        }
+        let end = format!("{end:?}");
         all_answer(&format!("after {end}"));
         for node in NODES {
             eventually("its next agent has looked at everything", || {
@@ -65,6 +73,30 @@ fn flows() {
         let now = ruleset(&lab, node);
         assert_eq!(now, rules_before, "{node}: {}", difference(&rules_before, &now));
     }
+}
+
+/// How an agent ends.
+#[derive(Debug)]
+enum End {
+    Signal(Signal),
+    /// Another one has taken its place.
+    Succeeded,
+}
+
+/// Pods start on a node whose agent is replaced again and again.
+fn adds() {
+    let lab = Lab::up_with(&["--nodes", "1", "--ip-family", "ipv4"], &echoes("first", 1));
+    lab.apply(&echoes("second", 12));
+    for _ in 0..5 {
+        restart_agent(&lab, "node-1");
+    }
+    kubectl(&lab, "rollout status deployment/second --timeout=60s");
+    let events = kubectl(&lab, "get events -A --field-selector reason=FailedCreatePodSandBox");
+    assert!(!events.contains("FailedCreatePodSandBox"), "{events}");
+    let logs = lab.logs();
+    assert_eq!(agents(&lab).len(), 1, "{logs}");
+    let left = success(&lab.node("node-1", &["ls", "/run/seaway/state/pending"]));
+    assert!(left.is_err() || left.as_deref() == Ok(""), "DELs wait: {left:?}");
 }
 
 /// Gives the Service the address, and has it lead to node-1.

@@ -263,7 +263,7 @@ fn ask_node(node: &Path, request: &node::Request) -> Option<Netns> {
         (Reply::Entrance(entrance), fds) => {
             Some(::lab::enter::Namespaces { entrance, fds }.netns().expect("enter"))
         }
-        (Reply::Elsewhere | Reply::Log(_), _) => None,
+        (Reply::Elsewhere | Reply::Log(_) | Reply::Done, _) => None,
     }
 }
 

@@ -1,0 +1,400 @@
+//! An agent's time in charge of its node: journal, places, loop, API server and sockets, put together and
+//! taken apart again. It begins where nobody is, or with what an agent that runs hands over, and it ends
+//! when the agent is told to end or has handed over itself.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use kube::{Client, kind};
+use model::chain;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::admin::{self, Desk, Seats, Visitor};
+use crate::handle::{Handle, Message, Status};
+use crate::handover::{Door, Heir, Predecessor, Verdict};
+use crate::health::{self, Due};
+use crate::journal::{Found, Journal, OpenError};
+use crate::monitor::Monitoring;
+use crate::observe::{Metrics, Teller, tell_faults};
+use crate::reconcile::{Loop, Parts, since_1970, wall_clock};
+use crate::run::{End, RunError, Settings, system};
+use crate::shown::Shown;
+use crate::sockets::Sockets;
+use crate::sources::{Disturbed, Sources, Watched, Watching};
+use crate::{cni, condition, drain, install, places, pressure, rebuild};
+
+/// Most messages that wait for the loop.
+const INBOX: usize = 1024;
+
+/// How long the ledger may stay locked by an agent that has just ended.
+const UNLOCKED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long the first pass after a takeover may take. The agent before goes on when it takes longer.
+const FIRST_PASS_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long an agent that is told to end waits for one that has announced itself. Less than what kubelets
+/// give a pod to end.
+const SUCCEEDED_WITHIN: Duration = Duration::from_secs(20);
+
+/// How a tenure ended.
+pub(crate) enum Ended {
+    /// The agent is to end.
+    Told,
+    /// Another agent is in charge.
+    Succeeded(Heir),
+}
+
+/// Takes charge of the node, and keeps it.
+///
+/// # Errors
+/// [`RunError`].
+pub(crate) async fn hold(settings: &Settings, end: &mut End) -> Result<Ended, RunError> {
+    let mut predecessor = Predecessor::find(&settings.paths.run_dir).await?;
+    let client = kube::connect(&settings.access).await?;
+    let mut tasks = JoinSet::new();
+    let (watched, moved) = watch_cluster(&mut tasks, settings, &client);
+    let mut sockets = Sockets::default();
+    if let Some(agent) = &mut predecessor {
+        let inherited = tokio::select! {
+            inherited = inherit(agent, watched.clone()) => inherited?,
+            () = end.told() => return Ok(Ended::Told),
+        };
+        match inherited {
+            Some(inherited) => sockets = inherited,
+            None => predecessor = None,
+        }
+    }
+    let (mut tenure, inbox) = Tenure::new(settings, watched, moved, sockets, tasks)?;
+    tenure.begin(inbox)?;
+    if predecessor.is_some() {
+        tenure.first_pass().await?;
+    }
+    tenure.open()?;
+    let mut door = Door::open(&settings.paths.run_dir)?;
+    if let Some(agent) = &predecessor {
+        agent.go().await?;
+        tracing::info!("took over from the agent that ran here");
+    }
+    let ended = tenure.keep(end, &mut door).await;
+    tenure.close().await;
+    // The agent before this one knows by the connection that somebody is in charge.
+    drop(predecessor);
+    ended
+}
+
+/// Follows the cluster's objects from now on.
+fn watch_cluster(
+    tasks: &mut JoinSet<()>,
+    settings: &Settings,
+    client: &Client,
+) -> (Watched, watch::Sender<()>) {
+    let (watching, watched) = Watched::new();
+    let (moved, moves) = watch::channel(());
+    let Watching { nodes, services, slices, service_cidrs } = watching;
+    let (api, from) = (|| client.clone(), || settings.access.clone());
+    tasks.spawn(kube::watch(kind::nodes(), api(), from(), nodes, moves.clone()));
+    tasks.spawn(kube::watch(kind::services(), api(), from(), services, moves.clone()));
+    tasks.spawn(kube::watch(kind::endpoint_slices(), api(), from(), slices, moves.clone()));
+    tasks.spawn(kube::watch(kind::service_cidrs(), api(), from(), service_cidrs, moves));
+    (watched, moved)
+}
+
+/// What the agent that runs has open, once this one knows the cluster and can do without it; `None` when
+/// it has ended instead.
+async fn inherit(
+    predecessor: &mut Predecessor,
+    mut watched: Watched,
+) -> Result<Option<Sockets>, RunError> {
+    tracing::info!("another agent runs here; taking over once everything is listed");
+    tokio::select! {
+        () = watched.listed() => {}
+        () = predecessor.gone() => return Ok(None),
+    }
+    Ok(predecessor.take_over().await?.map(Sockets::inheriting))
+}
+
+/// Everything of an agent that is in charge.
+struct Tenure<'a> {
+    settings: &'a Settings,
+    desk: Desk,
+    watched: Watched,
+    disturbed: Disturbed,
+    moved: watch::Sender<()>,
+    sockets: Sockets,
+    tasks: JoinSet<()>,
+    _monitor: Monitoring,
+    turning: Option<JoinHandle<Receiver<Message>>>,
+    plugins: Option<Plugins>,
+}
+
+/// The task that answers CNI plugins. It gives the socket back, open, when it is told to close.
+struct Plugins {
+    close: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<cni::Server>,
+}
+
+impl<'a> Tenure<'a> {
+    /// Nothing turns and nothing is answered yet. With the inbox of the loop.
+    fn new(
+        settings: &'a Settings,
+        watched: Watched,
+        moved: watch::Sender<()>,
+        sockets: Sockets,
+        tasks: JoinSet<()>,
+    ) -> Result<(Self, Receiver<Message>), RunError> {
+        let shown = Arc::new(Shown::default());
+        let metrics = Arc::new(Metrics::new(&shown));
+        let disturbed = Disturbed::default();
+        let (inbox, messages) = sync_channel(INBOX);
+        let handle = Handle::new(inbox);
+        let monitor = Monitoring::start(disturbed.clone(), handle.clone(), Arc::clone(&metrics))?;
+        let (due, started) = (Due::default(), Instant::now());
+        let desk = Desk { handle, shown, metrics, due, started };
+        let tenure = Tenure {
+            settings,
+            desk,
+            watched,
+            disturbed,
+            moved,
+            sockets,
+            tasks,
+            _monitor: monitor,
+            turning: None,
+            plugins: None,
+        };
+        Ok((tenure, messages))
+    }
+
+    /// Opens the ledger and the places, rebuilds a lost ledger, and has the loop turn.
+    fn begin(&mut self, inbox: Receiver<Message>) -> Result<(), RunError> {
+        let Settings { paths, config, .. } = self.settings;
+        let (mut journal, found) = open_ledger(&paths.state_dir)?;
+        let mut steps = places::steps(&paths.run_dir, &self.desk.metrics)?;
+        let have = steps.read().map_err(RunError::Read)?;
+        rebuild::rebuild(&mut journal, &found, &have, &self.desk.metrics)
+            .map_err(RunError::Rebuild)?;
+        let sources = Sources::new(
+            self.watched.clone(),
+            self.disturbed.clone(),
+            places::host_reader()?,
+            self.moved.clone(),
+        );
+        let parts = Parts {
+            inbox,
+            config: config.clone(),
+            journal,
+            sources,
+            steps,
+            metrics: Arc::clone(&self.desk.metrics),
+            shown: Arc::clone(&self.desk.shown),
+            due: self.desk.due.clone(),
+        };
+        let turning = std::thread::Builder::new().name("loop".to_owned());
+        let turning = turning.spawn(|| Loop::new(parts).run());
+        self.turning = Some(turning.map_err(system("start the loop's thread"))?);
+        Ok(())
+    }
+
+    /// Waits until the loop has been once through everything.
+    async fn first_pass(&self) -> Result<(), RunError> {
+        let mut views = self.desk.shown.views();
+        let passed = views.wait_for(|view| !view.report.steps.is_empty());
+        match tokio::time::timeout(FIRST_PASS_WITHIN, passed).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(RunError::Slow),
+        }
+    }
+
+    /// Answers at every socket, and tells others what there is to tell.
+    fn open(&mut self) -> Result<(), RunError> {
+        let Settings { paths, cni_conf_dir, cni_bin_dir, .. } = self.settings;
+        self.answer_plugins(cni::Server::open(paths.clone(), &self.sockets)?);
+        let path = paths.run_dir.join("agent.sock");
+        let socket = admin::Server::socket(&path, &self.sockets)?;
+        self.tasks.spawn(socket.serve(self.desk.clone(), Visitor::Root, Seats::default()));
+        let open =
+            [(self.settings.metrics, Visitor::Anybody), (self.settings.health, Visitor::Probe)];
+        for (addr, visitor) in open {
+            let answer = |addr| answer_at(addr, self.desk.clone(), visitor, self.sockets.clone());
+            self.tasks.extend(addr.map(answer));
+        }
+        self.tell_others();
+        install::plugin(&own_binary(), cni_bin_dir)?;
+        install::loopback(cni_bin_dir)?;
+        self.tasks.spawn(pass_on(self.watched.clone(), self.desk.clone()));
+        let shown = Arc::clone(&self.desk.shown);
+        self.tasks.spawn(announce(paths.clone(), cni_conf_dir.clone(), shown));
+        Ok(())
+    }
+
+    fn answer_plugins(&mut self, server: cni::Server) {
+        let (close, closing) = oneshot::channel::<()>();
+        let (handle, metrics) = (self.desk.handle.clone(), Arc::clone(&self.desk.metrics));
+        let serve = server.serve(handle, metrics, async { drop(closing.await) });
+        self.plugins = Some(Plugins { close, task: tokio::spawn(serve) });
+    }
+
+    /// Everything that load balancers and the API server are told.
+    fn tell_others(&mut self) {
+        let (settings, desk, tasks) = (self.settings, &self.desk, &mut self.tasks);
+        let (access, node) = (|| settings.access.clone(), || settings.config.node.clone());
+        let (events, waiting) = kube::Events::new();
+        let teller = Teller { events, metrics: Arc::clone(&desk.metrics) };
+        tasks.spawn(kube::write_events(waiting, access(), node()));
+        tasks.spawn(tell_faults(Arc::clone(&desk.shown), teller.clone()));
+        tasks.spawn(health::keep_open(desk.clone(), teller.clone(), self.sockets.clone()));
+        if settings.acknowledge_drains {
+            tasks.spawn(drain::tell(access(), node(), desk.shown.drains()));
+        }
+        tasks.spawn(condition::tell(access(), node(), desk.shown.status(), condition::network));
+        let (pressure, seen) = watch::channel(None);
+        tasks.spawn(pressure::look(pressure, node(), teller));
+        tasks.spawn(condition::tell(access(), node(), seen, pressure::condition));
+    }
+
+    /// Waits until it is told to end or has handed over.
+    async fn keep(&mut self, end: &mut End, door: &mut Door) -> Result<Ended, RunError> {
+        let mut alive = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                heir = door.heir() => {
+                    if let Some(heir) = self.hand_over(heir).await? {
+                        return Ok(Ended::Succeeded(heir));
+                    }
+                }
+                () = end.told() => {
+                    if door.is_expecting() {
+                        tracing::info!("told to end; waiting for the agent that takes over");
+                        let heir = tokio::time::timeout(SUCCEEDED_WITHIN, door.heir()).await;
+                        if let Ok(heir) = heir {
+                            self.hand_over(heir).await?;
+                        }
+                    }
+                    return Ok(Ended::Told);
+                }
+                _ = alive.tick() => {
+                    if self.turning.as_ref().is_none_or(JoinHandle::is_finished) {
+                        return Err(RunError::LoopDied);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives everything to `heir`, which is returned once it answers. It goes on as before when that
+    /// ends first.
+    async fn hand_over(&mut self, mut heir: Heir) -> Result<Option<Heir>, RunError> {
+        let server = self.close_plugins().await;
+        let inbox = self.stop_loop().await?;
+        let given = heir.give(&self.sockets.all()).await;
+        if given.is_ok() && heir.verdict().await == Verdict::Go {
+            return Ok(Some(heir));
+        }
+        drop(heir);
+        tracing::warn!("the agent that was to take over has ended; this one goes on");
+        self.begin(inbox)?;
+        server.into_iter().for_each(|server| self.answer_plugins(server));
+        Ok(None)
+    }
+
+    /// Answers every plugin that was heard; who connects from now on waits in the socket that is returned.
+    async fn close_plugins(&mut self) -> Option<cni::Server> {
+        let Plugins { close, task } = self.plugins.take()?;
+        drop(close);
+        task.await.ok()
+    }
+
+    /// Ends the loop after its pass, and gives its inbox back.
+    async fn stop_loop(&mut self) -> Result<Receiver<Message>, RunError> {
+        let turning = self.turning.take().ok_or(RunError::LoopDied)?;
+        let handle = self.desk.handle.clone();
+        let stop = move || {
+            handle.stop();
+            turning.join()
+        };
+        let stopped = tokio::task::spawn_blocking(stop).await;
+        stopped.ok().and_then(Result::ok).ok_or(RunError::LoopDied)
+    }
+
+    /// Ends everything that still goes on.
+    async fn close(mut self) {
+        drop(self.close_plugins().await);
+        if self.turning.is_some() {
+            // One that died by itself has been told of.
+            drop(self.stop_loop().await);
+        }
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Opens the ledger. An agent that has just ended, however it did, may have it for a moment still.
+fn open_ledger(state_dir: &std::path::Path) -> Result<(Journal, Found), OpenError> {
+    let start = Instant::now();
+    loop {
+        match Journal::open(state_dir, wall_clock()) {
+            Err(OpenError::InUse(_)) if start.elapsed() < UNLOCKED_WITHIN => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// Answers `visitor` at `addr`, as soon as nobody else does: a kube-proxy that still runs is no reason
+/// for pods to be without a network.
+async fn answer_at(addr: SocketAddr, desk: Desk, visitor: Visitor, sockets: Sockets) {
+    let mut said = None;
+    loop {
+        match admin::Server::address(addr, &sockets).await {
+            Ok(server) => return server.serve(desk, visitor, Seats::default()).await,
+            Err(error) => {
+                let why = chain(&error);
+                if said.as_ref() != Some(&why) {
+                    tracing::error!("{why}; does kube-proxy still run here? Trying again");
+                    said = Some(why);
+                }
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+}
+
+/// This binary, by its name if it still has one: only then can it be linked to.
+fn own_binary() -> PathBuf {
+    let named = std::env::current_exe().ok().filter(|path| path.exists());
+    named.unwrap_or_else(|| PathBuf::from("/proc/self/exe"))
+}
+
+/// Wakes the loop whenever a watch has a new level.
+async fn pass_on(mut watched: Watched, desk: Desk) {
+    loop {
+        if !watched.changed().await {
+            return;
+        }
+        desk.metrics.watched("nodes", &watched.nodes.borrow());
+        desk.metrics.watched("services", &watched.services.borrow());
+        desk.metrics.watched("endpointslices", &watched.slices.borrow());
+        desk.metrics.watched("servicecidrs", &watched.service_cidrs.borrow());
+        desk.due.queue(Instant::now());
+        desk.metrics.proxy.queued(since_1970());
+        desk.handle.wake();
+    }
+}
+
+/// Writes the network configuration once ADDs can be served.
+async fn announce(paths: wire::cni::Paths, dir: PathBuf, shown: Arc<Shown>) {
+    let mut status = shown.status();
+    let ready = status.wait_for(|status| matches!(status, Status::Ready { .. }));
+    if ready.await.is_err() {
+        return;
+    }
+    while let Err(error) = install::conflist(&paths, &dir) {
+        tracing::error!("{}; trying again", chain(&error));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+}
