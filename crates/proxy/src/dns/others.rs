@@ -1,7 +1,6 @@
 //! What is asked of others than the zones: static entries and rewrites before them, other servers after
 //! them.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -68,7 +67,6 @@ pub trait Others: Send + Sync + 'static {
     /// What is remembered of the answer, if it is worth something still. It does not wait.
     fn remembered(&self, sought: &Sought) -> Option<Found>;
 
-    /// Asks. There is an answer in the time that a client waits, whatever others do; `client` is who
-    /// wants to know, for limits.
-    fn ask(&self, sought: Sought, client: IpAddr) -> BoxFuture<'static, Found>;
+    /// Asks. There is an answer in the time that a client waits, whatever others do.
+    fn ask(&self, sought: Sought) -> BoxFuture<'static, Found>;
 }

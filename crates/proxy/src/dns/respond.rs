@@ -191,7 +191,7 @@ impl Responder {
     pub(super) async fn ask(&self, open: &Open, counts: &Counts, out: &mut Vec<u8>) -> Outcome {
         let start = out.len();
         let asking = async {
-            let found = self.others.ask(open.sought, open.client).await;
+            let found = self.others.ask(open.sought).await;
             open.tell(&found, out)
         };
         contained_later(asking).await.unwrap_or_else(|| {

@@ -1,6 +1,5 @@
 //! Others as a test wants them.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -71,7 +70,7 @@ impl Others for Scripted {
         (label(sought) == b"known").then(|| found(sought, 8))
     }
 
-    fn ask(&self, sought: Sought, _client: IpAddr) -> BoxFuture<'static, Found> {
+    fn ask(&self, sought: Sought) -> BoxFuture<'static, Found> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let gate = Arc::clone(&self.gate);
         async move {

@@ -1,16 +1,19 @@
-//! DNS messages: [`read()`] takes a client's question apart, [`Reply`] writes the answer.
+//! DNS messages: [`read()`] takes a client's question apart, [`Reply`] writes the answer. [`Asked`] is what
+//! other servers are asked, [`hear()`] what they answer.
 //!
 //! Nothing here is allocated but room in the caller's buffer, and no byte of a message is looked at
 //! more often than a constant number of times: who asks may be anybody (DNS-162).
 //!
 //! Sources: RFC 1035, RFC 2181, RFC 6891 (EDNS), RFC 7873 (cookies), RFC 8482 (ANY); DNS-60 to DNS-79.
 
+mod ask;
 mod name;
 mod query;
 mod reply;
 
 use std::fmt;
 
+pub use ask::{Asked, Heard, HeardRecord, hear};
 pub use query::{Edns, Query, Refusal, Unanswered, read};
 pub use reply::{Body, Full, Reply, Section, Transport, refuse};
 
@@ -134,6 +137,20 @@ pub enum Rcode {
 }
 
 impl Rcode {
+    /// The one with this number, of those that are told apart here.
+    pub fn of(number: u16) -> Option<Self> {
+        let all = [
+            Rcode::NoError,
+            Rcode::FormErr,
+            Rcode::ServFail,
+            Rcode::NxDomain,
+            Rcode::NotImp,
+            Rcode::Refused,
+            Rcode::BadVers,
+        ];
+        all.into_iter().find(|rcode| rcode.number() == number)
+    }
+
     /// The number: four bits in the header, the others in the OPT record.
     pub fn number(self) -> u16 {
         match self {

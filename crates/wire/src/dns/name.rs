@@ -8,6 +8,9 @@ const REMEMBERED: usize = 32;
 /// A place further back than this cannot be referred to.
 const FARTHEST: usize = 0x3fff;
 
+/// Pointers in one name. Who compresses well has one.
+const MOST_HOPS: usize = 32;
+
 /// Marks a pointer.
 const POINTER: u8 = 0xc0;
 
@@ -23,6 +26,30 @@ pub(super) fn end(message: &[u8], mut at: usize) -> Option<usize> {
         }
         if at - begins >= 255 {
             return None;
+        }
+    }
+}
+
+/// The name at `at`, whose parts may be anywhere before. As pointers lead backwards and are few, it
+/// ends (T32).
+pub(super) fn unpack(message: &[u8], mut at: usize) -> Option<DomainName> {
+    let (mut wire, mut len, mut hops) = ([0; 255], 0, 0);
+    loop {
+        let byte = *message.get(at)?;
+        if byte >= POINTER {
+            let to = usize::from(super::short(message, at)? & 0x3fff);
+            hops += 1;
+            if to >= at || hops > MOST_HOPS {
+                return None;
+            }
+            at = to;
+            continue;
+        }
+        let size = usize::from(byte) + 1;
+        wire.get_mut(len..len + size)?.copy_from_slice(message.get(at..at + size)?);
+        (at, len) = (at + size, len + size);
+        if byte == 0 {
+            return DomainName::from_wire(&wire[..len]);
         }
     }
 }

@@ -213,7 +213,7 @@ fn header(message: &mut [u8], id: u16, flags: u16, counts: [u16; 4]) {
 
 /// An OPT record: the root, the size, what of `rcode` the header has no room for, version 0, DO; and
 /// cookies.
-fn opt(out: &mut Vec<u8>, rcode: Rcode, dnssec_ok: bool, cookies: Option<[u8; 24]>) {
+pub(super) fn opt(out: &mut Vec<u8>, rcode: Rcode, dnssec_ok: bool, cookies: Option<[u8; 24]>) {
     let [_, extended] = (rcode.number() >> 4).to_be_bytes();
     out.push(0);
     out.extend(RecordType::OPT.0.to_be_bytes());
