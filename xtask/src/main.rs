@@ -22,7 +22,7 @@ cargo xtask COMMAND
   lab [FILTER]      only the lab tests whose name holds FILTER
   examples [FILTER] only the examples whose name holds FILTER
   scenario --update rewrite the expected parts of scenarios; read the diff
-  rows              write the tests of each rule of Services into docs/services-tests.md
+  rows              write the tests of each rule into docs/services-tests.md and docs/dns-tests.md
   bench [NAME]      measure against the named peers, in one run; print ratios
   fuzz [TARGET]     run the fuzz targets, 30 s each
   release VERSION   fold changes/ into CHANGELOG.md

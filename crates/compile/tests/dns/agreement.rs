@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use fixtures::message;
 use fixtures::names::{Event, event, happen};
 use model::{DomainName, World};
 use oracle::dns::{Answer, Record, answer as should, records};
@@ -10,8 +11,6 @@ use plan::zone::{Question, Zones, answer};
 use proptest::prelude::*;
 use seaway_compile::dns::Memo;
 use wire::dns::{Rcode, RecordType, Section, Transport};
-
-use super::message;
 
 const KINDS: [(&str, RecordType); 9] = [
     ("A", RecordType::A),

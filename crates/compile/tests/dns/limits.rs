@@ -1,8 +1,8 @@
 //! Answers that do not fit, and how much a client may cause: DNS-65, DNS-66, DNS-75 to DNS-77.
 
+use fixtures::message::{self, Message};
 use wire::dns::Transport;
 
-use super::message::{self, Message};
 use super::world::{put_big, world, zones};
 
 fn ask(

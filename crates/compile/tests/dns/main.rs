@@ -3,7 +3,6 @@
 
 mod agreement;
 mod limits;
-mod message;
 mod vectors;
 mod world;
 

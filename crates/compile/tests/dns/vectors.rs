@@ -1,11 +1,11 @@
 //! Every vector: what the zones of its cluster answer.
 
+use fixtures::message::{self, Message, Record};
 use fixtures::vectors::{COREDNS, SPECIFICATION, expand};
 use model::{Dns, PodRecords, World};
 use plan::zone::{Question, Zones, answer};
 use wire::dns::Transport;
 
-use super::message::{self, Message, Record};
 use super::world::{world, zones};
 
 /// What is wrong in the cluster of the vectors.
