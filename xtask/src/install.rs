@@ -34,6 +34,9 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("runc", "runc"),
     ("/usr/lib/cni/bridge", "containernetworking-plugins"),
     ("busybox", "busybox-static"),
+    ("knotd", "knot"),
+    ("nsd", "nsd"),
+    ("dnsperf", "dnsperf"),
 ];
 
 /// The package that Debian keeps apart from `python3` and without which it makes no environments.

@@ -3,6 +3,7 @@
 
 mod api;
 mod cni;
+mod dns;
 mod inside;
 mod kernel;
 mod lab;
@@ -20,9 +21,10 @@ use crate::run::{Result, cargo, output, root, say, step};
 /// One scenario: its name, what it measures, and what prints its tables.
 type Scenario = (&'static str, &'static str, fn() -> Result);
 
-const SCENARIOS: [Scenario; 7] = [
+const SCENARIOS: [Scenario; 8] = [
     ("api", "the API server: writes while many watch, long lists", api::run),
     ("cni", "ADD and DEL against bridge + host-local; ADD with many pods", cni::run),
+    ("dns", "answers of the DNS server against Knot and NSD", dns::run),
     ("lab", "lab up and down, small and large", lab::run),
     ("memory", "resident memory of an agent and of a pod's pause", memory::run),
     ("plane", "placing ten thousand pods on a hundred nodes", plane::run),

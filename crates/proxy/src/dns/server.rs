@@ -37,6 +37,8 @@ pub struct Limits {
     pub connections: usize,
     /// Connections of one client.
     pub connections_each: usize,
+    /// How long a connection stays without a complete question or a complete answer.
+    pub idle: Duration,
     /// Questions that others are asked for at one time.
     pub open: usize,
     /// Questions of one client that others are asked for at one time.
@@ -44,13 +46,15 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// A thread for each core, two at most: on a node DNS has neighbors (DNS-141).
+    /// A thread for each core, two at most: on a node DNS has neighbors (DNS-141). Connections stay for
+    /// 10 s (DNS-71).
     fn default() -> Self {
         const MOST: NonZero<usize> = NonZero::new(2).expect("two are not none");
         Limits {
             threads: thread::available_parallelism().map_or(MOST, |cores| cores.min(MOST)),
             connections: 4096,
             connections_each: 64,
+            idle: Duration::from_secs(10),
             open: 4096,
             open_each: 512,
         }
@@ -71,6 +75,8 @@ pub struct Server {
     threads: Vec<JoinHandle<()>>,
     asking: Arc<Asking>,
     connections: Arc<Shares>,
+    /// How long one stays that says nothing.
+    idle_for: Duration,
     /// Of connections.
     counts: Arc<Counts>,
     places: Mutex<BTreeMap<Listen, Place>>,
@@ -106,6 +112,7 @@ impl Server {
             threads: Vec::new(),
             asking,
             connections: Shares::new(limits.connections, limits.connections_each),
+            idle_for: limits.idle,
             counts: Arc::default(),
             places: Mutex::default(),
             is_over: watch::Sender::new(false),
@@ -177,6 +184,7 @@ impl Server {
             responder: Arc::clone(&self.asking.responder),
             asking: Arc::clone(&self.asking),
             shares: Arc::clone(&self.connections),
+            idle: self.idle_for,
             counts: Arc::clone(&self.counts),
             is_over: self.is_over.subscribe(),
         };

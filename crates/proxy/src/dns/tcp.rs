@@ -24,9 +24,6 @@ use super::respond::{Client, Message, Open, Outcome, Responder};
 use super::share::Shares;
 use super::udp::since_1970;
 
-/// How long a connection stays without a complete question or a complete answer (DNS-71).
-const IDLE: Duration = Duration::from_secs(10);
-
 /// Questions of one connection that others are asked for at one time.
 const PIPELINED: usize = 32;
 
@@ -48,6 +45,8 @@ pub(super) struct Acceptor {
     pub(super) responder: Arc<Responder>,
     pub(super) asking: Arc<Asking>,
     pub(super) shares: Arc<Shares>,
+    /// How long a connection stays without a complete question or a complete answer.
+    pub(super) idle: Duration,
     pub(super) counts: Arc<Counts>,
     /// True when the server ends: connections are closed as soon as nothing is open.
     pub(super) is_over: watch::Receiver<bool>,
@@ -89,6 +88,7 @@ impl Acceptor {
             output: Vec::new(),
             turn: 0,
             is_complete: false,
+            idle: self.idle,
         };
         let is_over = self.is_over.clone();
         self.asking.runtime.spawn(async move {
@@ -112,18 +112,20 @@ struct Connection {
     turn: u32,
     /// Whether nothing more will be read.
     is_complete: bool,
+    /// How long it stays without a complete question or a complete answer.
+    idle: Duration,
 }
 
 impl Connection {
     /// Answers until the client has no questions any more, is too slow, or the server ends.
     async fn serve(mut self, mut is_over: watch::Receiver<bool>) {
         let mut open = FuturesUnordered::new();
-        let mut deadline = Moment::now() + IDLE;
+        let mut deadline = Moment::now() + self.idle;
         loop {
             while open.len() < PIPELINED && self.output.len() < UNREAD {
                 let Ok(message) = self.next_message() else { return };
                 let Some(message) = message else { break };
-                deadline = Moment::now() + IDLE;
+                deadline = Moment::now() + self.idle;
                 if let Some(question) = self.answer(&message) {
                     open.push(later(Arc::clone(&self.asking), Arc::clone(&self.counts), question));
                 }
@@ -143,12 +145,12 @@ impl Connection {
                         return;
                     }
                     if self.output.is_empty() {
-                        deadline = Moment::now() + IDLE;
+                        deadline = Moment::now() + self.idle;
                     }
                 }
                 Some(answer) = open.next(), if !open.is_empty() => {
                     self.finish(&answer);
-                    deadline = Moment::now() + IDLE;
+                    deadline = Moment::now() + self.idle;
                 }
                 () = sleep_until(deadline) => return,
                 _ = is_over.wait_for(|is_over| *is_over), if !self.is_complete => {

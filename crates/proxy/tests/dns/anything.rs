@@ -48,7 +48,7 @@ impl Numbers {
 }
 
 #[test]
-fn datagrams_of_any_bytes_end_nothing_and_are_not_amplified() {
+fn dns160_dns162_datagrams_of_any_bytes_end_nothing_and_are_not_amplified() {
     let node = Node::start();
     let (client, mut numbers) = (client(node.v4.addr), Numbers(0x5ea_3a4));
     let mut buffer = [0; 65_535];
@@ -73,7 +73,7 @@ fn datagrams_of_any_bytes_end_nothing_and_are_not_amplified() {
 }
 
 #[test]
-fn streams_of_any_bytes_end_nothing_but_themselves() {
+fn dns160_dns163_streams_of_any_bytes_end_nothing_but_themselves() {
     let node = Node::start();
     let mut numbers = Numbers(0x0bad_5eed);
     for _ in 0..200 {
@@ -89,10 +89,9 @@ fn streams_of_any_bytes_end_nothing_but_themselves() {
     assert_eq!(node.server().counts().panics(), 0);
 }
 
-/// Header counts that promise more than there is, names that are too long, pointers into themselves
-/// (DNS-162).
+/// Header counts that promise more than there is, names that are too long, pointers into themselves.
 #[test]
-fn messages_that_promise_too_much_are_refused() {
+fn dns64_dns162_messages_that_promise_too_much_are_refused() {
     let node = Node::start();
     let web = || query(9, "web.ns.svc.cluster.local", A);
     let mut records = web();

@@ -1,4 +1,4 @@
-//! Who shows that it is where it says, and who does not (DNS-68).
+//! Who shows that it is where it says, and who does not.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ fn given(answer: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_client_that_brings_a_cookie_is_given_one() {
+fn dns68_a_client_that_brings_a_cookie_is_given_one() {
     let node = Node::start();
     for got in node.ask_everywhere(&with_cookie(&[])) {
         assert_eq!(head(&got), (7, 0, 1));
@@ -43,7 +43,7 @@ fn a_client_that_brings_a_cookie_is_given_one() {
 }
 
 #[test]
-fn a_stranger_needs_a_cookie_or_tcp() {
+fn dns68_a_stranger_needs_a_cookie_or_tcp() {
     let node = Node::start();
     node.known.cluster.store(Arc::new(Sources::default()));
     // Of IPv6 loopback has one address alone, and a server's own is no stranger's.

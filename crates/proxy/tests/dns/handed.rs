@@ -11,7 +11,7 @@ fn web(id: u16) -> Vec<u8> {
 }
 
 #[test]
-fn a_successor_answers_what_came_while_nobody_read() {
+fn dns109_a_successor_answers_what_came_while_nobody_read() {
     let mut old = Node::start();
     let clients = [old.v4, old.v6].map(|listen| client(listen.addr));
     let sockets = old.stop();
@@ -34,7 +34,7 @@ fn a_successor_answers_what_came_while_nobody_read() {
 }
 
 #[test]
-fn two_servers_at_the_same_sockets_answer_every_question_once() {
+fn dns109_two_servers_at_the_same_sockets_answer_every_question_once() {
     let mut old = Node::start();
     let new = Node::at(old.v4, old.v6, Limits::default());
     let errors = new.server().listen(&[new.v4, new.v6], old.server().sockets().unwrap());
@@ -54,7 +54,7 @@ fn two_servers_at_the_same_sockets_answer_every_question_once() {
 }
 
 #[test]
-fn what_is_open_is_answered_before_the_end() {
+fn dns109_what_is_open_is_answered_before_the_end() {
     let mut node = Node::start();
     let client = client(node.v4.addr);
     client.send(&query(3, "slow.example.org", A)).unwrap();

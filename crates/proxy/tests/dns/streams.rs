@@ -2,13 +2,14 @@
 
 use std::io::Write;
 use std::net::Shutdown;
+use std::time::Duration;
 
 use seaway_proxy::dns::{Admits, Limits};
 
 use super::node::{A, Node, client, connect, framed, head, next, query, udp};
 
 #[test]
-fn a_question_that_is_known_does_not_wait_for_one_before_it() {
+fn dns71_a_question_that_is_known_does_not_wait_for_one_before_it() {
     let node = Node::start();
     let mut stream = connect(node.v4.addr);
     let questions = [
@@ -27,7 +28,7 @@ fn a_question_that_is_known_does_not_wait_for_one_before_it() {
 }
 
 #[test]
-fn a_message_may_come_byte_by_byte() {
+fn dns71_a_message_may_come_byte_by_byte() {
     let node = Node::start();
     let mut stream = connect(node.v6.addr);
     stream.set_nodelay(true).unwrap();
@@ -38,7 +39,7 @@ fn a_message_may_come_byte_by_byte() {
 }
 
 #[test]
-fn many_questions_at_once_are_all_answered() {
+fn dns71_dns163_many_questions_at_once_are_all_answered() {
     let node = Node::start();
     let mut stream = connect(node.v4.addr);
     let question = |id| framed(&query(id, "db.ns.svc.cluster.local", A));
@@ -53,7 +54,7 @@ fn many_questions_at_once_are_all_answered() {
 }
 
 #[test]
-fn a_message_longer_than_any_question_ends_the_connection() {
+fn dns163_a_message_longer_than_any_question_ends_the_connection() {
     let node = Node::start();
     let mut stream = connect(node.v4.addr);
     stream.write_all(&[0xff, 0xff, 1, 2, 3]).unwrap();
@@ -61,7 +62,7 @@ fn a_message_longer_than_any_question_ends_the_connection() {
 }
 
 #[test]
-fn a_client_has_so_many_connections_and_no_more() {
+fn dns71_dns163_a_client_has_so_many_connections_and_no_more() {
     let limits = Limits { connections_each: 3, ..Limits::default() };
     let node = Node::with(limits, Admits::Everyone);
     let question = framed(&query(1, "web.ns.svc.cluster.local", A));
@@ -78,7 +79,7 @@ fn a_client_has_so_many_connections_and_no_more() {
 }
 
 #[test]
-fn a_client_has_so_many_open_questions_and_no_more() {
+fn dns96_a_client_has_so_many_open_questions_and_no_more() {
     let limits = Limits { open_each: 3, ..Limits::default() };
     let node = Node::with(limits, Admits::Everyone);
     let greedy = client(node.v4.addr);
@@ -96,4 +97,26 @@ fn a_client_has_so_many_open_questions_and_no_more() {
         let len = greedy.recv(&mut buffer).unwrap();
         assert_eq!(head(&buffer[..len]).1, 0);
     }
+}
+
+#[test]
+fn dns71_dns163_who_is_slow_is_hung_up_on_and_who_waits_for_an_answer_is_not() {
+    let limits = Limits { idle: Duration::from_millis(200), ..Limits::default() };
+    let node = Node::with(limits, Admits::Everyone);
+    let question = framed(&query(1, "web.ns.svc.cluster.local", A));
+    let mut silent = connect(node.v4.addr);
+    assert_eq!(next(&mut silent), None, "nothing was asked");
+    let mut idle = connect(node.v4.addr);
+    idle.write_all(&question).unwrap();
+    assert_eq!(head(&next(&mut idle).unwrap()), (1, 0, 1));
+    assert_eq!(next(&mut idle), None, "nothing more was asked");
+    let mut slow = connect(node.v6.addr);
+    slow.write_all(&[0x10, 0]).unwrap();
+    // A byte at a time of four thousand: the question is not complete before the connection ends.
+    while slow.write_all(&[0]).is_ok() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut deaf = connect(node.v6.addr);
+    let greedy = framed(&query(1, "db.ns.svc.cluster.local", A));
+    while deaf.write_all(&greedy).is_ok() {} // It reads none of the answers.
 }

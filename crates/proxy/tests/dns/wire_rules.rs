@@ -25,7 +25,8 @@ fn expected(message: &[u8], transport: Transport) -> Vec<u8> {
 }
 
 #[test]
-fn every_family_and_transport_gives_the_bytes_that_the_tables_say() {
+fn dns60_to_dns64_dns69_dns73_dns79_every_family_and_transport_gives_the_bytes_that_the_tables_say()
+{
     let node = Node::start();
     let opcode = |number: u8| {
         let mut message = query(7, "web.ns.svc.cluster.local", A);
@@ -65,7 +66,7 @@ fn every_family_and_transport_gives_the_bytes_that_the_tables_say() {
 }
 
 #[test]
-fn a_big_answer_is_cut_over_udp_and_whole_over_tcp() {
+fn dns65_dns66_dns75_dns77_a_big_answer_is_cut_over_udp_and_whole_over_tcp() {
     let node = Node::start();
     let plain = query(1, "db.ns.svc.cluster.local", A);
     let datagram = udp(node.v4.addr, &plain).unwrap();
@@ -76,7 +77,7 @@ fn a_big_answer_is_cut_over_udp_and_whole_over_tcp() {
 }
 
 #[test]
-fn answers_and_scraps_are_not_answered() {
+fn dns61_answers_and_scraps_are_not_answered() {
     let node = Node::start();
     for addr in [node.v4.addr, node.v6.addr] {
         let client = client(addr);
@@ -94,7 +95,7 @@ fn answers_and_scraps_are_not_answered() {
 }
 
 #[test]
-fn others_are_asked_for_what_the_zones_do_not_have() {
+fn dns11_dns31_others_are_asked_for_what_the_zones_do_not_have() {
     let node = Node::start();
     for (name, rcode, answers, last) in [
         ("www.example.org", 0, 1, [192, 0, 2, 1]),
@@ -147,7 +148,7 @@ fn where_only_the_cluster_may_ask_nobody_else_is_answered() {
 }
 
 #[test]
-fn a_panic_is_an_answer_and_a_number() {
+fn dns160_a_panic_is_an_answer_and_a_number() {
     let node = Node::start();
     for name in ["panic.example.org", "panic-later.example.org"] {
         for got in node.ask_everywhere(&query(5, name, A)) {
