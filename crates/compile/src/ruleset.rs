@@ -5,11 +5,14 @@ use model::Family;
 use plan::Table;
 use plan::nft::{
     Chain, ChainKind, ChainName, Data, DataType, Hook, HookPoint, Key, Row, Rule, Set, SetName,
-    Statement, TableFamily, Type, Value, Verdict,
+    Statement, TableFamily, Type, Value, Verdict, fib_type,
 };
 
-/// `fib daddr type local`: RTN_LOCAL of rtnetlink(7).
-pub(crate) const FIB_LOCAL: Value = Value::Number(2);
+/// `fib daddr type local`.
+pub(crate) const FIB_LOCAL: Value = Value::Number(fib_type::LOCAL);
+
+/// `fib daddr oif missing`.
+pub(crate) const FIB_MISSING: Value = Value::Number(0);
 
 /// Bit of the mark of a packet whose source is to be rewritten when it leaves.
 pub(crate) const MASQUERADE: u32 = 0x0200_0000;

@@ -91,6 +91,9 @@ pub enum Source {
     Either(NodeName),
 }
 
+/// TCP.
+const TCP: u8 = 6;
+
 /// UDP.
 const UDP: u8 = 17;
 
@@ -108,7 +111,7 @@ pub fn outcome(cluster: &Cluster, sender: &Sender, packet: &Packet) -> Outcome {
     if pods::inside(cluster, packet.dst) {
         return match pods::holder(cluster, packet.dst) {
             Some((node, key)) => to_pod(cluster, sender, packet, node, key),
-            None => Outcome::Lost,
+            None => to_nobody(cluster, sender, packet),
         };
     }
     outwards(cluster, sender, packet)
@@ -139,6 +142,24 @@ fn to_pod(
     match pods::reachable(cluster, from, node, Family::of(packet.dst)) {
         true => arrives(Receiver::Pod(key.clone()), packet.dport),
         false => Outcome::Unsaid,
+    }
+}
+
+/// To an address that pods may have and none has. On the routed link its node refuses TCP in the
+/// place of the pod that may have been there (S-70).
+fn to_nobody(cluster: &Cluster, sender: &Sender, packet: &Packet) -> Outcome {
+    let mut cidrs = pods::usable_cidrs(cluster).into_iter();
+    let owner = cidrs.find(|(_, cidr)| cidr.contains(&packet.dst)).map(|(owner, _)| owner);
+    let refuses = |owner: &NodeName| {
+        packet.protocol == TCP && cluster[owner].config.pod_link == PodLinkMode::Routed
+    };
+    let (Some(from), Some(owner)) = (home(sender), owner.filter(|owner| refuses(owner))) else {
+        return Outcome::Lost;
+    };
+    let is_process = *sender == Sender::Node(owner.clone()); // Which its own kernel tells.
+    match pods::reachable(cluster, from, owner, Family::of(packet.dst)) {
+        true if !is_process => Outcome::Refused,
+        true | false => Outcome::Unsaid,
     }
 }
 

@@ -4,10 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use model::{Family, NodeName, World};
+use plan::nft::{ChainKind, Field, Hook, HookPoint, Op, RejectWith, Statement, TableFamily, Value};
 use plan::{Neighbor, NeighborKey, Plan, Route, RouteKey, RouteTable};
 
 use super::Joined;
 use crate::ipam::Pool;
+use crate::ruleset::{self, Ruleset, lookup};
 
 /// The gateway of every routed container. The host end need not carry it: a static neighbor says
 /// where it is, and routers are never the source of what they forward.
@@ -27,6 +29,29 @@ pub(super) fn node(pools: &[Pool], plan: &mut Plan) {
             Route { via: None, dev: None, onlink: false, src: None },
         );
     }
+    gone(plan);
+}
+
+/// Clients of a container that is gone are reset, and who connects to it is refused (S-70). The
+/// unreachable route tells them, too, but by ICMP: a mere hint to a connection that is established, and
+/// kernels send only so many.
+fn gone(plan: &mut Plan) {
+    let refuse = |daddr, pods| {
+        let statements = vec![
+            lookup(&[daddr], Op::Eq, pods),
+            Statement::Match(Field::FibDaddrType, Op::Ne, ruleset::FIB_LOCAL),
+            Statement::Match(Field::FibDaddrOif, Op::Eq, ruleset::FIB_MISSING),
+            Statement::Match(Field::L4proto, Op::Eq, Value::Number(6)),
+            Statement::Counter,
+            Statement::Reject(RejectWith::TcpReset),
+        ];
+        ruleset::rule(statements, "no pod has this address")
+    };
+    let chain =
+        vec![refuse(Field::Ip4Daddr, "local_pods4"), refuse(Field::Ip6Daddr, "local_pods6")];
+    // Where the destination is the endpoint's already.
+    let hook = Hook { kind: ChainKind::Filter, point: HookPoint::Prerouting, priority: 0 };
+    Ruleset::new(&mut plan.nft, TableFamily::Inet).base_chain("gone", hook, chain);
 }
 
 pub(super) fn attachment(world: &World, me: &NodeName, joined: &Joined, plan: &mut Plan) {

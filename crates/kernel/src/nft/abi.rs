@@ -158,8 +158,10 @@ pub(super) mod fib {
     pub(crate) const DREG: u16 = 1;
     pub(crate) const RESULT: u16 = 2;
     pub(crate) const FLAGS: u16 = 3;
+    pub(crate) const OIF: u32 = 1;
     pub(crate) const ADDRTYPE: u32 = 3;
     pub(crate) const F_DADDR: u32 = 2;
+    pub(crate) const F_PRESENT: u32 = 32;
 }
 
 pub(super) mod cmp {

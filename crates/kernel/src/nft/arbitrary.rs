@@ -69,6 +69,7 @@ fn comparison(family: TableFamily) -> BoxedStrategy<(Field, Value)> {
             select(vec![0x0800_u16, 0x0806, 0x86dd, 1]).prop_map(Value::Port).boxed()
         }
         Field::Icmpv6Type | Field::FibDaddrType => value(Type::InetProto),
+        Field::FibDaddrOif => select(vec![0_u8, 1]).prop_map(Value::Number).boxed(),
         Field::CtDirection => select(vec![ORIGINAL, REPLY]).prop_map(Value::Number).boxed(),
         Field::Sport | Field::Dport => value(Type::InetService),
         Field::Mark | Field::Random(_) => value(Type::Mark),

@@ -99,7 +99,7 @@ pub(super) fn width(kind: Type) -> u32 {
     }
 }
 
-/// What a field of a packet is in a set. Four fields are read that no set of Seaway's holds; they
+/// What a field of a packet is in a set. Five fields are read that no set of Seaway's holds; they
 /// have the type of their width.
 pub(super) fn kind(field: Field) -> Type {
     match field {
@@ -109,7 +109,7 @@ pub(super) fn kind(field: Field) -> Type {
         Field::Ip6Saddr | Field::Ip6Daddr => Type::Ipv6Addr,
         Field::Nfproto | Field::L4proto | Field::Icmpv6Type | Field::CtDirection => Type::InetProto,
         Field::Sport | Field::Dport | Field::EtherType => Type::InetService,
-        Field::Mark | Field::FibDaddrType | Field::Random(_) => Type::Mark,
+        Field::Mark | Field::FibDaddrType | Field::FibDaddrOif | Field::Random(_) => Type::Mark,
         Field::Priority => Type::ClassId,
     }
 }

@@ -70,6 +70,8 @@ pub(super) enum Load {
     Random(u32),
     /// The type of the destination address.
     FibDaddrType,
+    /// Whether a route leads to the destination.
+    FibDaddrOif,
 }
 
 impl Expression {
@@ -87,7 +89,7 @@ impl Expression {
             Expression::Load { load: Load::Payload { .. }, .. } => "payload",
             Expression::Load { load: Load::Ct(_), .. } => "ct",
             Expression::Load { load: Load::Random(_), .. } => "numgen",
-            Expression::Load { load: Load::FibDaddrType, .. } => "fib",
+            Expression::Load { load: Load::FibDaddrType | Load::FibDaddrOif, .. } => "fib",
             Expression::Dynamic { .. } => "dynset",
             Expression::Cmp { .. } => "cmp",
             Expression::Bits { .. } => "bitwise",
@@ -184,6 +186,11 @@ fn write_load(out: &mut Writer, load: Load, to: u32) {
         Load::FibDaddrType => {
             out.be32(abi::fib::FLAGS, abi::fib::F_DADDR);
             out.be32(abi::fib::RESULT, abi::fib::ADDRTYPE);
+            out.be32(abi::fib::DREG, to);
+        }
+        Load::FibDaddrOif => {
+            out.be32(abi::fib::FLAGS, abi::fib::F_DADDR | abi::fib::F_PRESENT);
+            out.be32(abi::fib::RESULT, abi::fib::OIF);
             out.be32(abi::fib::DREG, to);
         }
     }

@@ -214,6 +214,7 @@ fn checks(family: TableFamily, field: Field) -> &'static [Check] {
             | Field::Priority
             | Field::Random(_)
             | Field::FibDaddrType
+            | Field::FibDaddrOif
             | Field::CtDirection,
             _,
         ) => &[],
@@ -248,8 +249,10 @@ fn constant(field: Field, value: &Value) -> Option<Vec<u8>> {
         return fits.then(|| prefix.as_bytes().to_owned());
     }
     match (field, value) {
-        (Field::FibDaddrType, Value::Number(kind)) => Some(u32::from(*kind).to_ne_bytes().to_vec()),
-        (Field::FibDaddrType, _) => None,
+        (Field::FibDaddrType | Field::FibDaddrOif, Value::Number(found)) => {
+            Some(u32::from(*found).to_ne_bytes().to_vec())
+        }
+        (Field::FibDaddrType | Field::FibDaddrOif, _) => None,
         _ if !bytes::is_of(value, bytes::kind(field)) => None,
         _ => Some(bytes::encode(value)?.as_slice().to_owned()),
     }
@@ -281,6 +284,7 @@ pub(super) fn load(field: Field) -> Load {
         Field::Priority => Load::Meta(meta::PRIORITY),
         Field::Random(modulus) => Load::Random(modulus),
         Field::FibDaddrType => Load::FibDaddrType,
+        Field::FibDaddrOif => Load::FibDaddrOif,
         Field::CtDirection => Load::Ct(ct::KEY_DIRECTION),
     }
 }

@@ -220,7 +220,7 @@ fn op(equal: bool) -> Op {
 
 fn value(field: Field, bytes: &[u8]) -> Option<Value> {
     let kind = bytes::kind(field);
-    if field == Field::FibDaddrType {
+    if matches!(field, Field::FibDaddrType | Field::FibDaddrOif) {
         let number = u32::from_ne_bytes(bytes.try_into().ok()?);
         return Some(Value::Number(u8::try_from(number).ok()?));
     }

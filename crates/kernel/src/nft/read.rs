@@ -90,9 +90,13 @@ fn read_ct(attrs: Attrs<'_>) -> Option<Expression> {
 }
 
 fn read_fib(attrs: Attrs<'_>) -> Option<Expression> {
-    let asked = (attrs.be32(abi::fib::RESULT)?, attrs.be32(abi::fib::FLAGS)?);
-    (asked == (abi::fib::ADDRTYPE, abi::fib::F_DADDR)).then_some(())?;
-    Some(Expression::Load { load: Load::FibDaddrType, to: slot(attrs.be32(abi::fib::DREG)?)? })
+    const PRESENT: u32 = abi::fib::F_DADDR | abi::fib::F_PRESENT;
+    let load = match (attrs.be32(abi::fib::RESULT)?, attrs.be32(abi::fib::FLAGS)?) {
+        (abi::fib::ADDRTYPE, abi::fib::F_DADDR) => Load::FibDaddrType,
+        (abi::fib::OIF, PRESENT) => Load::FibDaddrOif,
+        _ => return None,
+    };
+    Some(Expression::Load { load, to: slot(attrs.be32(abi::fib::DREG)?)? })
 }
 
 fn read_random(attrs: Attrs<'_>) -> Option<Expression> {

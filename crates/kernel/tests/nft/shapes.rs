@@ -86,6 +86,8 @@ fn matches(family: TableFamily) -> Vec<(Field, Value)> {
             (Field::Nfproto, Value::Number(10)),
             (Field::FibDaddrType, Value::Number(2)),
             (Field::FibDaddrType, Value::Number(5)),
+            (Field::FibDaddrOif, Value::Number(0)),
+            (Field::FibDaddrOif, Value::Number(1)),
             (Field::CtDirection, Value::Number(ORIGINAL)),
             (Field::CtDirection, Value::Number(REPLY)),
         ]),

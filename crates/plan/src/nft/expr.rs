@@ -118,8 +118,12 @@ pub enum Field {
     Priority,
     /// `numgen random mod N`: a number below N, another one each time it is read.
     Random(u32),
-    /// `fib daddr type`.
+    /// `fib daddr type`: whose the destination is. Of IPv4 it knows what is local, not what is
+    /// unreachable.
     FibDaddrType,
+    /// `fib daddr oif`, as far as there is one: 1 where the destination is another host's and a route
+    /// leads there, else 0.
+    FibDaddrOif,
     /// `ct direction`: [`ORIGINAL`] or [`REPLY`]. A packet outside of conntrack has none.
     CtDirection,
 }
@@ -132,7 +136,7 @@ pub const REPLY: u8 = 1;
 
 impl Field {
     /// Every field there is, with one modulus for [`Field::Random`].
-    pub const ALL: [Field; 21] = [
+    pub const ALL: [Field; 22] = [
         Field::Iifname,
         Field::Oifname,
         Field::EtherSaddr,
@@ -153,6 +157,7 @@ impl Field {
         Field::Priority,
         Field::Random(2),
         Field::FibDaddrType,
+        Field::FibDaddrOif,
         Field::CtDirection,
     ];
 
@@ -160,7 +165,7 @@ impl Field {
     pub fn is_of(self, family: TableFamily) -> bool {
         match family {
             TableFamily::Inet => !matches!(self, Field::ArpSaddrIp | Field::ArpSaddrEther),
-            TableFamily::Bridge => self != Field::FibDaddrType,
+            TableFamily::Bridge => !matches!(self, Field::FibDaddrType | Field::FibDaddrOif),
         }
     }
 }
@@ -250,7 +255,7 @@ pub enum Value {
     Ether(Mac),
     /// Interface name; `sw*` matches by prefix in a rule.
     Name(Arc<str>),
-    /// Protocol number (`meta l4proto`, `meta nfproto`), ICMP type, `fib` address type or direction.
+    /// Protocol number (`meta l4proto`, `meta nfproto`), ICMP type, what `fib` finds, or direction.
     Number(u8),
     /// Port or EtherType.
     Port(u16),

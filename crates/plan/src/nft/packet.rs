@@ -89,6 +89,9 @@ pub struct Surroundings {
     pub local: BTreeSet<IpAddr>,
     /// Prefixes of the node's links, for their broadcast addresses.
     pub links: BTreeSet<IpNet>,
+    /// Types of the routes to other destinations, as numbers of [`fib_type`]; where none leads, packets
+    /// go to another host.
+    pub routes: BTreeMap<IpNet, u8>,
     /// What chance gives: `numgen random mod N` is this modulo N.
     pub random: u32,
     /// What rules have learned.
@@ -105,6 +108,8 @@ pub mod fib_type {
     pub const BROADCAST: u8 = 3;
     /// To a group.
     pub const MULTICAST: u8 = 5;
+    /// Nowhere, and the sender is told.
+    pub const UNREACHABLE: u8 = 7;
 }
 
 impl Surroundings {
@@ -117,7 +122,9 @@ impl Surroundings {
         } else if addr == Ipv4Addr::BROADCAST || self.is_link_broadcast(addr) {
             fib_type::BROADCAST
         } else {
-            fib_type::UNICAST
+            let routes = self.routes.iter().filter(|(net, _)| net.contains(&addr));
+            let longest = routes.max_by_key(|(net, _)| net.prefix_len());
+            longest.map_or(fib_type::UNICAST, |(_, kind)| *kind)
         }
     }
 
@@ -167,6 +174,9 @@ impl Packet {
             Field::FibDaddrType => {
                 self.addrs().map(|(_, dst)| Value::Number(surroundings.fib_type(dst)))
             }
+            Field::FibDaddrOif => self.addrs().map(|(_, dst)| {
+                Value::Number(u8::from(surroundings.fib_type(dst) == fib_type::UNICAST))
+            }),
             Field::CtDirection => self.direction(),
         }
     }

@@ -195,6 +195,7 @@ impl Display for Field {
             Field::Priority => "meta priority",
             Field::Random(modulus) => return write!(f, "numgen random mod {modulus}"),
             Field::FibDaddrType => "fib daddr type",
+            Field::FibDaddrOif => "fib daddr oif",
             Field::CtDirection => "ct direction",
         })
     }

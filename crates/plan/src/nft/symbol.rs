@@ -57,9 +57,11 @@ const FIB_TYPES: [(u8, &str); 9] = [
     (4, "anycast"),
     (fib_type::MULTICAST, "multicast"),
     (6, "blackhole"),
-    (7, "unreachable"),
+    (fib_type::UNREACHABLE, "unreachable"),
     (8, "prohibit"),
 ];
+
+const PRESENT: [(u8, &str); 2] = [(0, "missing"), (1, "exists")];
 
 const DIRECTIONS: [(u8, &str); 2] = [(super::ORIGINAL, "original"), (super::REPLY, "reply")];
 
@@ -110,6 +112,7 @@ pub(super) fn number(field: Field, number: u8) -> String {
         Field::Nfproto => named(&NFPROTOS, number),
         Field::Icmpv6Type => named(&ICMPV6_TYPES, number),
         Field::FibDaddrType => named(&FIB_TYPES, number),
+        Field::FibDaddrOif => named(&PRESENT, number),
         Field::CtDirection => named(&DIRECTIONS, number),
         Field::L4proto
         | Field::Iifname
