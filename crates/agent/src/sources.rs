@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kube::Listed;
 use model::{
-    DiffItem, EndpointSlice, Host, IfName, Node, NodeName, OrdMap, Service, ServiceCidr,
+    DiffItem, EndpointSlice, Host, IfName, Namespace, Node, NodeName, OrdMap, Service, ServiceCidr,
     ServiceName, SliceKey, World,
 };
 use tokio::sync::watch;
@@ -52,6 +52,7 @@ pub(crate) struct Watched {
     pub(crate) services: watch::Receiver<Listed<ServiceName, Service>>,
     pub(crate) slices: watch::Receiver<Listed<SliceKey, EndpointSlice>>,
     pub(crate) service_cidrs: watch::Receiver<Listed<Arc<str>, ServiceCidr>>,
+    pub(crate) namespaces: watch::Receiver<Listed<Arc<str>, Namespace>>,
 }
 
 /// The other ends of [`Watched`].
@@ -61,6 +62,7 @@ pub(crate) struct Watching {
     pub(crate) services: watch::Sender<Listed<ServiceName, Service>>,
     pub(crate) slices: watch::Sender<Listed<SliceKey, EndpointSlice>>,
     pub(crate) service_cidrs: watch::Sender<Listed<Arc<str>, ServiceCidr>>,
+    pub(crate) namespaces: watch::Sender<Listed<Arc<str>, Namespace>>,
 }
 
 impl Watched {
@@ -70,13 +72,15 @@ impl Watched {
         let (services, seen_services) = watch::channel(Listed::default());
         let (slices, seen_slices) = watch::channel(Listed::default());
         let (service_cidrs, seen_cidrs) = watch::channel(Listed::default());
+        let (namespaces, seen_namespaces) = watch::channel(Listed::default());
         let watched = Watched {
             nodes: seen_nodes,
             services: seen_services,
             slices: seen_slices,
             service_cidrs: seen_cidrs,
+            namespaces: seen_namespaces,
         };
-        (Watching { nodes, services, slices, service_cidrs }, watched)
+        (Watching { nodes, services, slices, service_cidrs, namespaces }, watched)
     }
 
     /// Waits until everything has been listed once.
@@ -97,6 +101,7 @@ impl Watched {
             changed = self.services.changed() => changed,
             changed = self.slices.changed() => changed,
             changed = self.service_cidrs.changed() => changed,
+            changed = self.namespaces.changed() => changed,
         };
         changed.is_ok()
     }
@@ -108,6 +113,7 @@ impl Watched {
             ("services", missing(&self.services)),
             ("endpointslices", missing(&self.slices)),
             ("servicecidrs", missing(&self.service_cidrs)),
+            ("namespaces", missing(&self.namespaces)),
         ];
         let mut missing = kinds.into_iter().filter_map(|(kind, trouble)| Some((kind, trouble?)));
         let (kind, trouble) = missing.next()?;
@@ -218,9 +224,10 @@ impl Sources {
         if disturbed.places.contains(HOST) || !self.has_host || self.host_trouble.is_some() {
             is_new |= self.look_at_host(world);
         }
-        let Watched { nodes, services, slices, service_cidrs } = &mut self.watched;
+        let Watched { nodes, services, slices, service_cidrs, namespaces } = &mut self.watched;
         is_new |= take(&nodes.borrow_and_update(), &mut world.nodes) > 0;
         is_new |= take(&service_cidrs.borrow_and_update(), &mut world.service_cidrs) > 0;
+        is_new |= take(&namespaces.borrow_and_update(), &mut world.namespaces) > 0;
         let services = take(&services.borrow_and_update(), &mut world.services);
         let before = world.slices.clone();
         let seen = slices.borrow_and_update();
@@ -283,6 +290,8 @@ mod tests {
         assert_eq!(sources.trouble(), "the endpointslices have not been listed yet");
         watching.slices.send_modify(|level| level.listed = Some(OrdMap::new()));
         watching.service_cidrs.send_modify(|level| level.listed = Some(OrdMap::new()));
+        assert!(!look(&mut sources) && !sources.is_synced());
+        watching.namespaces.send_modify(|level| level.listed = Some(OrdMap::new()));
         assert!(look(&mut sources) && sources.is_synced(), "although nothing is in any list");
         assert!(!look(&mut sources));
     }

@@ -95,12 +95,13 @@ fn watch_cluster(
 ) -> (Watched, watch::Sender<()>) {
     let (watching, watched) = Watched::new();
     let (moved, moves) = watch::channel(());
-    let Watching { nodes, services, slices, service_cidrs } = watching;
+    let Watching { nodes, services, slices, service_cidrs, namespaces } = watching;
     let (api, from) = (|| client.clone(), || settings.access.clone());
     tasks.spawn(kube::watch(kind::nodes(), api(), from(), nodes, moves.clone()));
     tasks.spawn(kube::watch(kind::services(), api(), from(), services, moves.clone()));
     tasks.spawn(kube::watch(kind::endpoint_slices(), api(), from(), slices, moves.clone()));
-    tasks.spawn(kube::watch(kind::service_cidrs(), api(), from(), service_cidrs, moves));
+    tasks.spawn(kube::watch(kind::service_cidrs(), api(), from(), service_cidrs, moves.clone()));
+    tasks.spawn(kube::watch(kind::namespaces(), api(), from(), namespaces, moves));
     (watched, moved)
 }
 
@@ -380,6 +381,7 @@ async fn pass_on(mut watched: Watched, desk: Desk) {
         desk.metrics.watched("services", &watched.services.borrow());
         desk.metrics.watched("endpointslices", &watched.slices.borrow());
         desk.metrics.watched("servicecidrs", &watched.service_cidrs.borrow());
+        desk.metrics.watched("namespaces", &watched.namespaces.borrow());
         desk.due.queue(Instant::now());
         desk.metrics.proxy.queued(since_1970());
         desk.handle.wake();

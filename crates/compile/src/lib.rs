@@ -24,6 +24,7 @@ use model::{Generation, NodeName, OrdMap, World};
 use plan::Plan;
 
 pub use cni::Attachments;
+pub use dns::Zones;
 pub use ipam::Pools;
 pub use routes::Peers;
 pub use services::ServiceTable;
@@ -50,6 +51,8 @@ pub struct Compiled {
     pub attachments: Attachments,
     /// What this node does with packets to Services.
     pub services: ServiceTable,
+    /// What the cluster's names stand for.
+    pub zones: Zones,
 }
 
 /// An object, or a part of one, that the plan does not honor. It blocks nothing else.
@@ -104,6 +107,7 @@ pub struct Compiler {
     services: services::Memo,
     rules: services::Lowered,
     flows: flows::Flows,
+    names: dns::Memo,
 }
 
 impl Compiler {
@@ -114,10 +118,12 @@ impl Compiler {
             return Compiled::default();
         }
         let mut compiled = self.base(world, node);
-        let Compiled { plan, rejected, services, .. } = &mut compiled;
+        let Compiled { plan, rejected, services, zones, .. } = &mut compiled;
         *services = self.services.resolve(world, node, rejected);
         plan.nft = self.rules.update(services, &plan.nft);
         plan.flows = self.flows.update(services, &plan.flows);
+        *zones = self.names.zones(world, rejected);
+        dns::everywhere(world, node, plan);
         rejected.sort();
         compiled
     }
@@ -139,12 +145,14 @@ impl Compiler {
             return compiled.clone();
         }
         let mut compiled = Compiled::default();
-        let Compiled { plan, rejected, pools, peers, attachments, services: _ } = &mut compiled;
+        let Compiled { plan, rejected, pools, peers, attachments, services: _, zones: _ } =
+            &mut compiled;
         *pools = ipam::compile(world, node, plan, rejected);
         *peers = routes::compile(world, node, pools, plan, rejected);
         *attachments = cni::compile(world, node, pools, peers.mtu, plan, rejected);
         egress::compile(world, node, pools, plan);
         flows::compile(world, attachments, plan);
+        dns::node(world, node, plan);
         self.base = Some((seen, compiled.clone()));
         compiled
     }

@@ -8,15 +8,15 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::networking::v1 as networking;
 use kube_rs::api::ApiResource;
 use model::decode::{self, DecodeError};
-use model::{EndpointSlice, Node, NodeName, Service, ServiceCidr, ServiceName, SliceKey};
+use model::{
+    EndpointSlice, Namespace, Node, NodeName, Service, ServiceCidr, ServiceName, SliceKey,
+};
 
 /// A kind of objects: where they are, which of them, and what is kept of each.
 pub struct Kind<K, V> {
     /// Its name, in the plural.
     pub(crate) plural: &'static str,
     pub(crate) resource: ApiResource,
-    /// Only these are asked for.
-    pub(crate) selector: Option<&'static str>,
     /// An API server that does not know the kind has none of it.
     pub(crate) may_be_unknown: bool,
     /// Reads an object; `None` when it is none of ours.
@@ -37,7 +37,7 @@ impl<K, V> Kind<K, V> {
         key: fn(&V) -> K,
     ) -> Self {
         let resource = ApiResource::erase::<R>(&());
-        Kind { plural, resource, selector: None, may_be_unknown: false, decode, key }
+        Kind { plural, resource, may_be_unknown: false, decode, key }
     }
 }
 
@@ -53,14 +53,19 @@ pub fn services() -> Kind<ServiceName, Service> {
     Kind::new::<core::Service>("services", decode, |service| service.name.clone())
 }
 
-/// EndpointSlices, but those of headless Services, which no packet meets.
+/// EndpointSlices, those of headless Services included: no packet meets them, but names do.
 pub fn endpoint_slices() -> Kind<SliceKey, EndpointSlice> {
-    let slices = Kind::new::<discovery::EndpointSlice>(
+    Kind::new::<discovery::EndpointSlice>(
         "endpointslices",
         decode::endpoint_slice,
         |slice: &EndpointSlice| slice.key.clone(),
-    );
-    Kind { selector: Some("!service.kubernetes.io/headless"), ..slices }
+    )
+}
+
+/// Namespaces.
+pub fn namespaces() -> Kind<Arc<str>, Namespace> {
+    let decode = |json: &[u8]| decode::namespace(json).map(Some);
+    Kind::new::<core::Namespace>("namespaces", decode, |namespace| Arc::clone(&namespace.name))
 }
 
 /// ServiceCIDRs, which Kubernetes has since 1.33.

@@ -58,10 +58,7 @@ async fn follow<K, V>(
     V: PartialEq + Clone,
 {
     let api: Api<DynamicObject> = Api::all_with(client, &kind.resource);
-    let mut config = watcher::Config::default();
-    if let Some(selector) = kind.selector {
-        config = config.labels(selector);
-    }
+    let config = watcher::Config::default();
     let mut events = std::pin::pin!(watch_events(api, config).backoff(Retry::default()));
     let mut relist = Relist::of(level.as_ref());
     loop {

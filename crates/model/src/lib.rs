@@ -27,7 +27,7 @@ use std::sync::Arc;
 pub use attachment::{Attachment, AttachmentKey, PodRef, PortMapping};
 pub use chain::chain;
 pub use config::{Config, Conntrack, NodePortAddrs, PodLinkMode, Routing, UnknownValue, Vxlan};
-pub use dns::{Dns, PodRecords};
+pub use dns::{DNS_PORT, Dns, PodRecords};
 pub use domain::{DomainName, InvalidDomainName};
 pub use host::{Host, Uplink};
 pub use imbl::OrdMap;
@@ -88,6 +88,15 @@ impl World {
         let first = SliceKey { service: service.clone(), slice: "".into() };
         let all = self.slices.range(first..);
         all.take_while(move |(key, _)| key.service == *service).map(|(_, slice)| slice)
+    }
+
+    /// The addresses at which every node answers DNS for itself: those of the settings, and the cluster
+    /// IPs of the Service that clients ask.
+    pub fn dns_addrs(&self) -> impl Iterator<Item = IpAddr> {
+        let dns = Some(&self.config.dns).filter(|dns| dns.is_served);
+        let service = dns.and_then(|dns| self.services.get(&dns.service));
+        let named = dns.into_iter().flat_map(|dns| dns.local_addrs.iter().copied());
+        named.chain(service.into_iter().flat_map(|service| service.cluster_ips.iter().copied()))
     }
 
     /// The address that `me`, the node this world is of, speaks to pods from: its first InternalIP

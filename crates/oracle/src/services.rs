@@ -267,7 +267,8 @@ type Endpoints<'a> = BTreeMap<(IpAddr, u16), &'a Endpoint>;
 
 /// Every endpoint of a port, once. Of several copies one that does not terminate counts, then the one
 /// on this node, then the first slice's. Nothing is sent to addresses that mean something else on
-/// every node (CVE-2021-25737).
+/// every node (CVE-2021-25737), nor back to the node's own server of DNS: a packet to the Service is one
+/// that it did not take.
 fn endpoints<'a>(
     world: &'a World,
     me: &NodeName,
@@ -280,7 +281,10 @@ fn endpoints<'a>(
     for slice in world.slices.values().filter(|slice| slice.key.service == service.name) {
         let named = slice.ports.iter().filter(|p| p.name == at.name && p.protocol == at.protocol);
         for port in named.filter(|_| slice.family == family) {
-            for endpoint in slice.endpoints.iter().filter(|e| is_one_host(e.addr)) {
+            let is_there = |e: &&Endpoint| {
+                is_one_host(e.addr) && !is_asker(world, me, service, (e.addr, port.port))
+            };
+            for endpoint in slice.endpoints.iter().filter(is_there) {
                 let known = found.entry((endpoint.addr, port.port)).or_insert(endpoint);
                 if rank(endpoint) > rank(known) {
                     *known = endpoint;
@@ -289,6 +293,13 @@ fn endpoints<'a>(
         }
     }
     found
+}
+
+/// Whether the node asks itself there.
+fn is_asker(world: &World, me: &NodeName, service: &Service, (addr, port): (IpAddr, u16)) -> bool {
+    let dns = &world.config.dns;
+    let is_dns = dns.is_served && dns.service == service.name && dns.node_port == port;
+    is_dns && world.nodes.get(me).is_some_and(|node| node.internal_ips.contains(&addr))
 }
 
 fn is_one_host(addr: IpAddr) -> bool {

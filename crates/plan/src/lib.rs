@@ -6,6 +6,7 @@
 
 mod flow;
 mod link;
+mod listener;
 mod mechanism;
 pub mod nft;
 mod pod;
@@ -16,11 +17,12 @@ pub mod zone;
 
 pub use flow::{Flow, FlowFilter, FlowKey, Serving, Suspect, suspects};
 pub use link::{Link, LinkKind};
+pub use listener::Listener;
 pub use mechanism::{Failure, Mechanism, ObserveError, converge};
 pub use pod::PodLink;
 pub use route::{
-    AROUND_OVERLAY, Fdb, FdbKey, Neighbor, NeighborKey, PROTOCOL, Route, RouteKey, RouteTable,
-    Rule, RuleKey,
+    AROUND_OVERLAY, Fdb, FdbKey, LOOPBACK, Neighbor, NeighborKey, PROTOCOL, Route, RouteKey,
+    RouteTable, Rule, RuleKey,
 };
 pub use sysctl::{Setting, SysctlKey};
 pub use table::{Changes, Put, Table, diff};
@@ -51,4 +53,6 @@ pub struct Plan {
     pub nft: Table<nft::Key, nft::Row>,
     /// Which flows may live that connection tracking knows.
     pub flows: Table<FlowKey, Serving>,
+    /// Where DNS is answered, and whom.
+    pub listeners: Table<Listener, ()>,
 }

@@ -14,6 +14,9 @@ pub const PROTOCOL: u8 = 83;
 /// highest byte is Seaway's, the others are left as they are.
 pub const AROUND_OVERLAY: u32 = 0x0100_0000;
 
+/// The link of what stays on the machine.
+pub const LOOPBACK: &str = "lo";
+
 /// A routing table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RouteTable {
@@ -21,6 +24,8 @@ pub enum RouteTable {
     Main,
     /// Seaway's own: reached by its own rules only.
     Overlay,
+    /// The kernel's table of what is delivered here, 255: its routes are of type `local`.
+    Local,
 }
 
 impl RouteTable {
@@ -29,6 +34,7 @@ impl RouteTable {
         match self {
             RouteTable::Main => 254,
             RouteTable::Overlay => 8377,
+            RouteTable::Local => 255,
         }
     }
 }
@@ -60,6 +66,7 @@ impl fmt::Display for RouteKey {
         match self.table {
             RouteTable::Main => self.dst.fmt(f),
             RouteTable::Overlay => write!(f, "{} table {}", self.dst, self.table.id()),
+            RouteTable::Local => write!(f, "local {}", self.dst),
         }
     }
 }
@@ -75,8 +82,9 @@ impl fmt::Display for Route {
                 words.push(format!("dev {dev}"));
             }
         }
-        if self.via.is_none() && self.dev.is_some() {
-            words.push("scope link".to_owned());
+        if let (None, Some(dev)) = (self.via, &self.dev) {
+            let scope = if dev.as_str() == LOOPBACK { "host" } else { "link" };
+            words.push(format!("scope {scope}"));
         }
         words.extend(self.src.map(|src| format!("src {src}")));
         words.extend(self.onlink.then(|| "onlink".to_owned()));
@@ -116,7 +124,7 @@ impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.table {
             RouteTable::Main => f.write_str("lookup main"),
-            RouteTable::Overlay => write!(f, "lookup {}", self.table.id()),
+            RouteTable::Overlay | RouteTable::Local => write!(f, "lookup {}", self.table.id()),
         }
     }
 }
@@ -198,6 +206,10 @@ mod tests {
                 "via 192.0.2.7 dev eth0 src 192.0.2.7 onlink",
             ),
             (Route { via: None, dev: None, onlink: false, src: None }, "unreachable"),
+            (
+                Route { via: None, dev: Some("lo".parse().unwrap()), onlink: false, src: via },
+                "dev lo scope host src 192.0.2.7",
+            ),
         ];
         for (route, text) in cases {
             assert_eq!(route.to_string(), text);

@@ -59,6 +59,7 @@ fn plan(plan: &Plan) -> String {
     section(&mut text, "rules", &plan.rules, |key, row| format!("{key} {row}"));
     section(&mut text, "nft", &plan.nft, |key, row| format!("{key} {row}"));
     section(&mut text, "flows", &plan.flows, |key, row| format!("{key} {row}"));
+    section(&mut text, "listeners", &plan.listeners, |key, ()| key.to_string());
     text
 }
 

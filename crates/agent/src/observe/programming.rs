@@ -8,7 +8,7 @@ use std::time::Duration;
 use compile::ServiceTable;
 use compile::services::{Action, Frontend, FrontendKind};
 use imbl::ordmap::DiffItem;
-use model::{EndpointSlice, Family, OrdMap, Rfc3339, SliceKey};
+use model::{EndpointSlice, Family, OrdMap, Rfc3339, SliceKey, World};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::family::Family as ByLabel;
@@ -32,18 +32,18 @@ impl Followed {
         Followed { slices: OrdMap::new(), started: now }
     }
 
-    /// The kernel follows `slices` now, a time since 1970: how long each change took whose writer says
-    /// when it began. A slice that is gone says nothing.
-    pub(crate) fn follow(
-        &mut self,
-        slices: &OrdMap<SliceKey, Arc<EndpointSlice>>,
-        now: Duration,
-    ) -> Vec<(Family, Duration)> {
+    /// The kernel follows `world` now, a time since 1970: how long each change of its slices took
+    /// whose writer says when it began. A slice that is gone says nothing, and neither does one of a
+    /// headless Service, which the kernel has nothing of.
+    pub(crate) fn follow(&mut self, world: &World, now: Duration) -> Vec<(Family, Duration)> {
+        let slices = &world.slices;
         let took = |change| {
-            let (DiffItem::Add(_, new) | DiffItem::Update { new: (_, new), .. }) = change else {
+            let (DiffItem::Add(key, new) | DiffItem::Update { new: (key, new), .. }) = change
+            else {
                 return None;
             };
-            let new: &Arc<EndpointSlice> = new;
+            let (key, new): (&SliceKey, &Arc<EndpointSlice>) = (key, new);
+            world.services.get(&key.service).filter(|service| !service.is_headless)?;
             let Rfc3339(triggered) = new.triggered.filter(|at| at.0 > self.started)?;
             Some((new.family, now.saturating_sub(triggered)))
         };

@@ -225,7 +225,7 @@ impl Loop {
         if is_done {
             let now = since_1970();
             self.programmed = Some(now);
-            let took = self.followed.follow(&self.world.slices, now);
+            let took = self.followed.follow(&self.world, now);
             self.metrics.proxy.programmed(now, took);
         }
     }

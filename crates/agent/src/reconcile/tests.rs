@@ -131,6 +131,7 @@ impl Agent {
         self.watching.services.send_modify(|shown| shown.listed = Some(OrdMap::new()));
         self.watching.slices.send_modify(|shown| shown.listed = Some(OrdMap::new()));
         self.watching.service_cidrs.send_modify(|shown| shown.listed = Some(OrdMap::new()));
+        self.watching.namespaces.send_modify(|shown| shown.listed = Some(OrdMap::new()));
     }
 
     async fn ready(&self) {

@@ -66,7 +66,8 @@ impl Hosts {
         Hosts { pod, backend, outside }
     }
 
-    fn at<T: Send>(&self, client: Client, act: impl FnOnce() -> T + Send) -> T {
+    /// Does something where `client` is.
+    pub(crate) fn at<T: Send>(&self, client: Client, act: impl FnOnce() -> T + Send) -> T {
         match client {
             Client::Pod => self.pod.run(act).unwrap(),
             Client::Backend => self.backend.run(act).unwrap(),

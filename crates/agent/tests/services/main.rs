@@ -5,6 +5,7 @@
 mod hosts;
 mod judged;
 mod listed;
+mod names;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

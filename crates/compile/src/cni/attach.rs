@@ -156,7 +156,7 @@ fn check_ports(request: &Request, world: &World) -> Result<(), PortError> {
         }
     }
     request.port_mappings.iter().try_for_each(|port| {
-        host_port::usable(port, &world.host)?;
+        host_port::usable(port, world)?;
         claims.claim(&request.key, port)
     })
 }

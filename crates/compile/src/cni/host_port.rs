@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use model::{AttachmentKey, Family, Host, PodLinkMode, PortMapping, Protocol};
+use model::{AttachmentKey, Dns, Family, PodLinkMode, PortMapping, Protocol, World};
 use plan::Plan;
 use plan::nft::{
     ChainName, CtStatus, Field, HookPoint, Nat, NatSource, Op, Rule, Statement, TableFamily, Type,
@@ -32,6 +32,9 @@ pub enum PortError {
     /// The address is not this node's.
     #[error("hostIP {0} is no address of this node")]
     Foreign(IpAddr),
+    /// The node answers DNS there itself.
+    #[error("hostPort {0}/{1} is where other nodes ask this one about names (--dns-node-port)")]
+    Dns(u16, Protocol),
     /// Another container has the port.
     #[error("hostPort {port}/{protocol} is taken by {holder}")]
     Taken {
@@ -46,13 +49,18 @@ pub enum PortError {
 
 /// Whether `port` makes sense on this machine. An unspecified hostIP (0.0.0.0, ::) means every
 /// address of its family; loopback is the machine's own.
-pub(super) fn usable(port: &PortMapping, host: &Host) -> Result<(), PortError> {
-    let PortMapping { host_port, container_port, host_ip, .. } = *port;
+pub(super) fn usable(port: &PortMapping, world: &World) -> Result<(), PortError> {
+    let PortMapping { host_port, container_port, host_ip, protocol } = *port;
     if host_port == 0 || container_port == 0 {
         return Err(PortError::Zero { host_port, container_port });
     }
+    let dns = &world.config.dns;
+    if dns.is_served && host_port == dns.node_port && protocol != Protocol::Sctp {
+        return Err(PortError::Dns(host_port, protocol));
+    }
+    let is_ours = |ip| world.host.uplink_of(ip).is_some();
     match host_ip {
-        Some(ip) if !ip.is_unspecified() && !ip.is_loopback() && host.uplink_of(ip).is_none() => {
+        Some(ip) if !ip.is_unspecified() && !ip.is_loopback() && !is_ours(ip) => {
             Err(PortError::Foreign(ip))
         }
         _ => Ok(()),
@@ -98,7 +106,7 @@ fn clash(a: Option<IpAddr>, b: Option<IpAddr>) -> bool {
 }
 
 /// Maps and chains of the node.
-pub(super) fn node(mode: PodLinkMode, plan: &mut Plan) {
+pub(super) fn node(mode: PodLinkMode, dns: &Dns, plan: &mut Plan) {
     let mut rules = Ruleset::new(&mut plan.nft, TableFamily::Inet);
     let (proto, port) = (Type::InetProto, Type::InetService);
     for (v4, addr) in [(true, Type::Ipv4Addr), (false, Type::Ipv6Addr)] {
@@ -134,8 +142,20 @@ pub(super) fn node(mode: PodLinkMode, plan: &mut Plan) {
             ),
         ],
     );
-    rules.chain("host_ports", translations());
+    rules.chain("host_ports", [names(dns), translations()].concat());
     hairpin(mode, &mut rules);
+}
+
+/// Where every node answers DNS for itself, nobody else does, whether it answers or not (T08). What is a
+/// Service's has gone to the Service before.
+fn names(dns: &Dns) -> Vec<Rule> {
+    let addrs = dns.local_addrs.iter().filter(|_| dns.is_served);
+    let rule = |addr: &IpAddr| {
+        let daddr = by_family(Family::of(*addr), Field::Ip4Daddr, Field::Ip6Daddr);
+        let is_there = Statement::Match(daddr, Op::Eq, (*addr).into());
+        ruleset::rule(vec![is_there, Statement::Verdict(Verdict::Return)], "DNS of the node")
+    };
+    addrs.map(rule).collect()
 }
 
 /// The more specific map first.

@@ -47,7 +47,7 @@ pub(crate) fn compile(
         PodLinkMode::Bridge => bridge::node(me, pools.of(me), mtu, plan),
     }
     guard::node(mode, plan);
-    host_port::node(mode, plan);
+    host_port::node(mode, &world.config.dns, plan);
     for (key, joined) in &attachments.rows {
         lower(world, me, key, joined, plan);
     }

@@ -48,8 +48,7 @@ pub(super) fn attachments(
         }
         let mut ports = Vec::new();
         for port in &attachment.port_mappings {
-            let claimed =
-                host_port::usable(port, &world.host).and_then(|()| claims.claim(key, port));
+            let claimed = host_port::usable(port, world).and_then(|()| claims.claim(key, port));
             match claimed {
                 Ok(()) => ports.push(port.clone()),
                 Err(why) => reject("portMappings", why.to_string()),

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use model::{Family, NodeName, NodePortAddrs, OrdMap, World};
+use model::{
+    Dns, EndpointSlice, Family, NodeName, NodePortAddrs, OrdMap, Service, ServicePort, World,
+};
 
-use super::endpoints::{Here, is_special};
+use super::endpoints::{self, Candidate, Here, is_special};
 
 /// Who the node is and what it was told. Every Service follows from it.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub(super) struct Own {
     pub(super) addrs: Vec<IpAddr>,
     pub(super) external_ips: Vec<IpNet>,
     pub(super) masquerade_all: bool,
+    /// Which endpoints are the node's own server of DNS.
+    pub(super) dns: Dns,
 }
 
 impl Own {
@@ -28,6 +32,7 @@ impl Own {
             addrs: node.map(|node| node.internal_ips.clone()).unwrap_or_default(),
             external_ips: world.config.external_ips.clone(),
             masquerade_all: world.config.masquerade_all,
+            dns: world.config.dns.clone(),
         }
     }
 
@@ -35,6 +40,22 @@ impl Own {
     pub(super) fn here(&self) -> Option<Here<'_>> {
         let node = self.node.as_ref()?;
         Some(Here { node, zone: self.zone.as_deref() })
+    }
+
+    /// The endpoints of `port` of `service`, in one family.
+    pub(super) fn candidates<'a>(
+        &self,
+        (service, port): (&Service, &ServicePort),
+        slices: &[&'a EndpointSlice],
+        family: Family,
+        here: Here<'_>,
+    ) -> Vec<Candidate<'a>> {
+        let mut found = endpoints::candidates(slices, port, family, here.node);
+        for candidate in &mut found {
+            let place = (candidate.backend.addr, candidate.backend.port);
+            candidate.is_own = self.dns.is_own_endpoint(&service.name, &self.addrs, place);
+        }
+        found
     }
 }
 
@@ -45,6 +66,8 @@ pub(super) struct Reserved {
     /// Pod CIDRs and ServiceCIDRs, in order and without overlaps.
     nets: Vec<IpNet>,
     nodes: BTreeSet<IpAddr>,
+    /// Where nodes answer DNS.
+    dns: BTreeSet<IpAddr>,
 }
 
 impl Reserved {
@@ -54,7 +77,7 @@ impl Reserved {
         let mut nets = IpNet::aggregate(&pods.chain(services).collect());
         nets.sort_unstable_by_key(IpNet::network);
         let nodes = world.nodes.values().flat_map(|node| node.internal_ips.iter().copied());
-        Reserved { nets, nodes: nodes.collect() }
+        Reserved { nets, nodes: nodes.collect(), dns: world.dns_addrs().collect() }
     }
 
     /// Whether a Node has `addr`.
@@ -66,6 +89,9 @@ impl Reserved {
     pub(super) fn refuses_load_balancer(&self, addr: IpAddr) -> Option<&'static str> {
         if is_special(addr) {
             return Some("it means something else on every node");
+        }
+        if self.dns.contains(&addr) {
+            return Some("cluster DNS is answered there");
         }
         let after = self.nets.partition_point(|net| net.network() <= addr);
         let inside = after.checked_sub(1).is_some_and(|at| self.nets[at].contains(&addr));

@@ -24,9 +24,17 @@ pub(super) struct Candidate<'a> {
     pub(super) conditions: Conditions,
     pub(super) hints: Option<&'a Hints>,
     pub(super) node: Option<&'a NodeName>,
+    /// Whether it is what this node answers by itself: a packet that comes this far is one that it
+    /// did not answer.
+    pub(super) is_own: bool,
 }
 
 impl Candidate<'_> {
+    /// Whether it is there to send packets to, ready or not.
+    fn is_usable(&self) -> bool {
+        !self.is_own && !is_special(self.backend.addr)
+    }
+
     /// The last resort: it is about to go, and still answers.
     fn is_draining(&self) -> bool {
         !self.conditions.ready && self.conditions.serving && self.conditions.terminating
@@ -91,7 +99,10 @@ impl<'a> Choice<'a> {
         candidate: &Candidate<'_>,
         policy: TrafficPolicy,
     ) -> Option<Excluded> {
-        if is_special(candidate.backend.addr) {
+        if candidate.is_own {
+            return Some(Excluded::Own);
+        }
+        if !candidate.is_usable() {
             return Some(Excluded::Unusable);
         }
         let (others_are_ready, topology) = match policy {
@@ -131,13 +142,13 @@ impl<'a> Choice<'a> {
 /// for (S-60). One that is merely not ready does not (S-65).
 pub(super) fn serving(candidates: &[Candidate<'_>]) -> Serving {
     let answers = |c: &&Candidate<'_>| c.conditions.ready || c.conditions.serving;
-    let usable = candidates.iter().filter(answers).filter(|c| !is_special(c.backend.addr));
+    let usable = candidates.iter().filter(answers).filter(|c| c.is_usable());
     usable.map(|c| SocketAddr::new(c.backend.addr, c.backend.port)).collect()
 }
 
 /// Whether it takes new connections, at an address they can be sent to.
 fn is_ready(candidate: &Candidate<'_>) -> bool {
-    candidate.conditions.ready && !is_special(candidate.backend.addr)
+    candidate.conditions.ready && candidate.is_usable()
 }
 
 /// Hints narrow the choice when every ready endpoint has one and one is for this node, or else for
@@ -170,6 +181,8 @@ pub enum Excluded {
     OtherNode,
     /// It is not on this node.
     Elsewhere,
+    /// It is this node's own server of DNS, which answers before a packet comes to the Service.
+    Own,
     /// Packets must not be sent to such an address: loopback, link-local, multicast, unspecified.
     Unusable,
 }
@@ -182,6 +195,7 @@ impl fmt::Display for Excluded {
             Excluded::OtherZone => "hinted for other zones",
             Excluded::OtherNode => "hinted for other nodes",
             Excluded::Elsewhere => "on another node",
+            Excluded::Own => "this node itself, which would have answered",
             Excluded::Unusable => "no address to send packets to",
         })
     }
@@ -219,6 +233,7 @@ pub(super) fn candidates<'a>(
                 conditions: endpoint.conditions,
                 hints: endpoint.hints.as_deref(),
                 node: endpoint.node.as_ref(),
+                is_own: false,
             }));
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::{EndpointSlice, Family, NodeName, Protocol, ServiceName, TrafficPolicy, World};
 
 use super::context::{Own, Reserved};
-use super::endpoints::{self, Candidate, Choice, Excluded, Topology};
+use super::endpoints::{Candidate, Choice, Excluded, Topology};
 use super::frontends;
 use super::resolve::is_not_ours;
 use super::table::{Backend, Resolved, Row, ServiceTable};
@@ -77,7 +77,7 @@ pub fn explain(
     let mut ports = Vec::new();
     for port in &service.ports {
         for family in &families {
-            let candidates = endpoints::candidates(&slices, port, *family, me);
+            let candidates = own.candidates((service, port), &slices, *family, here);
             let choice = Choice::among(&candidates, here);
             let excluded = |c: &Candidate<'_>, policy| choice.excluded(c, policy);
             let endpoint = |c: &Candidate<'_>| ExplainedEndpoint {

@@ -94,6 +94,7 @@ impl Memo {
         }
         if !is_same(&self.seen.nodes, &world.nodes)
             || !is_same(&self.seen.service_cidrs, &world.service_cidrs)
+            || changed.contains(&world.config.dns.service)
         {
             let reserved = Reserved::of(world);
             if self.reserved != reserved {

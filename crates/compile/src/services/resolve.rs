@@ -64,7 +64,7 @@ pub(super) fn resolve(
     }
     for port in &service.ports {
         for (family, addresses) in &families {
-            let candidates = endpoints::candidates(slices, port, *family, here.node);
+            let candidates = own.candidates((service, port), slices, *family, here);
             let choice = Choice::among(&candidates, here);
             let local = frontends::needs_local(service);
             let sets = Sets {

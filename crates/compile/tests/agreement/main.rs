@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use model::{Family, World};
 use oracle::{Cluster, Outcome, Packet, Receiver, Source};
 use plan::nft::{Data, Key, NatSource, Row, SetName, Statement, Verdict};
-use plan::{Plan, Table, diff, nft};
+use plan::{Listener, Plan, Table, diff, nft};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use seaway_compile::{Compiled, Scope, cni, compile};
@@ -91,6 +91,7 @@ proptest! {
                 node.pod_cidrs.contains(net) || node.internal_ips.iter().any(|ip| IpNet::from(*ip) == *net)
             };
             prop_assert!(new.routes.keys().all(|key| names_it(&key.dst)), "{name}: {:?}", new.routes);
+            prop_assert!(new.listeners.keys().all(|key| matches!(key, Listener::Client(net) if names_it(net))));
             let mac = model::Mac::derive(&format!("vtep/{last}"));
             prop_assert!(new.neighbors.iter().all(|(_, row)| row.mac == mac));
             prop_assert!(new.fdb.len() <= 1 && new.rules.len() <= 1);
@@ -113,6 +114,7 @@ proptest! {
                 prop_assert!(own, "{}", set.0);
             }
             (new.routes, new.neighbors, new.fdb, new.rules, new.nft) = Default::default();
+            new.listeners = Table::default();
             prop_assert_eq!(new, Plan::default());
         }
     }
@@ -124,7 +126,8 @@ proptest! {
             let made = plan.links.keys().map(ToString::to_string);
             let pods = plan.pods.keys().map(|key| key.host_link().to_string());
             let theirs = world.host.uplinks.iter().map(|link| link.name.to_string());
-            let links: BTreeSet<String> = made.chain(pods).chain(theirs).collect();
+            let loopback = [plan::LOOPBACK.to_owned()];
+            let links: BTreeSet<String> = made.chain(pods).chain(theirs).chain(loopback).collect();
             let named = plan.routes.iter().filter_map(|(_, route)| route.dev.as_ref());
             let named = named.chain(plan.neighbors.keys().map(|key| &key.dev));
             let named = named.chain(plan.fdb.keys().map(|key| &key.dev));
@@ -238,6 +241,7 @@ fn named(key: &Key, row: &Row) -> Vec<Key> {
             | Statement::CtState(_)
             | Statement::CtStatus(_)
             | Statement::Counter
+            | Statement::Notrack
             | Statement::SetMark(_)
             | Statement::SetMarkBits(_)
             | Statement::MarkBits(_)
@@ -275,5 +279,6 @@ fn added(before: &Plan, after: &Plan) -> Plan {
         rules: new(&before.rules, &after.rules),
         nft: new(&before.nft, &after.nft),
         flows: new(&before.flows, &after.flows),
+        listeners: new(&before.listeners, &after.listeners),
     }
 }

@@ -83,6 +83,13 @@ pub(super) fn config(config: &mut Config, body: &str) -> Result<(), String> {
                 config.external_ips = value.split(',').map(parse).collect::<Result<_, _>>()?;
             }
             "masquerade-all" => config.masquerade_all = true,
+            "dns-local-addresses" => {
+                config.dns.local_addrs = value.split(',').map(parse).collect::<Result<_, _>>()?;
+            }
+            "dns-clients" => {
+                config.dns.clients = value.split(',').map(parse).collect::<Result<_, _>>()?;
+            }
+            "no-dns" => config.dns.is_served = false,
             "no-masquerade" => config.masquerade = false,
             "non-masquerade-cidrs" => {
                 config.non_masquerade_cidrs =

@@ -76,6 +76,7 @@ fn printed(plan: &Plan) -> Vec<(&'static str, String)> {
         ("rules", rows(&plan.rules)),
         ("nft", nft_text),
         ("flows", rows(&plan.flows)),
+        ("listeners", plan.listeners.keys().map(|key| format!("{key}\n")).collect()),
     ]
 }
 

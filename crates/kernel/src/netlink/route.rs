@@ -13,10 +13,13 @@ use netlink_packet_route::route::{
 use super::addr::family;
 use super::{Error, Netlink, Request};
 
+/// `RT_TABLE_LOCAL`.
+const LOCAL: u32 = 255;
+
 /// A route to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteSpec {
-    /// Table; 254 is the main one.
+    /// Table; 254 is the main one. Routes of 255, the local one, lead to this host itself.
     pub table: u32,
     /// Destination.
     pub dst: IpNet,
@@ -39,7 +42,8 @@ pub struct RouteRow {
     pub spec: RouteSpec,
     /// Metric; the kernel's own default is 0 for IPv4 and 1024 for IPv6.
     pub metric: u32,
-    /// Whether it says no more than that: one next hop, no encapsulation, unicast or unreachable.
+    /// Whether it says no more than that: one next hop, no encapsulation, of the type that
+    /// [`RouteSpec`] writes.
     pub plain: bool,
 }
 
@@ -56,15 +60,12 @@ impl RouteSpec {
         header.address_family = family(self.dst.addr());
         header.destination_prefix_length = self.dst.prefix_len();
         header.protocol = RouteProtocol::from(self.protocol);
+        header.kind = self.kind();
         // A link's own destination has link scope; IPv6 knows no scopes and ignores it.
         header.scope = match (self.via, self.dev) {
+            _ if header.kind == RouteType::Local => RouteScope::Host,
             (None, Some(_)) => RouteScope::Link,
             _ => RouteScope::Universe,
-        };
-        header.kind = if self.dev.is_some() || self.via.is_some() {
-            RouteType::Unicast
-        } else {
-            RouteType::Unreachable
         };
         if self.onlink {
             header.flags = RouteFlags::Onlink;
@@ -76,6 +77,14 @@ impl RouteSpec {
         attributes.extend(self.dev.map(RouteAttribute::Oif));
         attributes.extend(self.src.map(|src| RouteAttribute::PrefSource(src.into())));
         message
+    }
+
+    fn kind(&self) -> RouteType {
+        match (self.via, self.dev) {
+            _ if self.table == LOCAL => RouteType::Local,
+            (None, None) => RouteType::Unreachable,
+            (Some(_), _) | (None, Some(_)) => RouteType::Unicast,
+        }
     }
 
     fn words(&self) -> String {
@@ -156,7 +165,7 @@ impl RouteRow {
         let header = message.header;
         let (mut metric, mut table, mut dst) = (0, u32::from(header.table), None);
         let (mut via, mut dev, mut src) = (None, None, None);
-        let mut plain = matches!(header.kind, RouteType::Unicast | RouteType::Unreachable);
+        let mut plain = true;
         for attribute in message.attributes {
             match attribute {
                 RouteAttribute::Destination(addr) => dst = ip(&addr),
@@ -184,6 +193,7 @@ impl RouteRow {
         let onlink = header.flags.contains(RouteFlags::Onlink);
         let protocol = header.protocol.into();
         let spec = RouteSpec { table, dst, via, dev, onlink, src, protocol };
+        plain &= header.kind == spec.kind();
         Some(RouteRow { spec, metric, plain })
     }
 }

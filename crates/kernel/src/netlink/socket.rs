@@ -59,10 +59,13 @@ pub(crate) struct OwnPort {
 }
 
 impl OwnPort {
-    /// Binds `fd` to a port of the kernel's choice.
-    pub(crate) fn bind(fd: &OwnedFd, protocol: libc::c_int) -> io::Result<Self> {
-        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-        let port = getsockname::<NetlinkAddr>(fd.as_raw_fd())?.pid();
+    /// The port of `fd`, which is bound to one of the kernel's choice unless it has one.
+    pub(crate) fn of(fd: &OwnedFd, protocol: libc::c_int) -> io::Result<Self> {
+        let port = || Ok::<_, Errno>(getsockname::<NetlinkAddr>(fd.as_raw_fd())?.pid());
+        if port()? == 0 {
+            bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+        }
+        let port = port()?;
         *own_ports().entry((protocol, port)).or_default() += 1;
         Ok(OwnPort { protocol, port })
     }
@@ -113,7 +116,7 @@ impl Socket {
         }
         enlarge(&fd)?;
         setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(ANSWER_SECONDS, 0))?;
-        let own = OwnPort::bind(&fd, protocol)?;
+        let own = OwnPort::of(&fd, protocol)?;
         Ok(Socket { fd, _own: own, buffer: vec![0; RECEIVE_BUFFER] })
     }
 

@@ -28,6 +28,9 @@ pub(super) const NFTA_LIST_ELEM: u16 = 1;
 
 pub(super) mod table {
     pub(crate) const NAME: u16 = 1;
+    pub(crate) const FLAGS: u16 = 2;
+    /// It goes with the socket that made it, and only that socket may write it.
+    pub(crate) const F_OWNER: u32 = 2;
 }
 
 pub(super) mod chain {

@@ -116,6 +116,7 @@ fn statement(family: TableFamily) -> BoxedStrategy<Statement> {
         1 => btree_set(select(states.to_vec()), 1..4).prop_map(Statement::CtState),
         1 => btree_set(select(bits.to_vec()), 1..4).prop_map(Statement::CtStatus),
         1 => Just(Statement::Counter),
+        1 => Just(Statement::Notrack),
         1 => any::<u32>().prop_map(Statement::SetMark),
         1 => any::<u32>().prop_map(Statement::SetMarkBits),
         1 => any::<u32>().prop_map(Statement::MarkBits),

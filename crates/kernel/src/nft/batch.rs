@@ -10,7 +10,7 @@ use plan::{Changes, Put};
 
 use super::abi::{self, msg};
 use super::bytes;
-use super::encode::{self, Lowered};
+use super::encode::{self, Lowered, Named};
 use super::lower::Inexpressible;
 use super::set::{check_declaration, write_element};
 use super::socket::ACK;
@@ -118,8 +118,9 @@ impl<'a> Todo<'a> {
 }
 
 /// A transaction as bytes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Batch<'a> {
+    table: Named,
     out: Writer,
     operations: Vec<Operation<'a>>,
     last: usize,
@@ -137,15 +138,15 @@ pub(super) struct Operation<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// The transaction for `todo`. When `precise`, every element has a message of its own, so that
+    /// The transaction for `todo` in `table`. When `precise`, every element has a message of its own, so that
     /// a refusal names its row.
-    pub(super) fn new(todo: &Todo<'a>, precise: bool) -> Self {
-        let mut batch = Batch::default();
+    pub(super) fn new(todo: &Todo<'a>, table: Named, precise: bool) -> Self {
+        let mut batch = Batch { table, out: Writer::default(), operations: Vec::new(), last: 0 };
         batch.edge(msg::BATCH_BEGIN);
         for family in &todo.resets {
             let (operation, removes) =
                 (Operation { key: None, removes: true, rule: None }, *family);
-            batch.operation(operation, removes, msg::DELTABLE, 0, encode::write_table);
+            batch.operation(operation, removes, msg::DELTABLE, 0, |out| table.write_name(out));
         }
         batch.declare(todo);
         batch.clear(todo, precise);
@@ -168,27 +169,29 @@ impl<'a> Batch<'a> {
     }
 
     fn declare(&mut self, todo: &Todo<'a>) {
+        let table = self.table;
         for key in &todo.tables {
-            self.put(key, msg::NEWTABLE, CREATE, encode::write_table);
+            self.put(key, msg::NEWTABLE, CREATE, |out| table.write(out));
         }
         for (key, set) in &todo.sets {
-            self.put(key, msg::NEWSET, CREATE, |out| encode::write_set(out, key, set));
+            self.put(key, msg::NEWSET, CREATE, |out| encode::write_set(out, table, key, set));
         }
         for (key, chain, _) in &todo.chains {
-            self.put(key, msg::NEWCHAIN, CREATE, |out| encode::write_chain(out, key, chain));
+            self.put(key, msg::NEWCHAIN, CREATE, |out| encode::write_chain(out, table, key, chain));
         }
     }
 
     /// Takes out what is replaced or goes: rules of changed chains, elements.
     fn clear(&mut self, todo: &Todo<'a>, precise: bool) {
+        let table = self.table;
         for (key, ..) in &todo.chains {
-            self.remove(key, msg::DELRULE, |out| encode::write_rules_of(out, key));
+            self.remove(key, msg::DELRULE, |out| encode::write_rules_of(out, table, key));
         }
         let tables = todo.deleted_tables();
         let kept = |key: &&&Key| !tables.contains(&encode::family(key));
         for key in todo.deletes.iter().filter(kept) {
             if let Key::Chain(..) = key {
-                self.remove(key, msg::DELRULE, |out| encode::write_rules_of(out, key));
+                self.remove(key, msg::DELRULE, |out| encode::write_rules_of(out, table, key));
             }
         }
         let sets = todo.deletes.iter().filter(|key| matches!(key, Key::Set(..)));
@@ -202,11 +205,12 @@ impl<'a> Batch<'a> {
     }
 
     fn fill(&mut self, todo: &Todo<'a>, precise: bool) {
+        let table = self.table;
         for (key, _, rules) in &todo.chains {
             for (at, rule) in rules.iter().enumerate() {
                 let operation = Operation { key: Some(key), removes: false, rule: Some(at) };
                 let family = encode::family(key);
-                let write = |out: &mut Writer| encode::write_rule(out, key, rule);
+                let write = |out: &mut Writer| encode::write_rule(out, table, key, rule);
                 self.operation(operation, family, msg::NEWRULE, CREATE | APPEND, write);
             }
         }
@@ -217,21 +221,22 @@ impl<'a> Batch<'a> {
     /// Sets before chains: a map that goes may lead to a chain that goes, too, and no rule looks there
     /// any more.
     fn drop_names(&mut self, todo: &Todo<'a>) {
+        let table = self.table;
         let tables = todo.deleted_tables();
         let stays = |key: &&&Key| !tables.contains(&encode::family(key));
         for key in todo.deletes.iter().filter(stays) {
             if let Key::Set(..) = key {
-                self.remove(key, msg::DELSET, |out| encode::write_set_name(out, key));
+                self.remove(key, msg::DELSET, |out| encode::write_set_name(out, table, key));
             }
         }
         for key in todo.deletes.iter().filter(stays) {
             if let Key::Chain(..) = key {
-                self.remove(key, msg::DELCHAIN, |out| encode::write_chain_name(out, key));
+                self.remove(key, msg::DELCHAIN, |out| encode::write_chain_name(out, table, key));
             }
         }
         for key in &todo.deletes {
             if let Key::Table(_) = key {
-                self.remove(key, msg::DELTABLE, encode::write_table);
+                self.remove(key, msg::DELTABLE, |out| table.write_name(out));
             }
         }
     }
@@ -264,7 +269,7 @@ impl<'a> Batch<'a> {
     fn open_list(&mut self, key: &'a Key, removes: bool, kind: u16, flags: u16) -> OpenList<'a> {
         let operation = Operation { key: Some(key), removes, rule: None };
         let message = self.begin(operation, encode::family(key), kind, flags);
-        self.out.text(abi::element::LIST_TABLE, plan::nft::TABLE);
+        self.out.text(abi::element::LIST_TABLE, self.table.name);
         self.out.text(abi::element::LIST_SET, encode::name(key));
         OpenList { key, message, list: self.out.open_nest(abi::element::LIST_ELEMENTS) }
     }

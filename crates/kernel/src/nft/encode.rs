@@ -43,32 +43,53 @@ fn lower_one(family: TableFamily, rule: &Rule) -> Result<Lowered, Inexpressible>
     Ok(Lowered { expressions: lower(family, rule).map_err(in_rule)?, comment })
 }
 
-/// Names a table.
-pub(super) fn write_table(out: &mut Writer) {
-    out.text(abi::table::NAME, TABLE);
+/// A table of the kernel's.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Named {
+    pub(super) name: &'static str,
+    /// `NFT_TABLE_F_`.
+    pub(super) flags: u32,
+}
+
+impl Named {
+    /// The table of a plan.
+    pub(super) const PLANNED: Named = Named { name: TABLE, flags: 0 };
+
+    /// Names a table.
+    pub(super) fn write_name(self, out: &mut Writer) {
+        out.text(abi::table::NAME, self.name);
+    }
+
+    /// Declares a table.
+    pub(super) fn write(self, out: &mut Writer) {
+        self.write_name(out);
+        if self.flags != 0 {
+            out.be32(abi::table::FLAGS, self.flags);
+        }
+    }
 }
 
 /// Names a set.
-pub(super) fn write_set_name(out: &mut Writer, key: &Key) {
-    out.text(abi::set::TABLE, TABLE);
+pub(super) fn write_set_name(out: &mut Writer, table: Named, key: &Key) {
+    out.text(abi::set::TABLE, table.name);
     out.text(abi::set::NAME, name(key));
 }
 
 /// Declares a set.
-pub(super) fn write_set(out: &mut Writer, key: &Key, declared: &Set) {
-    write_set_name(out, key);
+pub(super) fn write_set(out: &mut Writer, table: Named, key: &Key, declared: &Set) {
+    write_set_name(out, table, key);
     write_declaration(out, declared);
 }
 
 /// Names a chain.
-pub(super) fn write_chain_name(out: &mut Writer, key: &Key) {
-    out.text(abi::chain::TABLE, TABLE);
+pub(super) fn write_chain_name(out: &mut Writer, table: Named, key: &Key) {
+    out.text(abi::chain::TABLE, table.name);
     out.text(abi::chain::NAME, name(key));
 }
 
 /// Declares a chain.
-pub(super) fn write_chain(out: &mut Writer, key: &Key, chain: &Chain) {
-    write_chain_name(out, key);
+pub(super) fn write_chain(out: &mut Writer, table: Named, key: &Key, chain: &Chain) {
+    write_chain_name(out, table, key);
     let Some(hook) = chain.hook else { return };
     out.nest(abi::chain::HOOK, |out| {
         out.be32(abi::chain::HOOK_NUM, hook_number(hook.point));
@@ -85,14 +106,14 @@ pub(super) fn write_chain(out: &mut Writer, key: &Key, chain: &Chain) {
 }
 
 /// Names all rules of a chain.
-pub(super) fn write_rules_of(out: &mut Writer, key: &Key) {
-    out.text(abi::rule::TABLE, TABLE);
+pub(super) fn write_rules_of(out: &mut Writer, table: Named, key: &Key) {
+    out.text(abi::rule::TABLE, table.name);
     out.text(abi::rule::CHAIN, name(key));
 }
 
 /// A rule at the end of a chain.
-pub(super) fn write_rule(out: &mut Writer, key: &Key, rule: &Lowered) {
-    write_rules_of(out, key);
+pub(super) fn write_rule(out: &mut Writer, table: Named, key: &Key, rule: &Lowered) {
+    write_rules_of(out, table, key);
     let list = out.open_nest(abi::rule::EXPRESSIONS);
     rule.expressions.iter().for_each(|expression| expression.write(out));
     out.close_attr(list);

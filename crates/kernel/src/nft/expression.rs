@@ -32,6 +32,8 @@ pub(super) enum Expression {
     Dynamic { op: DynamicOp, set: SetName, data: Slot },
     /// Counts.
     Counter,
+    /// Keeps no flow of the packet.
+    Notrack,
     /// Rewrites the flow's addresses to what the registers hold.
     Nat { destination: bool, family: u8, addr: Slot, port: Slot },
     /// Masquerades with these flags.
@@ -96,6 +98,7 @@ impl Expression {
             Expression::Lookup { .. } => "lookup",
             Expression::Fill { .. } | Expression::Verdict(_) => "immediate",
             Expression::Counter => "counter",
+            Expression::Notrack => "notrack",
             Expression::Nat { .. } => "nat",
             Expression::Masquerade { .. } => "masq",
             Expression::RejectPort | Expression::RejectReset => "reject",
@@ -138,7 +141,10 @@ impl Expression {
                 out.be32(abi::nat::ADDR_MIN, register(*addr));
                 out.be32(abi::nat::PROTO_MIN, register(*port));
             }
-            Expression::Masquerade { flags: 0 } | Expression::Counter | Expression::Foreign => {}
+            Expression::Masquerade { flags: 0 }
+            | Expression::Counter
+            | Expression::Notrack
+            | Expression::Foreign => {}
             Expression::Masquerade { flags } => out.be32(abi::masq::FLAGS, *flags),
             Expression::RejectPort => {
                 out.be32(abi::reject::TYPE, abi::reject::ICMPX);

@@ -210,6 +210,7 @@ impl Rules {
                 | Expression::SetMeta(_)
                 | Expression::Dynamic { .. }
                 | Expression::Counter
+                | Expression::Notrack
                 | Expression::Nat { .. }
                 | Expression::Masquerade { .. }
                 | Expression::Foreign => {}

@@ -75,6 +75,7 @@ impl Lowering {
                 self.flags(Load::Ct(ct::STATUS), bits.iter().map(|bit| status_bit(*bit)).sum())
             }
             Statement::Counter => self.push(Expression::Counter),
+            Statement::Notrack => self.push(Expression::Notrack),
             Statement::SetMark(mark) => {
                 self.out.push(Expression::Fill { bytes: mark.to_ne_bytes().to_vec() });
                 self.push(Expression::SetMeta(meta::MARK))

@@ -16,6 +16,7 @@ mod expression;
 mod foreign;
 mod learned;
 mod lower;
+mod owned;
 mod raise;
 mod read;
 mod set;
@@ -28,6 +29,7 @@ pub use foreign::{
     Drops, ForeignChain, KUBE_PROXY, Passing, dropping, foreign, is_kube_proxys, kube_proxys,
 };
 pub use learned::{Learned, learned};
+pub use owned::{Hold, OWNED, Owned, OwnedError};
 
 use std::collections::BTreeSet;
 use std::io;
@@ -37,6 +39,7 @@ use plan::nft::{Key, Row, TableFamily};
 use plan::{Changes, Failure, Mechanism, ObserveError, Put, Table};
 
 use batch::{Batch, Operation, Todo};
+use encode::Named;
 use socket::{Refusal, Socket};
 
 /// How often a read is tried again because others changed the ruleset meanwhile.
@@ -107,7 +110,7 @@ impl Nft {
         let mut failures = Vec::new();
         let mut precise = false;
         while !todo.is_empty() {
-            let batch = Batch::new(&todo, precise);
+            let batch = Batch::new(&todo, Named::PLANNED, precise);
             let refusals = match self.socket.commit(batch.bytes()) {
                 Ok(refusals) if refusals.is_empty() => break,
                 Ok(refusals) => refusals,

@@ -69,6 +69,7 @@ impl Raising<'_> {
                 (Statement::SetMark(mark), 2)
             }
             Expression::Counter => (Statement::Counter, 1),
+            Expression::Notrack => (Statement::Notrack, 1),
             Expression::Masquerade { flags } => {
                 (Statement::Masquerade { fully_random: *flags == masq::F_FULLY_RANDOM }, 1)
             }

@@ -22,6 +22,7 @@ impl Expression {
             "lookup" => read_lookup(attrs),
             "immediate" => read_immediate(attrs),
             "counter" => Some(Expression::Counter),
+            "notrack" => Some(Expression::Notrack),
             "nat" => read_nat(attrs),
             "masq" => read_masquerade(attrs),
             "numgen" => read_random(attrs),

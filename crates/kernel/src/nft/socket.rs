@@ -52,9 +52,14 @@ impl Socket {
     pub(super) fn open() -> io::Result<Self> {
         let protocol = SockProtocol::NetlinkNetFilter;
         let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+        Self::of(fd)
+    }
+
+    /// A socket to nf_tables that was opened before, perhaps by another process. It keeps its port.
+    pub(super) fn of(fd: OwnedFd) -> io::Result<Self> {
         let seconds = i64::try_from(SILENCE.as_secs()).expect("a few seconds");
         setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(seconds, 0))?;
-        let own = OwnPort::bind(&fd, libc::NETLINK_NETFILTER)?;
+        let own = OwnPort::of(&fd, libc::NETLINK_NETFILTER)?;
         Ok(Socket { fd, _own: own, seq: 0, buffer: vec![0; DATAGRAM] })
     }
 
@@ -94,6 +99,11 @@ impl Socket {
                 }
             }
         }
+    }
+
+    /// The descriptor, to hand it over.
+    pub(super) fn into_fd(self) -> OwnedFd {
+        self.fd
     }
 
     fn request(

@@ -38,7 +38,7 @@ proptest! {
         let key = plan::nft::Key::Chain(family, plan::nft::ChainName("c".into()));
         let lowered = encode::lower_all(family, std::slice::from_ref(&rule)).unwrap();
         let mut out = Writer::default();
-        encode::write_rule(&mut out, &key, &lowered[0]);
+        encode::write_rule(&mut out, encode::Named::PLANNED, &key, &lowered[0]);
         let (chain, read) = read_rule(family, attrs(&out)).unwrap();
         prop_assert_eq!((&*chain.0, read), ("c", rule));
     }
@@ -75,7 +75,7 @@ proptest! {
         let key = plan::nft::Key::Chain(TableFamily::Inet, plan::nft::ChainName("c".into()));
         let lowered = encode::lower_all(TableFamily::Inet, &[rule]).unwrap();
         let mut rule = Writer::default();
-        encode::write_rule(&mut rule, &key, &lowered[0]);
+        encode::write_rule(&mut rule, encode::Named::PLANNED, &key, &lowered[0]);
         let mut set = Writer::default();
         set.text(set_abi::TABLE, plan::nft::TABLE);
         set.text(set_abi::NAME, "s");

@@ -7,7 +7,7 @@ use plan::{
 use super::{Foreign, LinkNames, NoLink, Write, all_failed, failure, send};
 use crate::netlink::{Error, Netlink, Request, RouteRow, RouteSpec};
 
-/// Routes of the main table and of Seaway's own.
+/// Routes of the main table, of Seaway's own, and of the one of what is delivered here.
 pub struct Routes {
     netlink: Netlink,
 }
@@ -120,9 +120,9 @@ fn spec(links: &LinkNames, key: &RouteKey, put: &Put<Route>) -> Result<RouteSpec
     Ok(RouteSpec { table, dst, via, dev, onlink, src, protocol: PROTOCOL })
 }
 
-/// The key and row of one of the kernel's routes; `None` outside our two tables.
+/// The key and row of one of the kernel's routes; `None` outside of those tables.
 fn entry(links: &LinkNames, row: &RouteRow) -> Option<(RouteKey, Route)> {
-    let table = [RouteTable::Main, RouteTable::Overlay]
+    let table = [RouteTable::Main, RouteTable::Overlay, RouteTable::Local]
         .into_iter()
         .find(|table| table.id() == row.spec.table)?;
     let key = RouteKey { table, dst: row.spec.dst };

@@ -267,6 +267,7 @@ impl Specimen for RoutesSpecimen {
 
     fn tables(&self) -> Vec<Rows<Self>> {
         let (main, overlay) = (RouteTable::Main, RouteTable::Overlay);
+        let (local, lo) = (RouteTable::Local, Some("lo"));
         let (up0, up1) = (Some("up0"), Some("up1"));
         let with_src =
             |(key, route): (RouteKey, Route), src| (key, Route { src: Some(ip(src)), ..route });
@@ -282,6 +283,9 @@ impl Specimen for RoutesSpecimen {
                 route("fd00:10:244:1::5/128", main, None, up1),
                 route("fd00:10:244:8::/64", main, None, None),
                 route("10.244.0.0/16", main, None, None),
+                with_src(route("10.96.0.10/32", local, None, lo), "192.0.2.1"),
+                with_src(route("fd00:96::a/128", local, None, lo), "2001:db8::1"),
+                route("169.254.20.10/32", local, None, lo),
             ]
             .into_iter()
             .collect(),
@@ -292,6 +296,8 @@ impl Specimen for RoutesSpecimen {
                 route("fd00:10:244:2::/64", main, Some("fd00:10:244:2::"), up0),
                 route("fd00:10:244:8::/64", main, None, up1),
                 route("2001:db8::3/128", overlay, Some("fd00:10:244:3::"), up0),
+                route("10.96.0.10/32", local, None, lo),
+                route("fd00:96::a/128", local, None, lo),
             ]
             .into_iter()
             .collect(),
@@ -303,7 +309,10 @@ impl Specimen for RoutesSpecimen {
         let table = key.table.id();
         let command = format!("ip {family} route show table {table} proto 83");
         // ip leaves out what it was asked for, and a host prefix's length; IPv6 knows no scope.
-        let row = row.to_string();
+        let mut row = row.to_string();
+        if family == "-6" {
+            row = row.replace(" scope host", "");
+        }
         let dst = key.dst.to_string();
         let dst = dst.trim_end_matches("/32").trim_end_matches("/128").to_owned();
         let lines = match row.strip_suffix(" scope link") {

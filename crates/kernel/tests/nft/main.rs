@@ -7,6 +7,7 @@
 mod arbitrary;
 mod elements;
 mod laws;
+mod owned;
 mod packets;
 mod refusals;
 mod shapes;

@@ -41,6 +41,9 @@ pub enum Statement {
     CtStatus(BTreeSet<CtStatus>),
     /// `counter`.
     Counter,
+    /// `notrack`: no flow is kept of the packet, so nothing translates it. Before connection tracking
+    /// only.
+    Notrack,
     /// `meta mark set VALUE`.
     SetMark(u32),
     /// `meta mark set meta mark | BITS`: sets these bits and leaves the others, which are somebody

@@ -271,6 +271,7 @@ impl Statement {
             Statement::CtState(_)
             | Statement::CtStatus(_)
             | Statement::Counter
+            | Statement::Notrack
             | Statement::SetMark(_)
             | Statement::SetMarkBits(_)
             | Statement::MarkBits(_)
@@ -316,6 +317,7 @@ fn write_statement(f: &mut Formatter<'_>, statement: &Statement, header: &str) -
             join(f, ",", bits)
         }
         Statement::Counter => f.write_str("counter"),
+        Statement::Notrack => f.write_str("notrack"),
         Statement::SetMark(mark) => write!(f, "meta mark set {mark:#010x}"),
         Statement::SetMarkBits(bits) => write!(f, "meta mark set meta mark | {bits:#010x}"),
         Statement::MarkBits(bits) => write!(f, "meta mark & {bits:#010x} != 0x00000000"),

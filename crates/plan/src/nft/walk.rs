@@ -227,6 +227,10 @@ impl<'a> Walker<'a, '_> {
             Statement::CtState(states) => when(states.contains(&self.packet.ct_state)),
             Statement::CtStatus(bits) => when(!bits.is_disjoint(&self.packet.ct_status)),
             Statement::Counter => Next::Statement,
+            Statement::Notrack => {
+                self.packet.ct_state = CtState::Untracked;
+                Next::Statement
+            }
             Statement::SetMark(mark) => {
                 self.packet.mark = *mark;
                 Next::Statement

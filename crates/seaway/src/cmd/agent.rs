@@ -9,7 +9,7 @@ use anyhow::{Context, bail, ensure};
 use clap::{Subcommand, ValueEnum};
 use ipnet::IpNet;
 use kube::Access;
-use model::{Config, Dns, NodeName, NodePortAddrs, PodLinkMode, Routing, Vxlan};
+use model::{Config, NodeName, NodePortAddrs, PodLinkMode, Routing, Vxlan};
 use tracing_subscriber::EnvFilter;
 use wire::cni::Paths;
 
@@ -112,6 +112,8 @@ struct Run {
     masquerade_all: bool,
     #[command(flatten)]
     conntrack: super::conntrack::Flags,
+    #[command(flatten)]
+    dns: super::dns::Flags,
     /// Tell in the Lease kube-system/seaway-NODE which endpoints get no new flow any more, for those who
     /// wait for it before they end a pod. One write for every change by which an endpoint goes.
     #[arg(long, env = "SEAWAY_ACKNOWLEDGE_DRAINS")]
@@ -193,7 +195,7 @@ fn settings(run: Run) -> anyhow::Result<Settings> {
             external_ips: run.external_ips,
             masquerade_all: run.masquerade_all,
             conntrack: run.conntrack.settings(),
-            dns: Dns::default(),
+            dns: run.dns.settings()?,
         },
         access: run.kubeconfig.map_or(Access::InCluster, Access::Kubeconfig),
         paths: Paths { run_dir: run.places.run_dir, state_dir: run.places.state_dir },
@@ -231,6 +233,7 @@ fn start_log(format: LogFormat) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use model::PodRecords;
 
     use super::*;
 
@@ -258,6 +261,18 @@ mod tests {
             ("agent --node-name a --healthz-bind 10256", "--healthz-bind"),
             ("agent --node-name a --nodeport-addresses localhost", "primary, all or a CIDR"),
             ("agent --node-name a --external-ips 203.0.113.7/33", "--external-ips"),
+            ("agent --node-name a --cluster-domain cluster..local", "--cluster-domain"),
+            ("agent --node-name a --cluster-domain .", "at least one label"),
+            (
+                "agent --node-name a --cluster-domain a.cluster.with-a-name.that-is.longer-than.any-one.needs.example",
+                "at most 57 letters",
+            ),
+            ("agent --node-name a --dns-service kube-dns", "NAMESPACE/NAME"),
+            ("agent --node-name a --dns-node-port 0", "--dns-node-port 0"),
+            ("agent --node-name a --dns-ttl 3601", "--dns-ttl 3601"),
+            ("agent --node-name a --dns-pods yes", "--dns-pods"),
+            ("agent --node-name a --dns-local-addresses fe80::1", "--dns-local-addresses"),
+            ("agent --node-name a --dns-clients 10.0.0.0/33", "--dns-clients"),
             ("agent --node-name a --conntrack-tcp-timeout-established 5d", "a time like 24h"),
         ];
         for (line, named) in cases {
@@ -284,6 +299,13 @@ mod tests {
         assert_eq!(config.node_port_addrs, [NodePortAddrs::Primary, cidr]);
         assert_eq!((config.external_ips.len(), config.masquerade_all), (1, true));
         assert!(config.conntrack.tcp_be_liberal && config.conntrack.max >= Some(131_072));
+        let names = "agent --node-name a --cluster-domain K8s.Example --dns-service dns/names --no-dns \
+                     --dns-local-addresses none --dns-clients 192.0.2.0/24 --dns-pods insecure";
+        let dns = read(names).unwrap().config.dns;
+        assert_eq!((dns.domain.to_string(), dns.is_served), ("k8s.example.".to_owned(), false));
+        assert_eq!((dns.service.to_string(), dns.local_addrs.len()), ("dns/names".to_owned(), 0));
+        assert_eq!((dns.clients.len(), dns.pods), (1, PodRecords::Insecure));
+        assert_eq!(read("agent --node-name a").unwrap().config.dns, Config::default().dns);
         let left = "agent --node-name a --conntrack-max-per-core 0 --conntrack-tcp-be-liberal false \
                     --conntrack-tcp-timeout-established 0 --conntrack-tcp-timeout-close-wait 0s";
         let conntrack = read(left).unwrap().config.conntrack;

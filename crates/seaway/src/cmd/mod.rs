@@ -4,6 +4,7 @@ pub(crate) mod agent;
 pub(crate) mod check;
 pub(crate) mod cni;
 mod conntrack;
+mod dns;
 pub(crate) mod dump;
 pub(crate) mod inner;
 pub(crate) mod lab;
