@@ -1,19 +1,20 @@
 //! DNS at a cluster IP: this node answers as long as somebody holds the table of what is not tracked,
 //! and another node from the next packet on.
 //!
-//! pod ── node (10.96.0.10 delivered here) ── another node, 203.0.113.2
+//! a pod of the node ── node (10.96.0.10 delivered here) ── another node, 203.0.113.2
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
-use fixtures::hosts::{Notice, serve};
+use fixtures::hosts::{Notice, run, serve};
 use fixtures::plain;
 use kernel::nft::Owned;
 use kernel::place::Routes;
-use model::{DNS_PORT, EndpointPort, Family, Protocol, Service, ServiceName, ServicePort};
-use plan::converge;
+use model::{DNS_PORT, EndpointPort, Family, Node, Protocol, Service, ServiceName, ServicePort};
+use plan::{Route, RouteKey, RouteTable, converge};
 
 use crate::hosts::{Client, addr};
 use crate::{Cluster, TCP, UDP, cluster_ip};
@@ -43,13 +44,27 @@ fn start() -> Cluster {
         let endpoints = [(1, "a"), (2, "b")]
             .map(|(host, node)| plain::endpoint(addr(family, 0, host), Some(node.into())));
         let mut slice = plain::slice(name.clone(), family, endpoints.into());
+        slice.key.slice = format!("kube-dns-{family}").into();
         slice.ports = vec![of("dns", Protocol::Udp), of("dns-tcp", Protocol::Tcp)];
         cluster.world.slices.insert(slice.key.clone(), Arc::new(slice));
     }
+    let other = Node {
+        name: "b".into(),
+        zone: None,
+        is_leaving: false,
+        internal_ips: Family::ALL.map(|family| addr(family, 0, 2)).into(),
+        pod_cidrs: vec!["10.2.0.0/16".parse().unwrap(), "fd00:2::/48".parse().unwrap()],
+    };
+    cluster.world.nodes.insert(other.name.clone(), Arc::new(other));
     cluster.apply();
     let compiled = cluster.compiler.compile(&cluster.world, &compile::Scope::Node("a".into()));
-    let (_, failures) = converge(&mut Routes::open().unwrap(), &compiled.plan.routes).unwrap();
+    let local = |(key, _): &(&RouteKey, &Route)| key.table == RouteTable::Local;
+    let routes = compiled.plan.routes.iter().filter(local);
+    let routes = routes.map(|(key, row)| (key.clone(), row.clone())).collect();
+    let (_, failures) = converge(&mut Routes::open().unwrap(), &routes).unwrap();
     assert!(failures.is_empty(), "{failures:?}");
+    // The server asks for each socket what a test's socket gets here (IPV6_FREEBIND).
+    run("sysctl -qw net.ipv6.ip_nonlocal_bind=1");
     serve(&Family::ALL.map(|family| vip(family).ip()), &[DNS_PORT]);
     let there: [IpAddr; 2] = Family::ALL.map(|family| addr(family, 0, 2));
     cluster.hosts.at(Client::Outside, || serve(&there, &[NODE_PORT]));
@@ -63,14 +78,23 @@ fn hold() -> Child {
     Command::new("sleep").arg("600").stdin(Stdio::from(owned.into_fd())).spawn().unwrap()
 }
 
+/// The table is gone afterwards: a child that another test has forked meanwhile may have had a copy of
+/// its socket until it ran its program.
 fn kill(mut holder: Child) {
     holder.kill().unwrap();
     holder.wait().unwrap();
+    let mut other = Owned::open().unwrap();
+    let is_gone = || {
+        thread::sleep(Duration::from_millis(1));
+        !other.stands().unwrap()
+    };
+    assert!(std::iter::repeat_with(is_gone).take(5000).any(|is_gone| is_gone));
 }
 
 fn check_all(cluster: &Cluster, is_here: bool, when: &str) {
     for (family, protocol) in Family::ALL.into_iter().flat_map(|f| [TCP, UDP].map(|p| (f, p))) {
-        for (client, own) in [(Client::Pod, addr(family, 1, 2)), (Client::Node, addr(family, 0, 1))]
+        for (client, own) in
+            [(Client::Backend, addr(family, 2, 2)), (Client::Node, addr(family, 0, 1))]
         {
             let there = SocketAddr::new(addr(family, 0, 2), NODE_PORT);
             let by = if is_here { vip(family) } else { there };
@@ -96,7 +120,7 @@ fn names_are_answered_here_while_somebody_serves_and_by_another_node_from_the_ne
 fn a_client_that_asks_from_one_port_all_the_time_is_answered_by_whoever_serves() {
     let cluster = start();
     for family in Family::ALL {
-        for client in [Client::Pod, Client::Node] {
+        for client in [Client::Backend, Client::Node] {
             let socket = cluster.hosts.at(client, || {
                 let any = if family == Family::V4 { "0.0.0.0:0" } else { "[::]:0" };
                 let socket = UdpSocket::bind(any).unwrap();

@@ -38,7 +38,8 @@ fn listed() -> String {
     let text = nft(&format!("list table inet {OWNED}"));
     let lines = text.lines().filter(|line| line.trim() != "flags owner");
     let plain = lines.map(|line| line.split(" # progname").next().unwrap_or(line));
-    plain.map(|line| format!("{}\n", line.replace(OWNED, "seaway"))).collect()
+    let text: String = plain.map(|line| format!("{}\n", line.replace(OWNED, "seaway"))).collect();
+    text.replacen("{\n\n", "{\n", 1)
 }
 
 fn lists(what: &str) -> bool {
