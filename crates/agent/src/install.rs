@@ -32,6 +32,12 @@ pub struct InstallError {
     cause: io::Error,
 }
 
+/// The program that runs, by its name if it still has one: only then can it be linked to.
+pub(crate) fn own_binary() -> PathBuf {
+    let named = std::env::current_exe().ok().filter(|path| path.exists());
+    named.unwrap_or_else(|| PathBuf::from("/proc/self/exe"))
+}
+
 /// Puts `binary` into `dir` under the plugin's name: root's, mode 0755, never suid (CVE-2024-33522).
 /// A hard link when that is what `binary` is already and the file system allows it, else a copy. What
 /// is there and the same is left alone.

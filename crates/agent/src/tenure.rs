@@ -225,7 +225,7 @@ impl<'a> Tenure<'a> {
             self.tasks.extend(addr.map(answer));
         }
         self.tell_others();
-        install::plugin(&own_binary(), cni_bin_dir)?;
+        install::plugin(&install::own_binary(), cni_bin_dir)?;
         install::loopback(cni_bin_dir)?;
         self.tasks.spawn(pass_on(self.watched.clone(), self.desk.clone()));
         let shown = Arc::clone(&self.desk.shown);
@@ -363,12 +363,6 @@ async fn answer_at(addr: SocketAddr, desk: Desk, visitor: Visitor, sockets: Sock
         }
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
-}
-
-/// This binary, by its name if it still has one: only then can it be linked to.
-fn own_binary() -> PathBuf {
-    let named = std::env::current_exe().ok().filter(|path| path.exists());
-    named.unwrap_or_else(|| PathBuf::from("/proc/self/exe"))
 }
 
 /// Wakes the loop whenever a watch has a new level.
