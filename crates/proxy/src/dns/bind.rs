@@ -1,7 +1,7 @@
 //! Sockets: bound here, or handed over by a predecessor.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -73,6 +73,8 @@ pub(super) struct Bound {
 pub(super) struct Handed {
     udp: Vec<(SocketAddr, UdpSocket)>,
     tcp: Vec<(SocketAddr, TcpListener)>,
+    /// With the addresses of both ends, ours first.
+    pub(super) connections: Vec<([SocketAddr; 2], TcpStream)>,
 }
 
 impl Handed {
@@ -82,9 +84,13 @@ impl Handed {
         for socket in fds.into_iter().map(Socket::from) {
             let addr = socket.local_addr().ok().and_then(|addr| addr.as_socket());
             let (Some(addr), Ok(kind)) = (addr, socket.r#type()) else { continue };
-            match kind {
-                Type::DGRAM => handed.udp.push((addr, socket.into())),
-                Type::STREAM => handed.tcp.push((addr, socket.into())),
+            let client = socket.peer_addr().ok().and_then(|addr| addr.as_socket());
+            match (kind, client) {
+                (Type::DGRAM, _) => handed.udp.push((addr, socket.into())),
+                (Type::STREAM, None) => handed.tcp.push((addr, socket.into())),
+                (Type::STREAM, Some(client)) => {
+                    handed.connections.push(([addr, client], socket.into()));
+                }
                 _ => {}
             }
         }

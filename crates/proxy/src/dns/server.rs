@@ -13,6 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
@@ -81,6 +82,8 @@ pub struct Server {
     counts: Arc<Counts>,
     places: Mutex<BTreeMap<Listen, Place>>,
     is_over: watch::Sender<bool>,
+    /// Connections that stand between two questions when the server ends.
+    given_back: (mpsc::Sender<TcpStream>, mpsc::Receiver<TcpStream>),
     /// Ends when nothing is open any more.
     idle: mpsc::Receiver<Infallible>,
 }
@@ -88,7 +91,8 @@ pub struct Server {
 /// An address that is listened at.
 struct Place {
     bound: Bound,
-    acceptor: AbortHandle,
+    acceptor: Arc<Acceptor>,
+    accepting: AbortHandle,
 }
 
 impl Server {
@@ -116,6 +120,7 @@ impl Server {
             counts: Arc::default(),
             places: Mutex::default(),
             is_over: watch::Sender::new(false),
+            given_back: mpsc::channel(limits.connections.max(1)),
             idle,
         };
         for i in 0..limits.threads.get() {
@@ -149,7 +154,7 @@ impl Server {
         places.retain(|listen, place| {
             let is_wanted = wanted.contains(listen);
             if !is_wanted {
-                place.acceptor.abort();
+                place.accepting.abort();
             }
             is_wanted
         });
@@ -187,9 +192,25 @@ impl Server {
             idle: self.idle_for,
             counts: Arc::clone(&self.counts),
             is_over: self.is_over.subscribe(),
+            given_back: self.given_back.0.clone(),
         };
-        let acceptor = self.asking.runtime.spawn(acceptor.run(listener)).abort_handle();
-        Ok(Place { bound, acceptor })
+        let acceptor = Arc::new(acceptor);
+        let accepting = self.asking.runtime.spawn(Arc::clone(&acceptor).run(listener));
+        Ok(Place { bound, acceptor, accepting: accepting.abort_handle() })
+    }
+
+    /// Goes on with the connections that a predecessor has [given back](Server::stop), at addresses that
+    /// are listened at. Everything else is closed.
+    pub fn adopt(&self, handed: Vec<OwnedFd>) {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let _entered = self.asking.runtime.enter();
+        for ([own, client], stream) in Handed::new(handed).connections {
+            let mut at = places.values().filter(|place| place.bound.listen.addr == own);
+            let adopted = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            if let (Some(place), Ok(stream)) = (at.next(), adopted) {
+                place.acceptor.admit(stream, client);
+            }
+        }
     }
 
     /// Has questions told of as `log` says, or none.
@@ -230,10 +251,11 @@ impl Server {
 
     /// Stops reading, and waits until everything that was read is answered, or `patience` is over.
     ///
-    /// The sockets are given back, open: what comes to them waits for a successor that has copies of
-    /// them, and is lost when they are closed and nobody has.
+    /// The sockets are given back, open, and with them the connections that stand between two questions:
+    /// what comes to them waits for a successor that has copies of them, and is lost when they are closed
+    /// and nobody has.
     pub async fn stop(mut self, patience: Duration) -> Vec<OwnedFd> {
-        let sockets = self.sockets().unwrap_or_default();
+        let mut sockets = self.sockets().unwrap_or_default();
         self.end();
         let threads = std::mem::take(&mut self.threads);
         let joined = tokio::task::spawn_blocking(|| {
@@ -244,8 +266,17 @@ impl Server {
         }
         let (_closed, mut idle) = mpsc::channel(1);
         std::mem::swap(&mut self.idle, &mut idle);
-        drop(self);
-        if tokio::time::timeout(patience, idle.recv()).await.is_err() {
+        let mut given_back = mpsc::channel(1);
+        std::mem::swap(&mut self.given_back, &mut given_back);
+        let (own, mut given_back) = given_back;
+        drop((self, own));
+        let end = async {
+            while let Some(connection) = given_back.recv().await {
+                sockets.extend(connection.into_std().map(OwnedFd::from));
+            }
+            idle.recv().await
+        };
+        if tokio::time::timeout(patience, end).await.is_err() {
             tracing::warn!("some DNS questions are left unanswered");
         }
         sockets

@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use model::Family;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant as Moment, sleep_until};
 use wire::dns::Transport;
 
@@ -48,17 +48,20 @@ pub(super) struct Acceptor {
     /// How long a connection stays without a complete question or a complete answer.
     pub(super) idle: Duration,
     pub(super) counts: Arc<Counts>,
-    /// True when the server ends: connections are closed as soon as nothing is open.
+    /// True when the server ends: connections are given back as soon as nothing is open.
     pub(super) is_over: watch::Receiver<bool>,
+    /// Where connections go that the server has no more to do with, and their clients have.
+    pub(super) given_back: mpsc::Sender<TcpStream>,
 }
 
 impl Acceptor {
     /// Takes connections until the server ends.
-    pub(super) async fn run(mut self, listener: TcpListener) {
+    pub(super) async fn run(self: Arc<Self>, listener: TcpListener) {
+        let mut is_over = self.is_over.clone();
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                _ = self.is_over.wait_for(|is_over| *is_over) => return,
+                _ = is_over.wait_for(|is_over| *is_over) => return,
             };
             match accepted {
                 Ok((stream, client)) => self.admit(stream, client),
@@ -70,7 +73,8 @@ impl Acceptor {
         }
     }
 
-    fn admit(&self, stream: TcpStream, client: SocketAddr) {
+    /// Answers what comes over a connection, if its client may have one.
+    pub(super) fn admit(&self, stream: TcpStream, client: SocketAddr) {
         let Some(client) = self.listen.admit(client.ip(), &self.responder.known.cluster.load())
         else {
             return Counts::add_one(&self.counts.strangers);
@@ -89,11 +93,15 @@ impl Acceptor {
             turn: 0,
             is_complete: false,
             idle: self.idle,
+            is_over: false,
         };
-        let is_over = self.is_over.clone();
+        let (is_over, given_back) = (self.is_over.clone(), self.given_back.clone());
         self.asking.runtime.spawn(async move {
             let _share = share;
-            connection.serve(is_over).await;
+            if let Some(stream) = connection.serve(is_over).await {
+                // There is room for as many as there are.
+                drop(given_back.try_send(stream));
+            }
         });
     }
 }
@@ -110,20 +118,23 @@ struct Connection {
     /// What is answered and not written.
     output: Vec<u8>,
     turn: u32,
-    /// Whether nothing more will be read.
+    /// Whether the client asks nothing more.
     is_complete: bool,
     /// How long it stays without a complete question or a complete answer.
     idle: Duration,
+    /// Whether nothing more is read than a question that has begun.
+    is_over: bool,
 }
 
 impl Connection {
-    /// Answers until the client has no questions any more, is too slow, or the server ends.
-    async fn serve(mut self, mut is_over: watch::Receiver<bool>) {
+    /// Answers until the client has no questions any more or is too slow; or until the server ends, and
+    /// then gives the connection back between two questions.
+    async fn serve(mut self, mut is_over: watch::Receiver<bool>) -> Option<TcpStream> {
         let mut open = FuturesUnordered::new();
         let mut deadline = Moment::now() + self.idle;
         loop {
             while open.len() < PIPELINED && self.output.len() < UNREAD {
-                let Ok(message) = self.next_message() else { return };
+                let message = self.next_message().ok()?;
                 let Some(message) = message else { break };
                 deadline = Moment::now() + self.idle;
                 if let Some(question) = self.answer(&message) {
@@ -131,18 +142,23 @@ impl Connection {
                 }
             }
             let has_room = open.len() < PIPELINED && self.output.len() < UNREAD;
-            if self.is_complete && open.is_empty() && self.output.is_empty() {
-                return;
+            let is_idle = open.is_empty() && self.output.is_empty();
+            if is_idle && self.is_complete {
+                return None;
             }
+            if is_idle && self.is_over && self.input.is_empty() {
+                return Some(self.stream);
+            }
+            let reads = !(self.is_complete || self.is_over && self.input.is_empty());
             tokio::select! {
-                ready = self.stream.readable(), if has_room && !self.is_complete => {
+                ready = self.stream.readable(), if has_room && reads => {
                     if ready.and_then(|()| self.read()).is_err() {
-                        return;
+                        return None;
                     }
                 }
                 ready = self.stream.writable(), if !self.output.is_empty() => {
                     if ready.and_then(|()| self.write()).is_err() {
-                        return;
+                        return None;
                     }
                     if self.output.is_empty() {
                         deadline = Moment::now() + self.idle;
@@ -152,10 +168,8 @@ impl Connection {
                     self.finish(&answer);
                     deadline = Moment::now() + self.idle;
                 }
-                () = sleep_until(deadline) => return,
-                _ = is_over.wait_for(|is_over| *is_over), if !self.is_complete => {
-                    self.is_complete = true;
-                }
+                () = sleep_until(deadline) => return None,
+                _ = is_over.wait_for(|is_over| *is_over), if !self.is_over => self.is_over = true,
             }
         }
     }

@@ -1,10 +1,11 @@
 //! Sockets that come, go, and pass from one server to the next.
 
+use std::io::Write;
 use std::net::SocketAddr;
 
 use seaway_proxy::dns::{Admits, Limits, Listen};
 
-use super::node::{A, Node, client, head, places, query, udp};
+use super::node::{A, Node, client, connect, framed, head, next, places, query, udp};
 
 fn web(id: u16) -> Vec<u8> {
     query(id, "web.ns.svc.cluster.local", A)
@@ -51,6 +52,45 @@ fn dns109_two_servers_at_the_same_sockets_answer_every_question_once() {
         answered.push(head(&buffer[..len]).0);
     }
     assert_eq!(answered, (0..200).collect::<Vec<_>>());
+}
+
+/// One has said nothing yet, one is between two questions, one has begun a question and one has not read
+/// its answer.
+#[test]
+fn connections_pass_to_a_successor_between_two_questions() {
+    let mut old = Node::start();
+    let [quiet, asked, mut begun, waits] = [(); 4].map(|()| connect(old.v6.addr));
+    let mut asked = asked;
+    asked.write_all(&framed(&web(1))).unwrap();
+    assert_eq!(head(&next(&mut asked).unwrap()), (1, 0, 1));
+    let question = framed(&web(2));
+    begun.write_all(&question[..7]).unwrap();
+    let mut waits = waits;
+    waits.write_all(&framed(&query(3, "slow.example.org", A))).unwrap();
+    while old.others.asked.load(std::sync::atomic::Ordering::Relaxed) == 0 {
+        std::thread::yield_now();
+    }
+    let new = Node::at(old.v4, old.v6, Limits::default());
+    let errors = new.server().listen(&[new.v4, new.v6], old.server().sockets().unwrap());
+    assert!(errors.is_empty(), "{errors:?}");
+    let gate = std::sync::Arc::clone(&old.others.gate);
+    let letting = std::thread::spawn(move || {
+        gate.add_permits(1);
+        begun.write_all(&question[7..]).unwrap();
+        begun
+    });
+    let handed = old.stop();
+    let mut begun = letting.join().unwrap();
+    // What is asked while nobody reads is answered as well.
+    asked.write_all(&framed(&web(4))).unwrap();
+    new.server().adopt(handed);
+    assert_eq!(head(&next(&mut begun).unwrap()), (2, 0, 1));
+    assert_eq!(head(&next(&mut waits).unwrap()), (3, 0, 1));
+    assert_eq!(head(&next(&mut asked).unwrap()), (4, 0, 1));
+    for (id, mut stream) in (5..).zip([quiet, asked, begun, waits]) {
+        stream.write_all(&framed(&web(id))).unwrap();
+        assert_eq!(head(&next(&mut stream).unwrap()), (id, 0, 1));
+    }
 }
 
 #[test]
