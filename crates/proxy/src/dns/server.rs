@@ -249,11 +249,11 @@ impl Server {
         self.lanes.iter().map(|(lane, _)| lane.beats.load(Ordering::Relaxed)).collect()
     }
 
-    /// Stops reading, and waits until everything that was read is answered, or `patience` is over.
+    /// Answers what has come so far, and waits for what others are asked for, until `patience` is over.
     ///
     /// The sockets are given back, open, and with them the connections that stand between two questions:
-    /// what comes to them waits for a successor that has copies of them, and is lost when they are closed
-    /// and nobody has.
+    /// what comes to them from now on waits for a successor that has copies of them, and is lost when they
+    /// are closed and nobody has.
     pub async fn stop(mut self, patience: Duration) -> Vec<OwnedFd> {
         let mut sockets = self.sockets().unwrap_or_default();
         self.end();

@@ -44,6 +44,9 @@ const LONGEST_RECORD: usize = 1024;
 /// How long a thread sleeps at most, in milliseconds: it shows that it is alive.
 const BEAT: u16 = 1000;
 
+/// Batches that a thread answers at a socket before it ends: more datagrams than a socket holds.
+const LAST: usize = 64;
+
 /// How long a thread waits that can't wait for questions.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -82,6 +85,13 @@ impl Worker {
         while !self.lane.is_over.load(Ordering::Acquire) {
             self.listen(&self.lane.sockets.load_full(), &mut room);
         }
+        for ear in &*self.lane.sockets.load_full() {
+            // What waits now, and not what goes on coming: others may read the same socket.
+            let mut left = LAST;
+            while left > 0 && self.answer(ear, &mut room) > 0 {
+                left -= 1;
+            }
+        }
     }
 
     /// Answers at these sockets until the lane changes.
@@ -108,8 +118,8 @@ impl Worker {
         }
     }
 
-    /// Answers what waits at a socket, up to a batch.
-    fn answer(&self, ear: &Ear, room: &mut Room) {
+    /// Answers what waits at a socket, up to a batch, and says how many datagrams that were.
+    fn answer(&self, ear: &Ear, room: &mut Room) -> usize {
         let (known, log) = (&self.responder.known, self.responder.log.load());
         let batch = Batch {
             worker: self,
@@ -122,7 +132,7 @@ impl Worker {
         };
         let Room { v4, v6, buffers, answers } = room;
         // A socket that was readable may have nothing: what was there had a wrong checksum.
-        let (Ok(()) | Err(_)) = match ear.listen.addr {
+        let received = match ear.listen.addr {
             SocketAddr::V4(_) => receive(&ear.socket, v4, buffers, |bytes, from: SockaddrIn| {
                 let from = SocketAddrV4::from(from);
                 batch.answer(bytes, from.into(), answers);
@@ -143,6 +153,7 @@ impl Worker {
         }
         answers.out.clear();
         answers.ready.clear();
+        received.unwrap_or(0)
     }
 }
 
@@ -237,20 +248,23 @@ impl Room {
     }
 }
 
-/// Reads what waits at a socket, up to a batch, and calls `each` for every datagram of it.
+/// Reads what waits at a socket, up to a batch, calls `each` for every datagram of it, and says how many
+/// there were.
 fn receive<S: SockaddrLike + Copy>(
     socket: &UdpSocket,
     headers: &mut MultiHeaders<S>,
     buffers: &mut [[u8; QUESTION]; BATCH],
     mut each: impl FnMut(&[u8], S),
-) -> nix::Result<()> {
+) -> nix::Result<usize> {
     let mut slices = buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
     let flags = MsgFlags::MSG_DONTWAIT;
+    let mut count = 0;
     for message in recvmmsg(socket.as_raw_fd(), headers, slices.iter_mut(), flags, None)? {
+        count += 1;
         let Some(from) = message.address else { continue };
         each(message.iovs().next().unwrap_or_default(), from);
     }
-    Ok(())
+    Ok(count)
 }
 
 /// Sends answers, and counts those that the kernel does not take: their clients ask again.

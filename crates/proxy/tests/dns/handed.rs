@@ -94,6 +94,24 @@ fn connections_pass_to_a_successor_between_two_questions() {
 }
 
 #[test]
+fn dns109_what_has_come_is_answered_before_the_end() {
+    let mut node = Node::start();
+    let clients = [node.v4, node.v6].map(|listen| client(listen.addr));
+    for client in &clients {
+        (0..100).for_each(|id| assert!(client.send(&web(id)).is_ok()));
+    }
+    drop(node.stop());
+    for client in &clients {
+        client.set_nonblocking(true).unwrap(); // All answers are there.
+        for id in 0..100 {
+            let mut buffer = [0; 512];
+            let len = client.recv(&mut buffer).unwrap();
+            assert_eq!(head(&buffer[..len]), (id, 0, 1));
+        }
+    }
+}
+
+#[test]
 fn dns109_what_is_open_is_answered_before_the_end() {
     let mut node = Node::start();
     let client = client(node.v4.addr);

@@ -1,7 +1,7 @@
 //! A server with names, and clients of it.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -86,14 +86,25 @@ pub(crate) fn nearby() -> Sources {
     Sources::new(["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()])
 }
 
-/// An address of each family that no other test uses: its own of the loopback network, and a free port.
+/// An address of each family that no other test uses: for IPv4 its own of the loopback network; and a port
+/// that no client is given.
 pub(crate) fn places() -> [SocketAddr; 2] {
     static NEXT: AtomicU16 = AtomicU16::new(1);
-    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-    let [_, _, process, of] = std::process::id().to_be_bytes();
-    let ip = Ipv4Addr::new(127, 64 | (process & 63), of, 1 + (low & 127) + (high & 1) * 100);
-    let free = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-    [SocketAddr::new(ip.into(), free.port()), free]
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port =
+            10_000 + u16::from_be_bytes([high, low]).wrapping_mul(61).wrapping_add(number) % 20_000;
+        let v4 = SocketAddr::from((
+            [127, 64 | (high & 63), low, 1 + number.to_be_bytes()[1] % 250],
+            port,
+        ));
+        let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+        let is_free = |addr| UdpSocket::bind(addr).is_ok() && TcpListener::bind(addr).is_ok();
+        if is_free(v4) && is_free(v6) {
+            return [v4, v6];
+        }
+    }
 }
 
 /// The answer to a datagram, if there is one soon.
