@@ -11,6 +11,7 @@ use model::{Config, Dns, DomainName, PodRecords, ServiceName};
 const LONGEST_TTL: u32 = 3600;
 
 #[derive(clap::Args)]
+#[group(id = "dns")]
 pub(crate) struct Flags {
     /// Zone that the names of Services and pods are under.
     #[arg(
