@@ -27,6 +27,8 @@ enum Command {
     Check(cmd::check::Args),
     /// Print what a node holds, as tables.
     Dump(cmd::dump::Args),
+    /// Turn the settings of what was there before into Seaway's.
+    Migrate(cmd::migrate::Args),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Command::Lab(args) => cmd::lab::run(args),
         Command::Check(args) => cmd::check::run(args),
         Command::Dump(args) => cmd::dump::run(args),
+        Command::Migrate(args) => cmd::migrate::run(args),
     };
     result.unwrap_or_else(|error| {
         cmd::talk(&format!("seaway: {error:#}"));

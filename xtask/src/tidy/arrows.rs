@@ -4,7 +4,10 @@ use crate::run::{Result, cargo, output};
 
 /// Pure crates and everything they may depend on.
 const PURE: [(&str, &[&str]); 5] = [
-    ("seaway-model", &["imbl", "ipnet", "jiff", "serde", "serde_json", "thiserror"]),
+    (
+        "seaway-model",
+        &["imbl", "ipnet", "jiff", "saphyr-parser", "serde", "serde_json", "thiserror"],
+    ),
     ("seaway-plan", &["seaway-model", "seaway-wire", "imbl", "ipnet"]),
     ("seaway-compile", &["seaway-model", "seaway-plan", "imbl", "ipnet", "thiserror"]),
     ("seaway-oracle", &["seaway-model", "ipnet"]),

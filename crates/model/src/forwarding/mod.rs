@@ -1,11 +1,19 @@
 //! What is answered to names that the cluster's objects do not have: static hosts, rewrites, and servers
 //! that are asked, by zone.
 
+pub mod corefile;
+mod document;
+mod print;
+mod tree;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::DomainName;
+
+pub use document::NoUpstream;
+pub use tree::Invalid;
 
 /// Settings of everything beyond the cluster's own names.
 #[derive(Debug, Clone, PartialEq, Eq)]

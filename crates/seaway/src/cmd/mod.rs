@@ -9,6 +9,7 @@ pub(crate) mod dump;
 pub(crate) mod inner;
 pub(crate) mod lab;
 pub(crate) mod leftovers;
+pub(crate) mod migrate;
 
 use std::io::Write;
 
