@@ -5,6 +5,7 @@ pub mod admin;
 mod capability;
 pub mod cni;
 mod condition;
+mod dns;
 mod drain;
 #[cfg(test)]
 mod fake;

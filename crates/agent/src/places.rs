@@ -9,18 +9,33 @@ use kernel::netlink::Netlink;
 use kernel::nft::Nft;
 use kernel::place::{Addrs, ForwardingEntries, Links, Neighbors, Pods, Routes, Rules, Sysctls};
 use model::{AttachmentKey, chain};
-use plan::Mechanism;
+use plan::{Listener, Mechanism};
 
+use crate::dns::Listeners;
 use crate::observe::Metrics;
-use crate::reconcile::{Flows, OwnLinks, Step, Steps, table};
+use crate::reconcile::{Flows, OwnLinks, Stage, Step, Steps, table};
 use crate::sources::ReadHost;
 
 /// File in the run directory that remembers what settings of the whole node were before.
 pub(crate) const SYSCTLS: &str = "sysctls";
 
 /// The names of all places, in the loop's order.
-pub(crate) const PLACES: [&str; 10] =
-    ["links", "addrs", "pods", "sysctls", "neighbors", "fdb", "routes", "rules", "nft", "flows"];
+pub(crate) const PLACES: [&str; 11] = [
+    "links",
+    "addrs",
+    "pods",
+    "sysctls",
+    "neighbors",
+    "fdb",
+    "routes",
+    "rules",
+    "nft",
+    "flows",
+    LISTENERS,
+];
+
+/// The place where this process answers.
+const LISTENERS: &str = "listeners";
 
 /// A place could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -31,11 +46,16 @@ pub struct PlaceError {
 }
 
 /// All places of the network namespace of this thread. `run_dir` keeps the values that settings of
-/// the whole node had before; `metrics` counts the flows that were forgotten.
+/// the whole node had before; `metrics` counts the flows that were forgotten. `listeners` are there while
+/// an agent runs.
 ///
 /// # Errors
 /// [`PlaceError`] for the first that does not open.
-pub(crate) fn steps(run_dir: &Path, metrics: &Arc<Metrics>) -> Result<Steps, PlaceError> {
+pub(crate) fn steps(
+    run_dir: &Path,
+    metrics: &Arc<Metrics>,
+    listeners: Option<Listeners>,
+) -> Result<Steps, PlaceError> {
     let links = opened("links", Links::open())?;
     let addrs = opened("addrs", Addrs::open())?;
     let pods = opened("pods", Pods::open())?;
@@ -46,7 +66,11 @@ pub(crate) fn steps(run_dir: &Path, metrics: &Arc<Metrics>) -> Result<Steps, Pla
     let rules = opened("rules", Rules::open())?;
     let nft = opened("nft", Nft::open())?;
     let flows = opened("flows", Entries::open())?;
-    Ok(Steps::new(vec![
+    let line = |key: &Listener, (): &()| key.to_string();
+    let listeners = listeners.map(|place| -> Box<dyn Stage> {
+        Box::new(Step::new(LISTENERS, place, table!(listeners), line))
+    });
+    let kernel: Vec<Box<dyn Stage>> = vec![
         Box::new(Step::new("links", links, table!(links), |k, r| format!("{k} {r}")).carrying()),
         Box::new(Step::new("addrs", addrs, table!(addrs), |(link, net), ()| {
             format!("{net} dev {link}")
@@ -67,7 +91,8 @@ pub(crate) fn steps(run_dir: &Path, metrics: &Arc<Metrics>) -> Result<Steps, Pla
         Box::new(Step::new("rules", rules, table!(rules), |k, r| format!("{k} {r}"))),
         Box::new(Step::new("nft", nft, table!(nft), |k, r| format!("{k} {r}")).atomic().leading()),
         Box::new(Flows::new(flows, Arc::clone(metrics))),
-    ]))
+    ];
+    Ok(Steps::new(kernel.into_iter().chain(listeners).collect()))
 }
 
 /// The rules that the kernel has for this node, read now, as `seaway dump nft` prints them.
@@ -98,12 +123,19 @@ pub(crate) fn host_reader() -> Result<ReadHost, PlaceError> {
 
 #[cfg(test)]
 mod tests {
+    use model::Dns;
+
     use super::*;
+    use crate::dns::Answering;
     use crate::scratch::Scratch;
+    use crate::sockets::Sockets;
 
     #[test]
     fn places_are_opened_under_their_names_in_the_loops_order() {
         let scratch = Scratch::new();
-        assert_eq!(steps(scratch.path(), &Arc::default()).unwrap().names(), PLACES);
+        let answering = Answering::start(&Dns::default(), &Sockets::default()).unwrap();
+        let listeners = Some(Listeners::new(Arc::new(answering)));
+        let steps = steps(scratch.path(), &Arc::default(), listeners).unwrap();
+        assert_eq!(steps.names(), PLACES);
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kube::Access;
-use model::Config;
+use model::{Config, chain};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wire::cni::Paths;
 
@@ -66,6 +66,9 @@ pub enum RunError {
     /// The agent that runs already, or the way for the next one.
     #[error(transparent)]
     Handover(#[from] HandoverError),
+    /// DNS.
+    #[error(transparent)]
+    Dns(#[from] crate::dns::DnsError),
     /// The plugin's binary.
     #[error(transparent)]
     Install(#[from] install::InstallError),
@@ -161,11 +164,12 @@ pub fn cleanup(
     capability::check()?;
     let (journal, _) = Journal::open(&paths.state_dir, wall_clock())?;
     install::remove(&conf_dir.join(install::CONFLIST))?;
-    let mut steps = places::steps(&paths.run_dir, &Arc::default())?;
+    let mut steps = places::steps(&paths.run_dir, &Arc::default(), None)?;
     // The rules say whose flows are ours. What cannot be read, the pass finds out again and reports.
     drop(steps.read());
     let report = steps.pass(&plan::Plan::default(), Default::default());
     tracing::info!("{report}");
+    let unnamed = kernel::nft::Owned::open().and_then(|mut rules| rules.clear());
     install::remove_loopback(bin_dir)?;
     install::remove(&bin_dir.join(install::PLUGIN))?;
     for name in ["cni.sock", "agent.sock", handover::SOCKET, places::SYSCTLS] {
@@ -181,7 +185,8 @@ pub fn cleanup(
     for dir in [&paths.run_dir, &paths.state_dir] {
         drop(std::fs::remove_dir(dir));
     }
-    Ok(report.failures().map(|failure| failure.text.clone()).collect())
+    let unnamed = unnamed.err().map(|error| chain(&error));
+    Ok(report.failures().map(|failure| failure.text.clone()).chain(unnamed).collect())
 }
 
 pub(crate) fn system(attempt: &'static str) -> impl FnOnce(std::io::Error) -> RunError {

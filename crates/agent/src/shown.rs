@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use compile::Compiled;
 use model::World;
+use plan::zone::Zones;
 use tokio::sync::watch;
 
 use crate::handle::Status;
@@ -24,6 +25,8 @@ pub struct View {
     pub leases: Leases,
     /// When a pass last ended that had brought rules into the kernel: a time since 1970.
     pub programmed: Option<Duration>,
+    /// What DNS answers by: the zones of the last World whose rules the kernel has.
+    pub zones: Arc<Zones>,
 }
 
 /// The newest view, as a level to read and to wait on. Readers never wait for the loop.

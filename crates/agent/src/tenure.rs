@@ -15,6 +15,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::admin::{self, Desk, Seats, Visitor};
+use crate::dns::{Answering, Listeners};
 use crate::handle::{Handle, Message, Status};
 use crate::handover::{Door, Heir, Predecessor, Verdict};
 use crate::health::{self, Due};
@@ -127,6 +128,7 @@ struct Tenure<'a> {
     disturbed: Disturbed,
     moved: watch::Sender<()>,
     sockets: Sockets,
+    answering: Arc<Answering>,
     tasks: JoinSet<()>,
     _monitor: Monitoring,
     turning: Option<JoinHandle<Receiver<Message>>>,
@@ -148,6 +150,7 @@ impl<'a> Tenure<'a> {
         sockets: Sockets,
         tasks: JoinSet<()>,
     ) -> Result<(Self, Receiver<Message>), RunError> {
+        let answering = Arc::new(Answering::start(&settings.config.dns, &sockets)?);
         let shown = Arc::new(Shown::default());
         let metrics = Arc::new(Metrics::new(&shown));
         let disturbed = Disturbed::default();
@@ -163,6 +166,7 @@ impl<'a> Tenure<'a> {
             disturbed,
             moved,
             sockets,
+            answering,
             tasks,
             _monitor: monitor,
             turning: None,
@@ -175,7 +179,8 @@ impl<'a> Tenure<'a> {
     fn begin(&mut self, inbox: Receiver<Message>) -> Result<(), RunError> {
         let Settings { paths, config, .. } = self.settings;
         let (mut journal, found) = open_ledger(&paths.state_dir)?;
-        let mut steps = places::steps(&paths.run_dir, &self.desk.metrics)?;
+        let listeners = Some(Listeners::new(Arc::clone(&self.answering)));
+        let mut steps = places::steps(&paths.run_dir, &self.desk.metrics, listeners)?;
         let have = steps.read().map_err(RunError::Read)?;
         rebuild::rebuild(&mut journal, &found, &have, &self.desk.metrics)
             .map_err(RunError::Rebuild)?;
@@ -194,6 +199,7 @@ impl<'a> Tenure<'a> {
             metrics: Arc::clone(&self.desk.metrics),
             shown: Arc::clone(&self.desk.shown),
             due: self.desk.due.clone(),
+            names: self.answering.names().clone(),
         };
         let turning = std::thread::Builder::new().name("loop".to_owned());
         let turning = turning.spawn(|| Loop::new(parts).run());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::StreamExt;
 use kube_rs::api::DynamicObject;
@@ -37,6 +37,10 @@ pub async fn watch<K, V>(
     loop {
         tokio::select! {
             () = follow(&kind, client.clone(), &out, &mut level) => return,
+            () = tokio::time::sleep(relist_after()) => {
+                tracing::debug!("{} are listed again, in case the watch has missed some", kind.plural);
+                continue;
+            }
             Ok(()) = moved.changed() => {}
         }
         tracing::info!("this machine's addresses changed: {} are listed again", kind.plural);
@@ -45,6 +49,14 @@ pub async fn watch<K, V>(
             Err(error) => tracing::warn!("{}", model::chain(&error)),
         }
     }
+}
+
+/// When everything is listed again although nothing is wrong: a watch that has lost an event looks as
+/// one that has not (DNS-99). Between 15 and 19 minutes, so that agents which start together don't list
+/// together for ever.
+fn relist_after() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Duration::from_secs(15 * 60) + Duration::from_nanos(now.subsec_nanos().into()) * 240
 }
 
 /// Keeps `level`, which is `None` until a first list was complete, and `out` with it.

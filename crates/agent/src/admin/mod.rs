@@ -10,6 +10,7 @@
 //! | socket | `/plan`, `/report` | what this node should hold; what the last pass came to |
 //! | | `/dump/<what>` | one table; `seaway dump` prints these |
 //! | | `/dump/services/<namespace>/<name>` | one Service, and why its endpoints are chosen or not |
+//! | | `/dump/dns/<name>` | what is answered to one name or address |
 //! | health | `/healthz`, `/livez` | whether the node serves Services, as kube-proxy's |
 //! | health check node ports | anything | how many endpoints of one Service are here, as kube-proxy's |
 //!
@@ -191,6 +192,9 @@ impl Desk {
         let view = self.shown.view();
         if let Some(service) = name.strip_prefix("services/") {
             return Some(services::explained(service, &view, as_json));
+        }
+        if let Some(name) = name.strip_prefix("dns/") {
+            return Some(text::asked(name, &view));
         }
         if as_json {
             return json::dump(name, &view).map(|value| Answer::json(&value));

@@ -1,14 +1,20 @@
 //! Views as text, in the field's own notation.
 
 use std::fmt::{Display, Write};
+use std::net::IpAddr;
 
+use http::StatusCode;
+use model::DomainName;
+use plan::zone::Asked;
 use plan::{Plan, Table};
 
+use super::Answer;
 use crate::places::PLACES;
 use crate::shown::View;
 
 /// What only the agent knows.
-const KNOWN: [&str; 7] = ["ipam", "attachments", "peers", "services", "rejected", "plan", "report"];
+const KNOWN: [&str; 8] =
+    ["ipam", "attachments", "peers", "services", "dns", "rejected", "plan", "report"];
 
 /// Everything that `/dump/<name>` and `seaway dump` know: tables of the kernel as last read and
 /// written, then what only the agent knows.
@@ -23,11 +29,38 @@ pub(super) fn dump(name: &str, view: &View) -> Option<String> {
         "attachments" => view.compiled.attachments.to_string(),
         "peers" => view.compiled.peers.to_string(),
         "services" => view.compiled.services.to_string(),
+        "dns" => view.zones.to_string(),
         "rejected" => lines(&view.compiled.rejected),
         "plan" => plan(&view.compiled.plan),
         "report" => format!("{}\n", view.report),
         _ => return None,
     })
+}
+
+/// What DNS answers to who asks for `name`, or for the name of an address.
+pub(super) fn asked(name: &str, view: &View) -> Answer {
+    let wanted = match name.parse::<IpAddr>() {
+        Ok(addr) => reverse(addr).parse::<DomainName>(),
+        Err(_) => name.parse(),
+    };
+    match wanted {
+        Ok(wanted) => Answer::text(Asked(&view.zones, &wanted.lowered()).to_string()),
+        Err(error) => Answer::new(StatusCode::NOT_FOUND, format!("{error}\n")),
+    }
+}
+
+/// The name under which the names of `addr` are asked for.
+fn reverse(addr: IpAddr) -> String {
+    match addr {
+        IpAddr::V4(v4) => {
+            let [a, b, c, d] = v4.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa.")
+        }
+        IpAddr::V6(v6) => {
+            let nibbles = (0..32).map(|i| format!("{:x}.", v6.to_bits() >> (4 * i) & 0xf));
+            format!("{}ip6.arpa.", nibbles.collect::<String>())
+        }
+    }
 }
 
 /// Pools, then leases in the order of addresses, then what rests.

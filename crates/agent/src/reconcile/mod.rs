@@ -20,7 +20,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use compile::{Compiled, Compiler, Scope};
 use model::{Config, Generation, World};
+use plan::Table;
 
+use crate::dns::Names;
 use crate::handle::{Message, Status};
 use crate::health::Due;
 use crate::journal::Journal;
@@ -32,7 +34,7 @@ pub use report::{FailureRow, Report, StepReport, Subject};
 
 pub(crate) use flows::Flows;
 pub(crate) use pass::Steps;
-pub(crate) use stage::{InPlan, table};
+pub(crate) use stage::{InPlan, Stage, table};
 pub(crate) use step::{OwnLinks, Step};
 
 use retry::Retry;
@@ -50,6 +52,7 @@ pub(crate) struct Loop {
     metrics: Arc<Metrics>,
     shown: Arc<Shown>,
     due: Due,
+    names: Names,
     world: World,
     compiler: Compiler,
     compiled: Arc<Compiled>,
@@ -84,12 +87,14 @@ pub(crate) struct Parts {
     pub(crate) shown: Arc<Shown>,
     /// What was asked for and is not in the kernel.
     pub(crate) due: Due,
+    /// What DNS answers by.
+    pub(crate) names: Names,
 }
 
 impl Loop {
     /// A loop that has not looked at anything yet.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { inbox, config, journal, sources, steps, metrics, shown, due } = parts;
+        let Parts { inbox, config, journal, sources, steps, metrics, shown, due, names } = parts;
         let retry = Retry::new(Instant::now(), config.node.as_str());
         let attachments = journal.leases().attachments.clone();
         let world = World { config, attachments, ..World::default() };
@@ -101,6 +106,7 @@ impl Loop {
             metrics,
             shown,
             due,
+            names,
             world,
             compiler: Compiler::default(),
             compiled: Arc::default(),
@@ -198,9 +204,22 @@ impl Loop {
         }
     }
 
-    /// One pass over all steps, shown before anybody gets an answer that follows from it.
+    /// One pass over all steps, shown before anybody gets an answer that follows from it. Names are
+    /// answered once there are some, so the first good pass is followed by one that listens.
     fn pass(&mut self) {
-        let report = self.steps.pass(&self.compiled.plan, self.world.generation);
+        let had_names = self.names.are_complete();
+        self.pass_once();
+        if !had_names && self.names.are_complete() {
+            self.pass_once();
+        }
+    }
+
+    fn pass_once(&mut self) {
+        let mut plan = self.compiled.plan.clone();
+        if !self.names.are_complete() {
+            plan.listeners = Table::default();
+        }
+        let report = self.steps.pass(&plan, self.world.generation);
         let has_failures = report.failures().next().is_some();
         self.retry.pass_ended(Instant::now(), has_failures, self.steps.is_unsettled());
         self.metrics.pass(&report);
@@ -225,6 +244,9 @@ impl Loop {
         if is_done {
             let now = since_1970();
             self.programmed = Some(now);
+            // Serials are 32 bits and may come round (RFC 1982).
+            #[expect(clippy::cast_possible_truncation, reason = "see above")]
+            self.names.publish(&self.compiled.zones, now.as_secs() as u32);
             let took = self.followed.follow(&self.world, now);
             self.metrics.proxy.programmed(now, took);
         }
@@ -288,6 +310,7 @@ impl Loop {
                 report: Arc::clone(&self.report),
                 leases: leases.clone(),
                 programmed: self.programmed,
+                zones: self.names.zones(),
             },
             self.status(),
         );

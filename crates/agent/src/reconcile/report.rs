@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use model::{Attachment, AttachmentKey, Generation, IfName};
 use plan::nft::Value;
-use plan::{FdbKey, NeighborKey, RouteKey, RuleKey, SysctlKey, nft};
+use plan::{FdbKey, Listener, NeighborKey, RouteKey, RuleKey, SysctlKey, nft};
 
 /// Outcome of one pass.
 #[derive(Debug, Default, Clone)]
@@ -120,7 +120,7 @@ pub enum Subject {
     Values(Vec<Value>),
     /// A setting, which may be of one link.
     Setting(String),
-    /// No attachment: other nodes.
+    /// No attachment: other nodes, or what the agent itself answers.
     Others,
 }
 
@@ -201,6 +201,12 @@ impl About for RouteKey {
 }
 
 impl About for RuleKey {
+    fn subject(&self) -> Subject {
+        Subject::Others
+    }
+}
+
+impl About for Listener {
     fn subject(&self) -> Subject {
         Subject::Others
     }

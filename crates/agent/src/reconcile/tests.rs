@@ -100,6 +100,7 @@ impl Agent {
             metrics: Arc::default(),
             shown: Arc::clone(&shown),
             due: Due::default(),
+            names: Names::new(&model::Dns::default()),
         };
         let thread = std::thread::spawn(|| drop(Loop::new(parts).run()));
         Agent { handle: Handle::new(inbox), watching, disturbed, shown, thread: Some(thread) }

@@ -105,7 +105,8 @@ fn check_all(cluster: &Cluster, is_here: bool, when: &str) {
 }
 
 #[test]
-fn names_are_answered_here_while_somebody_serves_and_by_another_node_from_the_next_packet_on() {
+fn dns105_dns106_names_are_answered_here_while_somebody_serves_and_by_another_node_from_the_next_packet_on()
+ {
     let cluster = start();
     check_all(&cluster, false, "before anybody serves");
     for round in 0..2 {
@@ -117,7 +118,7 @@ fn names_are_answered_here_while_somebody_serves_and_by_another_node_from_the_ne
 }
 
 #[test]
-fn a_client_that_asks_from_one_port_all_the_time_is_answered_by_whoever_serves() {
+fn dns106_dns108_a_client_that_asks_from_one_port_all_the_time_is_answered_by_whoever_serves() {
     let cluster = start();
     for family in Family::ALL {
         for client in [Client::Backend, Client::Node] {

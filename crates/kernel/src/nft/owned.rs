@@ -73,6 +73,14 @@ impl Owned {
         Ok(Owned { socket: Socket::of(fd).map_err(OwnedError::Open)? })
     }
 
+    /// A copy of the socket, to give to whoever takes over. The table stays as long as one is open.
+    ///
+    /// # Errors
+    /// [`OwnedError::Open`] when the process has no descriptor left.
+    pub fn to_fd(&self) -> Result<OwnedFd, OwnedError> {
+        self.socket.to_fd().map_err(OwnedError::Open)
+    }
+
     /// The socket, for whoever takes over; the table stays as long as it is open.
     pub fn into_fd(self) -> OwnedFd {
         self.socket.into_fd()

@@ -101,6 +101,11 @@ impl Socket {
         }
     }
 
+    /// A copy of the descriptor.
+    pub(super) fn to_fd(&self) -> io::Result<OwnedFd> {
+        self.fd.try_clone()
+    }
+
     /// The descriptor, to hand it over.
     pub(super) fn into_fd(self) -> OwnedFd {
         self.fd

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use model::DomainName;
-use wire::dns::{RecordType, Section};
+use wire::dns::{Rcode, RecordType, Section};
 
 use super::{Domain, Question, Record, Row, Zones, answer};
 
@@ -28,6 +28,36 @@ impl fmt::Display for Zones {
             last = Some(ip);
         }
         Ok(())
+    }
+}
+
+/// What is answered to who asks for a name: its records, or why there are none.
+#[derive(Debug)]
+pub struct Asked<'a>(pub &'a Zones, pub &'a DomainName);
+
+impl fmt::Display for Asked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use RecordType as Kind;
+        let Asked(zones, name) = self;
+        let Some(any) = answer(zones, &Question { name, kind: Kind::A, turn: 0 }) else {
+            return writeln!(f, "; {name} is in no zone of the cluster: others are asked");
+        };
+        match any.rcode() {
+            Rcode::NoError => {}
+            Rcode::NxDomain => writeln!(f, "; {name} does not exist")?,
+            _ => writeln!(f, "; whether {name} exists is not known yet")?,
+        }
+        let kinds = [
+            Kind::SOA,
+            Kind::NS,
+            Kind::CNAME,
+            Kind::A,
+            Kind::AAAA,
+            Kind::SRV,
+            Kind::PTR,
+            Kind::TXT,
+        ];
+        print(zones, f, name, &kinds)
     }
 }
 

@@ -1,0 +1,135 @@
+//! DNS of the node: a server, what it answers by, and where it is reached.
+//!
+//! What is answered follows the kernel: the zones of a World are given to the server when a pass has
+//! brought that World's rules in place, and not before, so nobody learns of a Service that packets can't
+//! get to yet. An ADD is answered after that pass, so a pod starts with names that know it. Nothing is
+//! listened at before there are zones: until then other nodes answer.
+
+mod listeners;
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
+
+use kernel::nft::{Owned, OwnedError};
+use model::Dns;
+use model::forwarding::Forwarding;
+use plan::zone::Zones;
+use proxy::dns::{Forwarder, Known, Limits, Server, Sources, StartError};
+use tokio::runtime::{Builder, Runtime};
+
+pub(crate) use listeners::Listeners;
+
+use crate::sockets::Sockets;
+
+/// DNS did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DnsError {
+    /// The rules that keep its packets untracked can't be had.
+    #[error(transparent)]
+    Owned(#[from] OwnedError),
+    /// No threads for it.
+    #[error("start the runtime of DNS")]
+    Runtime(#[source] std::io::Error),
+    /// No server.
+    #[error(transparent)]
+    Server(#[from] StartError),
+}
+
+/// What the server answers by.
+#[derive(Debug, Clone)]
+pub(crate) struct Names(Arc<Known>);
+
+impl Names {
+    /// Nothing yet, under the zone of `dns`: what is asked for may exist.
+    pub(crate) fn new(dns: &Dns) -> Self {
+        let zones = Zones::new(dns.clone());
+        let cluster = Arc::new(Sources::default());
+        Names(Arc::new(Known { zones: Arc::new(zones).into(), cluster: cluster.into() }))
+    }
+
+    /// Has `zones` answered from now on, under the serial `now` if they are others.
+    pub(crate) fn publish(&self, zones: &Zones, now: u32) {
+        if !self.zones().is_same(zones) {
+            let mut zones = zones.clone();
+            zones.serial = now;
+            self.0.zones.store(Arc::new(zones));
+        }
+    }
+
+    /// What is answered.
+    pub(crate) fn zones(&self) -> Arc<Zones> {
+        self.0.zones.load_full()
+    }
+
+    /// Whether names that are asked for and not there don't exist.
+    pub(crate) fn are_complete(&self) -> bool {
+        self.0.zones.load().is_complete
+    }
+}
+
+/// A server that runs, and the rules by which packets get to it.
+///
+/// The rules go first, whatever ends the agent: they are the field that is dropped first, and their
+/// descriptor is older than those of the sockets.
+pub(crate) struct Answering {
+    untracked: Mutex<Owned>,
+    /// A copy of its descriptor, for the agent after this one.
+    _given: Arc<OwnedFd>,
+    server: Server,
+    names: Names,
+    sockets: Sockets,
+    runtime: Option<Runtime>,
+}
+
+/// Under which name the rules are given to the next agent.
+const RULES: &str = "dns rules";
+
+impl Answering {
+    /// Starts a server that listens nowhere yet, with the rules that were inherited.
+    ///
+    /// # Errors
+    /// [`DnsError`].
+    pub(crate) fn start(dns: &Dns, sockets: &Sockets) -> Result<Self, DnsError> {
+        let untracked = match sockets.take(RULES) {
+            Some(fd) => Owned::from_fd(fd)?,
+            None => Owned::open()?,
+        };
+        let given = sockets.keep(RULES, untracked.to_fd()?);
+        // What is read of the API server must not keep questions waiting.
+        let mut runtime = Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(1).thread_name("dns-others").enable_all();
+        let runtime = runtime.build().map_err(DnsError::Runtime)?;
+        let names = Names::new(dns);
+        let handle = runtime.handle().clone();
+        let others = Arc::new(Forwarder::new(dns.domain, Forwarding::default(), &handle));
+        let server = Server::start(Arc::clone(&names.0), others, Limits::default(), handle)?;
+        Ok(Answering {
+            untracked: Mutex::new(untracked),
+            _given: given,
+            server,
+            names,
+            sockets: sockets.clone(),
+            runtime: Some(runtime),
+        })
+    }
+
+    /// What it answers by.
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl fmt::Debug for Answering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answering").field("addrs", &self.server.addrs()).finish_non_exhaustive()
+    }
+}
