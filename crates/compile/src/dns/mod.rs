@@ -10,7 +10,7 @@
 //! The plan's listeners say where the node answers: at addresses that every node has for itself, by
 //! routes of its table `local`, and at its own, where other nodes ask. While it answers, nothing tracks the
 //! packets to the former ([`untracked()`]); when it does not, they are the Service's, and go to other nodes
-//! (docs/decisions/0026).
+//! (docs/decisions/0025).
 //!
 //! Sources: the DNS specification of Kubernetes 1.1.0; DNS-1 to DNS-45.
 
