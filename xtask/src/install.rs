@@ -37,6 +37,11 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("knotd", "knot"),
     ("nsd", "nsd"),
     ("dnsperf", "dnsperf"),
+    ("dig", "bind9-dnsutils"),
+    ("kdig", "knot-dnsutils"),
+    ("openssl", "openssl"),
+    ("musl-gcc", "musl-tools"),
+    ("/usr/lib/python3/dist-packages/pycares", "python3-pycares"),
 ];
 
 /// The package that Debian keeps apart from `python3` and without which it makes no environments.

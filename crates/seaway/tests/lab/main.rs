@@ -11,6 +11,7 @@ mod cni;
 mod conntrack;
 mod containerd;
 mod cri;
+mod dns;
 mod drift;
 mod durable;
 mod errors;
@@ -53,6 +54,7 @@ fn main() {
         cni::trials(),
         conntrack::trials(),
         containerd::trials(),
+        dns::trials(),
         drift::trials(),
         durable::trials(),
         errors::trials(),
