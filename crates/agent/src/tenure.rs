@@ -153,6 +153,9 @@ impl<'a> Tenure<'a> {
         let answering = Arc::new(Answering::start(&settings.config.dns, &sockets)?);
         let shown = Arc::new(Shown::default());
         let metrics = Arc::new(Metrics::new(&shown));
+        let read = Arc::downgrade(&answering);
+        let counts = move || read.upgrade().map(|answering| answering.counts());
+        metrics.resolver.serves(&settings.config.dns.domain, counts);
         let disturbed = Disturbed::default();
         let (inbox, messages) = sync_channel(INBOX);
         let handle = Handle::new(inbox);

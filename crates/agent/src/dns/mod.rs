@@ -15,7 +15,7 @@ use kernel::nft::{Owned, OwnedError};
 use model::Dns;
 use model::forwarding::Forwarding;
 use plan::zone::Zones;
-use proxy::dns::{Forwarder, Known, Limits, Server, Sources, StartError};
+use proxy::dns::{Counts, Forwarder, Known, Limits, Server, Sources, StartError, Tally};
 use tokio::runtime::{Builder, Runtime};
 
 pub(crate) use listeners::Listeners;
@@ -77,6 +77,7 @@ pub(crate) struct Answering {
     /// A copy of its descriptor, for the agent after this one.
     _given: Arc<OwnedFd>,
     server: Server,
+    others: Arc<Forwarder>,
     names: Names,
     sockets: Sockets,
     runtime: Option<Runtime>,
@@ -103,15 +104,22 @@ impl Answering {
         let names = Names::new(dns);
         let handle = runtime.handle().clone();
         let others = Arc::new(Forwarder::new(dns.domain, Forwarding::default(), &handle));
-        let server = Server::start(Arc::clone(&names.0), others, Limits::default(), handle)?;
+        let asked = Arc::clone(&others);
+        let server = Server::start(Arc::clone(&names.0), asked, Limits::default(), handle)?;
         Ok(Answering {
             untracked: Mutex::new(untracked),
             _given: given,
             server,
+            others,
             names,
             sockets: sockets.clone(),
             runtime: Some(runtime),
         })
+    }
+
+    /// What it has counted so far, and what it has asked of others.
+    pub(crate) fn counts(&self) -> (Counts, Tally) {
+        (self.server.counts(), self.others.tally())
     }
 
     /// What it answers by.

@@ -18,6 +18,7 @@ use prometheus_client::registry::Registry;
 use wire::cni::Code;
 
 use super::proxy::Proxy;
+use super::resolver::Resolver;
 use crate::journal::Leases;
 use crate::reconcile::Report;
 use crate::shown::Shown;
@@ -54,6 +55,8 @@ pub struct Metrics {
     cni_errors: ByLabel<[(&'static str, u64); 1], Counter>,
     /// Those that kube-proxy has, too.
     pub(crate) proxy: Proxy,
+    /// Those that CoreDNS has, too.
+    pub(crate) resolver: Resolver,
 }
 
 /// A histogram of durations.
@@ -115,6 +118,7 @@ impl Metrics {
             cni_errors: registered!(r, "cni_errors", "Requests answered with an error"),
             registry,
             proxy: Proxy::new(shown),
+            resolver: Resolver::new(),
         }
     }
 
@@ -123,6 +127,7 @@ impl Metrics {
         let mut text = String::new();
         let encoded = encode_registry(&mut text, &self.registry)
             .and_then(|()| self.proxy.encode(&mut text))
+            .and_then(|()| self.resolver.encode(&mut text))
             .and_then(|()| encode_eof(&mut text));
         encoded.expect("writing to a String does not fail");
         text

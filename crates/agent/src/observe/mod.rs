@@ -19,6 +19,7 @@ mod metrics;
 mod programming;
 mod proxy;
 mod reconciler;
+mod resolver;
 
 pub use metrics::Metrics;
 

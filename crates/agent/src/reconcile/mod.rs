@@ -248,6 +248,7 @@ impl Loop {
             #[expect(clippy::cast_possible_truncation, reason = "see above")]
             self.names.publish(&self.compiled.zones, now.as_secs() as u32);
             let took = self.followed.follow(&self.world, now);
+            self.metrics.resolver.programmed(&took);
             self.metrics.proxy.programmed(now, took);
         }
     }

@@ -45,7 +45,12 @@ impl fmt::Display for Asked<'_> {
         match any.rcode() {
             Rcode::NoError => {}
             Rcode::NxDomain => writeln!(f, "; {name} does not exist")?,
-            _ => writeln!(f, "; whether {name} exists is not known yet")?,
+            Rcode::FormErr
+            | Rcode::ServFail
+            | Rcode::NotImp
+            | Rcode::Refused
+            | Rcode::BadVers
+            | Rcode::BadCookie => writeln!(f, "; whether {name} exists is not known yet")?,
         }
         let kinds = [
             Kind::SOA,

@@ -120,13 +120,12 @@ fn local(name: &DomainName, kind: RecordType) -> Option<Records> {
         let addrs = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
         return Some(Records::Addrs(kind, addrs, LOCAL_TTL));
     }
-    let is_loopback = || LOOPBACK.iter().flatten().any(|loopback| loopback == name);
-    let mut above = name.below(&V4_ARPA)?;
-    let is_local = matches!(above.by_ref().last(), Some(b"0" | b"127" | b"255"));
-    if is_loopback() {
+    if LOOPBACK.iter().flatten().any(|loopback| loopback == name) {
         let names = if kind == RecordType::PTR { vec![LOCALHOST] } else { Vec::new() };
         return Some(Records::Names(names, LOCAL_TTL));
     }
+    let nets = name.below(&V4_ARPA).and_then(Iterator::last);
+    let is_local = matches!(nets, Some(b"0" | b"127" | b"255"));
     is_local.then_some(Records::Missing)
 }
 
@@ -180,4 +179,37 @@ fn reverse(ip: IpAddr) -> Option<DomainName> {
         }
     };
     text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_the_same_on_every_machine_is_asked_of_nobody() {
+        let cases = [
+            ("localhost.", RecordType::A, Some((Rcode::NoError, 1))),
+            ("a.localhost.", RecordType::AAAA, Some((Rcode::NoError, 1))),
+            ("localhost.", RecordType::MX, Some((Rcode::NoError, 0))),
+            ("1.0.0.127.in-addr.arpa.", RecordType::PTR, Some((Rcode::NoError, 1))),
+            ("2.0.0.127.in-addr.arpa.", RecordType::PTR, Some((Rcode::NxDomain, 0))),
+            ("0.in-addr.arpa.", RecordType::PTR, Some((Rcode::NxDomain, 0))),
+            ("1.255.in-addr.arpa.", RecordType::PTR, Some((Rcode::NxDomain, 0))),
+            (
+                "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa.",
+                RecordType::PTR,
+                Some((Rcode::NoError, 1)),
+            ),
+            ("127.0.0.10.in-addr.arpa.", RecordType::PTR, None),
+            ("in-addr.arpa.", RecordType::NS, None),
+            ("localhost.example.", RecordType::A, None),
+        ];
+        for (name, kind, wanted) in cases {
+            let name = name.parse().unwrap();
+            let sought = Sought { name, kind, dnssec_ok: false, checking_disabled: false };
+            let found = local(&name, kind).map(|records| answer(&sought, records));
+            let got = found.map(|found| (found.rcode, found.records.len()));
+            assert_eq!(got, wanted, "{name} {kind}");
+        }
+    }
 }

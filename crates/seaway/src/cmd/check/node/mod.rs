@@ -1,7 +1,8 @@
 //! One node, looked at from itself: whether its kernel takes the rules of Services, whether others
-//! are in their way, and whether Services answer.
+//! are in their way, and whether Services and DNS answer.
 
 mod frontends;
+mod names;
 mod others;
 mod rules;
 
@@ -78,6 +79,10 @@ pub(super) fn examine(run_dir: &Path, timeout: Duration) -> Vec<Finding> {
             findings.push(rules::compared(&socket));
             findings.push(node_ports(&services));
             findings.push(frontends::answer(&services, timeout));
+            findings.extend(match dump::ask_text(&socket, "listeners") {
+                Ok(listeners) => names::answer(&listeners, timeout),
+                Err(error) => vec![Finding::new("DNS", Verdict::Bad, format!("{error:#}"))],
+            });
         }
     }
     findings
