@@ -303,7 +303,7 @@ mod tests {
         for line in [
             "# TYPE coredns_dns_requests counter",
             "# TYPE coredns_dns_responses counter",
-            "coredns_dns_request_duration_seconds_bucket{server=\"dns://:53\",zone=\"cluster.local.\",view=\"\",le=\"+Inf\"} 0",
+            "coredns_dns_request_duration_seconds_bucket{le=\"+Inf\",server=\"dns://:53\",zone=\"cluster.local.\",view=\"\"} 0",
             "coredns_dns_request_size_bytes_count{server=\"dns://:53\",zone=\".\",view=\"\",proto=\"udp\"} 0",
             "coredns_panics_total 0",
             "coredns_cache_entries{server=\"dns://:53\",type=\"denial\"} 6",

@@ -92,7 +92,7 @@ mod tests {
     type Vector = (u128, u64, &'static str, u128, u32);
 
     /// RFC 9018, appendix A.
-    const VECTORS: [Vector; 4] = [
+    const VECTORS: [Vector; 5] = [
         (
             0xe5e9_73e5_a6b2_a43f_48e7_dc84_9e37_bfcf,
             0x2464_c4ab_cf10_c957,
@@ -102,10 +102,17 @@ mod tests {
         ),
         (
             0xe5e9_73e5_a6b2_a43f_48e7_dc84_9e37_bfcf,
-            0xfc93_fc62_807d_db86,
-            "203.0.113.203",
+            0x2464_c4ab_cf10_c957,
+            "198.51.100.100",
             0x0100_0000_5cf7_a871_d4a5_64a1_442a_ca77,
             1_559_734_385,
+        ),
+        (
+            0xe5e9_73e5_a6b2_a43f_48e7_dc84_9e37_bfcf,
+            0xfc93_fc62_807d_db86,
+            "203.0.113.203",
+            0x0100_0000_5cf7_a9ac_f73a_810a_ca23_81e1,
+            1_559_734_700,
         ),
         (
             0x4455_36bc_d251_3298_075a_5d37_9663_c962,
