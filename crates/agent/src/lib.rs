@@ -28,6 +28,7 @@ mod shown;
 mod sockets;
 mod sources;
 mod tenure;
+mod watchdog;
 
 pub use capability::MissingCapability;
 pub use features::{Feature, features};

@@ -105,10 +105,8 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     runtime.block_on(async {
         let mut end = End::hear()?;
         loop {
-            let mut heir = match tenure::hold(&settings, &mut end).await? {
-                Ended::Told => break,
-                Ended::Succeeded(heir) => heir,
-            };
+            let Ended { heir, is_told } = tenure::hold(&settings, &mut end).await?;
+            let Some(mut heir) = heir.filter(|_| !is_told) else { break };
             tracing::info!("another agent has taken over; this one stands by");
             tokio::select! {
                 () = end.told() => break,

@@ -2,10 +2,10 @@
 //! taken apart again. It begins where nobody is, or with what an agent that runs hands over, and it ends
 //! when the agent is told to end or has handed over itself.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
+mod tasks;
+
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,18 +16,21 @@ use tokio::task::JoinSet;
 
 use crate::admin::{self, Desk, Seats, Visitor};
 use crate::dns::{Answering, Listeners};
-use crate::handle::{Handle, Message, Status};
+use crate::handle::{Handle, Message};
 use crate::handover::{Door, Heir, Predecessor, Verdict};
 use crate::health::{self, Due};
 use crate::journal::{Found, Journal, OpenError};
 use crate::monitor::Monitoring;
 use crate::observe::{Metrics, Teller, tell_faults};
-use crate::reconcile::{Loop, Parts, since_1970, wall_clock};
+use crate::reconcile::{Loop, Parts, wall_clock};
 use crate::run::{End, RunError, Settings, system};
 use crate::shown::Shown;
-use crate::sockets::Sockets;
+use crate::sockets::{Open, Sockets};
 use crate::sources::{Disturbed, Sources, Watched, Watching};
+use crate::watchdog::Watchdog;
 use crate::{cni, condition, drain, install, places, pressure, rebuild};
+
+use tasks::{announce, answer_at, pass_on};
 
 /// Most messages that wait for the loop.
 const INBOX: usize = 1024;
@@ -43,11 +46,17 @@ const FIRST_PASS_WITHIN: Duration = Duration::from_secs(30);
 const SUCCEEDED_WITHIN: Duration = Duration::from_secs(20);
 
 /// How a tenure ended.
-pub(crate) enum Ended {
-    /// The agent is to end.
-    Told,
-    /// Another agent is in charge.
-    Succeeded(Heir),
+#[derive(Default)]
+pub(crate) struct Ended {
+    /// Who is in charge now, if somebody is.
+    pub(crate) heir: Option<Heir>,
+    /// Whether the agent is to end.
+    pub(crate) is_told: bool,
+}
+
+impl Ended {
+    /// The agent is to end, and nobody follows it.
+    const TOLD: Ended = Ended { heir: None, is_told: true };
 }
 
 /// Takes charge of the node, and keeps it.
@@ -63,7 +72,7 @@ pub(crate) async fn hold(settings: &Settings, end: &mut End) -> Result<Ended, Ru
     if let Some(agent) = &mut predecessor {
         let inherited = tokio::select! {
             inherited = inherit(agent, watched.clone()) => inherited?,
-            () = end.told() => return Ok(Ended::Told),
+            () = end.told() => return Ok(Ended::TOLD),
         };
         match inherited {
             Some(inherited) => sockets = inherited,
@@ -81,11 +90,26 @@ pub(crate) async fn hold(settings: &Settings, end: &mut End) -> Result<Ended, Ru
         agent.go().await?;
         tracing::info!("took over from the agent that ran here");
     }
+    // It knows by the connection that somebody is in charge.
+    tenure.tasks.extend(predecessor.map(|agent| adopt(agent, Arc::downgrade(&tenure.answering))));
     let ended = tenure.keep(end, &mut door).await;
-    tenure.close().await;
-    // The agent before this one knows by the connection that somebody is in charge.
-    drop(predecessor);
+    let heir = ended.as_ref().ok().and_then(|ended| ended.heir.as_ref());
+    tenure.close(heir).await;
     ended
+}
+
+/// Goes on with what the agent before this one had begun.
+async fn adopt(mut predecessor: Predecessor, answering: Weak<Answering>) {
+    match predecessor.receive().await {
+        Ok(begun) => {
+            let begun = begun.into_iter().flatten().map(|(_, fd)| fd).collect();
+            if let Some(answering) = answering.upgrade() {
+                answering.adopt(begun);
+            }
+        }
+        Err(error) => tracing::warn!("{}", chain(&error)),
+    }
+    std::future::pending().await
 }
 
 /// Follows the cluster's objects from now on.
@@ -129,6 +153,7 @@ struct Tenure<'a> {
     moved: watch::Sender<()>,
     sockets: Sockets,
     answering: Arc<Answering>,
+    _watchdog: Watchdog,
     tasks: JoinSet<()>,
     _monitor: Monitoring,
     turning: Option<JoinHandle<Receiver<Message>>>,
@@ -151,6 +176,10 @@ impl<'a> Tenure<'a> {
         tasks: JoinSet<()>,
     ) -> Result<(Self, Receiver<Message>), RunError> {
         let answering = Arc::new(Answering::start(&settings.config.dns, &sockets)?);
+        let watched_over = Arc::downgrade(&answering);
+        let beats = move || watched_over.upgrade().map(|answering| answering.beats());
+        let watchdog = Watchdog::start(move || beats().unwrap_or_default());
+        let watchdog = watchdog.map_err(system("start the watchdog of DNS"))?;
         let shown = Arc::new(Shown::default());
         let metrics = Arc::new(Metrics::new(&shown));
         let read = Arc::downgrade(&answering);
@@ -170,6 +199,7 @@ impl<'a> Tenure<'a> {
             moved,
             sockets,
             answering,
+            _watchdog: watchdog,
             tasks,
             _monitor: monitor,
             turning: None,
@@ -274,7 +304,7 @@ impl<'a> Tenure<'a> {
             tokio::select! {
                 heir = door.heir() => {
                     if let Some(heir) = self.hand_over(heir).await? {
-                        return Ok(Ended::Succeeded(heir));
+                        return Ok(Ended { heir: Some(heir), is_told: false });
                     }
                 }
                 () = end.told() => {
@@ -282,10 +312,11 @@ impl<'a> Tenure<'a> {
                         tracing::info!("told to end; waiting for the agent that takes over");
                         let heir = tokio::time::timeout(SUCCEEDED_WITHIN, door.heir()).await;
                         if let Ok(heir) = heir {
-                            self.hand_over(heir).await?;
+                            let heir = self.hand_over(heir).await?;
+                            return Ok(Ended { heir, is_told: true });
                         }
                     }
-                    return Ok(Ended::Told);
+                    return Ok(Ended::TOLD);
                 }
                 _ = alive.tick() => {
                     if self.turning.as_ref().is_none_or(JoinHandle::is_finished) {
@@ -301,7 +332,10 @@ impl<'a> Tenure<'a> {
     async fn hand_over(&mut self, mut heir: Heir) -> Result<Option<Heir>, RunError> {
         let server = self.close_plugins().await;
         let inbox = self.stop_loop().await?;
-        let given = heir.give(&self.sockets.all()).await;
+        let mut open = self.answering.open();
+        open.extend(self.sockets.all());
+        let given = heir.give(&open).await;
+        drop(open);
         if given.is_ok() && heir.verdict().await == Verdict::Go {
             return Ok(Some(heir));
         }
@@ -331,14 +365,27 @@ impl<'a> Tenure<'a> {
         stopped.ok().and_then(Result::ok).ok_or(RunError::LoopDied)
     }
 
-    /// Ends everything that still goes on.
-    async fn close(mut self) {
+    /// Ends everything that still goes on. `heir` gets what only it can bring to its end.
+    async fn close(mut self, heir: Option<&Heir>) {
         drop(self.close_plugins().await);
         if self.turning.is_some() {
             // One that died by itself has been told of.
             drop(self.stop_loop().await);
         }
-        self.tasks.shutdown().await;
+        let Tenure { answering, _watchdog: watchdog, mut tasks, .. } = self;
+        drop(watchdog);
+        match (Arc::into_inner(answering), heir) {
+            (Some(answering), Some(heir)) => {
+                let open = answering.retire().await.into_iter();
+                let open = open.map(|fd| (String::new(), Arc::new(fd) as Arc<dyn Open>));
+                if let Err(error) = heir.give(&open.collect::<Vec<_>>()).await {
+                    tracing::warn!("give connections to the agent that has taken over: {error}");
+                }
+            }
+            (Some(answering), None) => answering.end().await,
+            (None, _) => tracing::warn!("something still answers by DNS"),
+        }
+        tasks.shutdown().await;
     }
 }
 
@@ -352,54 +399,5 @@ fn open_ledger(state_dir: &std::path::Path) -> Result<(Journal, Found), OpenErro
             }
             opened => return opened,
         }
-    }
-}
-
-/// Answers `visitor` at `addr`, as soon as nobody else does: a kube-proxy that still runs is no reason
-/// for pods to be without a network.
-async fn answer_at(addr: SocketAddr, desk: Desk, visitor: Visitor, sockets: Sockets) {
-    let mut said = None;
-    loop {
-        match admin::Server::address(addr, &sockets).await {
-            Ok(server) => return server.serve(desk, visitor, Seats::default()).await,
-            Err(error) => {
-                let why = chain(&error);
-                if said.as_ref() != Some(&why) {
-                    tracing::error!("{why}; does kube-proxy still run here? Trying again");
-                    said = Some(why);
-                }
-            }
-        }
-        tokio::time::sleep(Duration::from_secs(5)).await;
-    }
-}
-
-/// Wakes the loop whenever a watch has a new level.
-async fn pass_on(mut watched: Watched, desk: Desk) {
-    loop {
-        if !watched.changed().await {
-            return;
-        }
-        desk.metrics.watched("nodes", &watched.nodes.borrow());
-        desk.metrics.watched("services", &watched.services.borrow());
-        desk.metrics.watched("endpointslices", &watched.slices.borrow());
-        desk.metrics.watched("servicecidrs", &watched.service_cidrs.borrow());
-        desk.metrics.watched("namespaces", &watched.namespaces.borrow());
-        desk.due.queue(Instant::now());
-        desk.metrics.proxy.queued(since_1970());
-        desk.handle.wake();
-    }
-}
-
-/// Writes the network configuration once ADDs can be served.
-async fn announce(paths: wire::cni::Paths, dir: PathBuf, shown: Arc<Shown>) {
-    let mut status = shown.status();
-    let ready = status.wait_for(|status| matches!(status, Status::Ready { .. }));
-    if ready.await.is_err() {
-        return;
-    }
-    while let Err(error) = install::conflist(&paths, &dir) {
-        tracing::error!("{}; trying again", chain(&error));
-        tokio::time::sleep(Duration::from_secs(5)).await;
     }
 }

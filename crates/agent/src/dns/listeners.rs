@@ -9,7 +9,7 @@ use kernel::nft::{Hold, Owned};
 use plan::{Changes, Failure, Listener, Mechanism, ObserveError, Table};
 use proxy::dns::{Admits, Listen, Sources};
 
-use super::Answering;
+use super::{Answering, name};
 
 /// Where this agent answers. The place is the process itself, so it starts with nothing.
 #[derive(Debug)]
@@ -19,14 +19,12 @@ pub(crate) struct Listeners {
     held: Table<Listener, ()>,
     /// What was last said about who holds the rules.
     hold: Option<Hold>,
-    /// Copies of the sockets, for the agent after this one.
-    given: Vec<Arc<OwnedFd>>,
 }
 
 impl Listeners {
     /// Of a server that listens nowhere.
     pub(crate) fn new(answering: Arc<Answering>) -> Self {
-        Listeners { answering, held: Table::default(), hold: None, given: Vec::new() }
+        Listeners { answering, held: Table::default(), hold: None }
     }
 
     fn untracked(&self) -> MutexGuard<'_, Owned> {
@@ -57,19 +55,6 @@ impl Listeners {
         (0..).map_while(|i| sockets.take(&name(i))).collect()
     }
 
-    /// Puts the sockets where the next agent gets them.
-    fn give(&mut self) {
-        // Those that are no longer listened at are open for nobody.
-        self.given.clear();
-        match self.answering.server.sockets() {
-            Ok(open) => {
-                let keep = |(i, fd)| self.answering.sockets.keep(&name(i), fd);
-                self.given = open.into_iter().enumerate().map(keep).collect();
-            }
-            Err(error) => tracing::warn!("copy the sockets of DNS: {error}"),
-        }
-    }
-
     /// Goes from what is held to `wanted`; what failed, by row.
     fn bring(&mut self, wanted: &Table<Listener, ()>) -> BTreeMap<Listener, String> {
         let clients = wanted.keys().filter_map(|row| match row {
@@ -94,7 +79,6 @@ impl Listeners {
             let rows = wanted.keys().filter(at);
             failed.extend(rows.map(|row| (row.clone(), model::chain(&error))));
         }
-        self.give();
         if let Err(why) = self.track_all_but(&open) {
             failed.extend(open.iter().map(|place| (Listener::Local(*place), why.clone())));
         }
@@ -142,11 +126,6 @@ fn locals(rows: &Table<Listener, ()>) -> BTreeSet<SocketAddr> {
         Listener::Node(_) | Listener::Client(_) => None,
     };
     rows.keys().filter_map(local).collect()
-}
-
-/// Under which name a socket is given to the next agent.
-fn name(number: usize) -> String {
-    format!("dns {number}")
 }
 
 fn listen(row: &Listener) -> Option<Listen> {

@@ -9,7 +9,8 @@ mod listeners;
 
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use kernel::nft::{Owned, OwnedError};
 use model::Dns;
@@ -20,7 +21,7 @@ use tokio::runtime::{Builder, Runtime};
 
 pub(crate) use listeners::Listeners;
 
-use crate::sockets::Sockets;
+use crate::sockets::{Open, Sockets};
 
 /// DNS did not start.
 #[derive(Debug, thiserror::Error)]
@@ -74,14 +75,19 @@ impl Names {
 /// descriptor is older than those of the sockets.
 pub(crate) struct Answering {
     untracked: Mutex<Owned>,
-    /// A copy of its descriptor, for the agent after this one.
-    _given: Arc<OwnedFd>,
     server: Server,
     others: Arc<Forwarder>,
     names: Names,
     sockets: Sockets,
-    runtime: Option<Runtime>,
+    runtime: Background,
 }
+
+/// A runtime that ends without waiting for what it does.
+struct Background(Option<Runtime>);
+
+/// How long questions that others are asked for may keep the end of a server waiting. They are given up
+/// by then in any case.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Under which name the rules are given to the next agent.
 const RULES: &str = "dns rules";
@@ -96,7 +102,6 @@ impl Answering {
             Some(fd) => Owned::from_fd(fd)?,
             None => Owned::open()?,
         };
-        let given = sockets.keep(RULES, untracked.to_fd()?);
         // What is read of the API server must not keep questions waiting.
         let mut runtime = Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).thread_name("dns-others").enable_all();
@@ -108,12 +113,11 @@ impl Answering {
         let server = Server::start(Arc::clone(&names.0), asked, Limits::default(), handle)?;
         Ok(Answering {
             untracked: Mutex::new(untracked),
-            _given: given,
             server,
             others,
             names,
             sockets: sockets.clone(),
-            runtime: Some(runtime),
+            runtime: Background(Some(runtime)),
         })
     }
 
@@ -126,11 +130,51 @@ impl Answering {
     pub(crate) fn names(&self) -> &Names {
         &self.names
     }
+
+    /// How often each of its threads has looked for work.
+    pub(crate) fn beats(&self) -> Vec<u64> {
+        self.server.beats()
+    }
+
+    /// Copies of what is open, for the agent after this one: the rules first, since the kernel closes
+    /// descriptors in that order.
+    pub(crate) fn open(&self) -> Vec<(String, Arc<dyn Open>)> {
+        let rules = self.untracked.lock().unwrap_or_else(PoisonError::into_inner).to_fd();
+        let rules = rules.map_err(|error| tracing::warn!("{}", model::chain(&error)));
+        let sockets = self.server.sockets();
+        let sockets = sockets.map_err(|error| tracing::warn!("copy the sockets of DNS: {error}"));
+        let named = sockets.into_iter().flatten().enumerate().map(|(i, fd)| (name(i), fd));
+        let all = rules.into_iter().map(|fd| (RULES.to_owned(), fd)).chain(named);
+        all.map(|(name, fd)| (name, Arc::new(fd) as Arc<dyn Open>)).collect()
+    }
+
+    /// Goes on with connections that the agent before this one has answered so far.
+    pub(crate) fn adopt(&self, connections: Vec<OwnedFd>) {
+        self.server.adopt(connections);
+    }
+
+    /// Takes the rules away, so that other nodes are asked from now on, answers every question that came
+    /// before, and ends.
+    pub(crate) async fn end(self) {
+        let Answering { untracked, server, runtime, .. } = self;
+        drop(untracked);
+        drop(server.stop(PATIENCE).await);
+        drop(runtime);
+    }
+
+    /// Stops reading, since another agent does, and answers what was read. Gives back what is open still,
+    /// connections as well.
+    pub(crate) async fn retire(self) -> Vec<OwnedFd> {
+        let Answering { untracked, server, runtime, .. } = self;
+        let open = server.stop(PATIENCE).await;
+        drop((untracked, runtime));
+        open
+    }
 }
 
-impl Drop for Answering {
+impl Drop for Background {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
+        if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
     }
@@ -140,4 +184,9 @@ impl fmt::Debug for Answering {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Answering").field("addrs", &self.server.addrs()).finish_non_exhaustive()
     }
+}
+
+/// Under which name a socket is given to the next agent.
+fn name(number: usize) -> String {
+    format!("dns {number}")
 }

@@ -11,6 +11,7 @@
 //!  opens the ledger, makes its first pass,
 //!  answers at the sockets
 //!  says go ────────────────────────────────────► answers what it has, closes everything, stands by
+//!  ◄──────────── connections of DNS, between two questions
 //! ```
 //!
 //! Sockets are given away open ([`Sockets`](crate::sockets::Sockets)): what waits in them is answered by

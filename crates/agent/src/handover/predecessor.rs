@@ -64,11 +64,16 @@ impl Predecessor {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(None),
             said => said.map_err(talk_failed(&self.path))?,
         }
-        self.receive().await.map_err(talk_failed(&self.path))
+        let all = self.receive().await.map_err(talk_failed(&self.path))?;
+        Ok(all.map(|all| all.into_iter().collect()))
     }
 
-    async fn receive(&mut self) -> io::Result<Option<BTreeMap<String, OwnedFd>>> {
-        let mut sockets = BTreeMap::new();
+    /// What it gives away, with names; `None` when it has ended.
+    ///
+    /// # Errors
+    /// The kernel's; `InvalidData` for anything else.
+    pub(crate) async fn receive(&mut self) -> io::Result<Option<Vec<(String, OwnedFd)>>> {
+        let mut sockets = Vec::new();
         loop {
             match self.talk.hear().await? {
                 None => return Ok(None),
@@ -76,7 +81,7 @@ impl Predecessor {
                 Some(Line::Socket { name }) if sockets.len() < MOST => {
                     let socket = self.talk.received();
                     let socket = socket.ok_or_else(|| io::Error::other(format!("{name}: none")))?;
-                    sockets.insert(name, socket);
+                    sockets.push((name, socket));
                 }
                 Some(other) => return Err(unexpected(&other)),
             }

@@ -12,6 +12,7 @@ mod conntrack;
 mod containerd;
 mod cri;
 mod dns;
+mod dns_restarts;
 mod drift;
 mod durable;
 mod errors;
@@ -55,6 +56,7 @@ fn main() {
         conntrack::trials(),
         containerd::trials(),
         dns::trials(),
+        dns_restarts::trials(),
         drift::trials(),
         durable::trials(),
         errors::trials(),

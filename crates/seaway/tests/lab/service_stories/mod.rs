@@ -38,7 +38,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// What one kubectl command prints.
-fn kubectl(lab: &Lab, words: &str) -> String {
+pub(crate) fn kubectl(lab: &Lab, words: &str) -> String {
     let words: Vec<&str> = words.split(' ').collect();
     success(&lab.kubectl(&words)).unwrap_or_else(|error| panic!("kubectl {words:?}: {error}"))
 }
@@ -55,7 +55,7 @@ fn answers(lab: &Lab, node: &str, server: SocketAddr) -> Result<(), String> {
 }
 
 /// What the agent of `node` says when it is asked this over its socket.
-fn ask_agent(lab: &Lab, node: &str, what: &str) -> Result<String, String> {
+pub(crate) fn ask_agent(lab: &Lab, node: &str, what: &str) -> Result<String, String> {
     let url = format!("http://agent/{what}");
     success(&lab.node(node, &["curl", "-sf", "--unix-socket", "/run/seaway/agent.sock", &url]))
 }
@@ -71,14 +71,14 @@ fn has_changed_nothing(lab: &Lab, node: &str) -> Result<(), String> {
 }
 
 /// Puts another agent in the place of that of `node`.
-fn restart_agent(lab: &Lab, node: &str) {
+pub(crate) fn restart_agent(lab: &Lab, node: &str) {
     let output = lab.seaway(&["lab", "restart-agent", node]).output();
     let output = output.expect("start seaway lab restart-agent");
     assert!(output.status.success(), "restart the agent of {node}: {}", lab.told(&output));
 }
 
 /// Sends a signal to a process of a lab, which may have ended by itself.
-fn signal(process: &processes::Process, signal: Signal) {
+pub(crate) fn signal(process: &processes::Process, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(process.pid).expect("a pid"));
     match nix::sys::signal::kill(pid, signal) {
         Ok(()) | Err(Errno::ESRCH) => {}

@@ -1,0 +1,65 @@
+//! What goes on beside the loop for as long as an agent is in charge.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use model::chain;
+
+use crate::admin::{self, Desk, Seats, Visitor};
+use crate::handle::Status;
+use crate::install;
+use crate::reconcile::since_1970;
+use crate::shown::Shown;
+use crate::sockets::Sockets;
+use crate::sources::Watched;
+
+/// Answers `visitor` at `addr`, as soon as nobody else does: a kube-proxy that still runs is no reason
+/// for pods to be without a network.
+pub(super) async fn answer_at(addr: SocketAddr, desk: Desk, visitor: Visitor, sockets: Sockets) {
+    let mut said = None;
+    loop {
+        match admin::Server::address(addr, &sockets).await {
+            Ok(server) => return server.serve(desk, visitor, Seats::default()).await,
+            Err(error) => {
+                let why = chain(&error);
+                if said.as_ref() != Some(&why) {
+                    tracing::error!("{why}; does kube-proxy still run here? Trying again");
+                    said = Some(why);
+                }
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+}
+
+/// Wakes the loop whenever a watch has a new level.
+pub(super) async fn pass_on(mut watched: Watched, desk: Desk) {
+    loop {
+        if !watched.changed().await {
+            return;
+        }
+        desk.metrics.watched("nodes", &watched.nodes.borrow());
+        desk.metrics.watched("services", &watched.services.borrow());
+        desk.metrics.watched("endpointslices", &watched.slices.borrow());
+        desk.metrics.watched("servicecidrs", &watched.service_cidrs.borrow());
+        desk.metrics.watched("namespaces", &watched.namespaces.borrow());
+        desk.due.queue(Instant::now());
+        desk.metrics.proxy.queued(since_1970());
+        desk.handle.wake();
+    }
+}
+
+/// Writes the network configuration once ADDs can be served.
+pub(super) async fn announce(paths: wire::cni::Paths, dir: PathBuf, shown: Arc<Shown>) {
+    let mut status = shown.status();
+    let ready = status.wait_for(|status| matches!(status, Status::Ready { .. }));
+    if ready.await.is_err() {
+        return;
+    }
+    while let Err(error) = install::conflist(&paths, &dir) {
+        tracing::error!("{}; trying again", chain(&error));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+}

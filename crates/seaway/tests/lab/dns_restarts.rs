@@ -1,0 +1,142 @@
+//! Agents end, planned and not, while dnsperf asks them for names.
+
+use std::process::{Child, Stdio};
+
+use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
+
+use crate::lab::{Lab, eventually, success, test, text};
+use crate::processes::{self, Process};
+use crate::service_stories::{kubectl, restart_agent, signal};
+use crate::{manifests, service_stories};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        test("dns109_twenty_planned_restarts_lose_no_query_of_a_lone_node", || planned(1)),
+        test("dns109_twenty_planned_restarts_lose_no_query_of_three_nodes", || planned(3)),
+        test("dns174_a_killed_agent_is_stood_in_for_by_other_nodes", killed),
+    ]
+}
+
+/// How many restarts.
+const RESTARTS: usize = 20;
+
+/// Names of the cluster.
+const NAMES: &str = "kubernetes.default.svc.cluster.local A\\nkube-dns.kube-system.svc.cluster.local A\\n\
+                     missing.default.svc.cluster.local AAAA\\ndns-version.cluster.local TXT\\n";
+
+/// A lab with a pod `client-N` on each node, where names are answered.
+fn up(nodes: usize) -> Lab {
+    let name = |number| (format!("client-{number}"), format!("node-{number}"));
+    let pods = (1..=nodes).map(name);
+    let pods: String =
+        pods.map(|(pod, node)| manifests::pod(&pod, &node, "seaway/shell")).collect();
+    let lab = Lab::up_with(&["--nodes", &nodes.to_string(), "--ip-family", "ipv4"], &pods);
+    for number in 1..=nodes {
+        let at = format!("@{}", server(&lab));
+        let question =
+            ["dig", "+short", "+time=1", "+tries=1", &at, "kubernetes.default.svc.cluster.local"];
+        eventually("names are answered", || {
+            let told = success(&lab.exec(&format!("client-{number}"), &question))?;
+            told.parse::<std::net::IpAddr>().map_err(|_| told)
+        });
+    }
+    lab
+}
+
+fn server(lab: &Lab) -> String {
+    kubectl(lab, "-n kube-system get service kube-dns -o jsonpath={.spec.clusterIP}")
+}
+
+/// Clients that keep their sockets and connections, on every node; agents are replaced one after the other.
+fn planned(nodes: usize) {
+    let lab = up(nodes);
+    let clients: Vec<Perf> = (1..=nodes)
+        .flat_map(|number| ["udp", "tcp"].map(|mode| Perf::start(&lab, number, mode)))
+        .collect();
+    for number in 0..RESTARTS {
+        restart_agent(&lab, &format!("node-{}", 1 + number % nodes));
+    }
+    for client in clients {
+        let (who, tally) = (client.who.clone(), client.end(&lab));
+        assert!(tally.sent > 1000 && tally.lost == 0, "{who}: {tally:?}\n{}", lab.logs());
+    }
+}
+
+/// What a client on the node of the killed agent sees.
+fn killed() {
+    let lab = up(3);
+    let client = Perf::start(&lab, 1, "udp");
+    for _ in 0..5 {
+        let agent = agent(&lab).expect("an agent");
+        signal(&agent, Signal::SIGKILL);
+        another(&lab, &agent);
+    }
+    let tally = client.end(&lab);
+    assert!(tally.sent > 1000 && tally.lost == 0, "{tally:?}");
+}
+
+/// The agent of node-1.
+fn agent(lab: &Lab) -> Option<Process> {
+    processes::in_role(lab, "agent").into_iter().find(|agent| agent.has_word("node-1"))
+}
+
+/// Waits until another agent than `old` is ready.
+fn another(lab: &Lab, old: &Process) {
+    eventually("the next agent is ready", || match agent(lab) {
+        Some(agent) if agent != *old => {
+            service_stories::ask_agent(lab, "node-1", "readyz").map(drop)
+        }
+        other => Err(format!("{other:?}")),
+    });
+}
+
+/// dnsperf in a pod.
+struct Perf {
+    child: Child,
+    who: String,
+    pod: String,
+    mode: &'static str,
+}
+
+/// What it has counted.
+#[derive(Debug)]
+struct Tally {
+    sent: u64,
+    lost: u64,
+}
+
+impl Perf {
+    fn start(lab: &Lab, number: usize, mode: &'static str) -> Perf {
+        let pod = format!("client-{number}");
+        let script = format!(
+            "printf '{NAMES}' >/tmp/{mode}; exec dnsperf -m {mode} -s {} -d /tmp/{mode} -c 4 -Q 500 -t 5 -l 600",
+            server(lab)
+        );
+        let mut command = lab.seaway(&["lab", "exec"]);
+        command.args([&pod, "--", "bash", "-c", &script]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().expect("start seaway lab exec");
+        let perf = Perf { child, who: format!("{pod} over {mode}"), pod, mode };
+        eventually("dnsperf runs", || success(&lab.exec(&perf.pod, &perf.pgrep("pgrep"))));
+        perf
+    }
+
+    /// Words that find it.
+    fn pgrep<'a>(&self, tool: &'a str) -> [&'a str; 3] {
+        [tool, "-f", if self.mode == "udp" { "dnsperf -m udp" } else { "dnsperf -m tcp" }]
+    }
+
+    fn end(self, lab: &Lab) -> Tally {
+        let [tool, flag, pattern] = self.pgrep("pkill");
+        success(&lab.exec(&self.pod, &[tool, "-INT", flag, pattern])).expect("end dnsperf");
+        let told = self.child.wait_with_output().expect("wait for dnsperf");
+        let told = text(&told);
+        let number = |what: &str| {
+            let line = told.lines().find_map(|line| line.trim().strip_prefix(what));
+            let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+            number.unwrap_or_else(|| panic!("no {what} in {told}"))
+        };
+        Tally { sent: number("Queries sent:"), lost: number("Queries lost:") }
+    }
+}
