@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn places_are_opened_under_their_names_in_the_loops_order() {
         let scratch = Scratch::new();
-        let answering = Answering::start(&Dns::default(), &Sockets::default()).unwrap();
+        let answering = Answering::start(&Dns::default(), None, &Sockets::default()).unwrap();
         let listeners = Some(Listeners::new(Arc::new(answering)));
         let steps = steps(scratch.path(), &Arc::default(), listeners).unwrap();
         assert_eq!(steps.names(), PLACES);

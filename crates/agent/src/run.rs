@@ -28,6 +28,8 @@ pub struct Settings {
     pub cni_conf_dir: PathBuf,
     /// Where runtimes look for plugins.
     pub cni_bin_dir: PathBuf,
+    /// The document that says what DNS asks of other servers; by `/etc/resolv.conf` when there is none.
+    pub dns_settings: Option<PathBuf>,
     /// Address of metrics, for this node alone; none when there should be no socket.
     pub metrics: Option<SocketAddr>,
     /// Address where others ask whether the node serves Services; none when there should be no socket.

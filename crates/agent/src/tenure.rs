@@ -9,7 +9,6 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use kube::{Client, kind};
 use model::chain;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -26,11 +25,11 @@ use crate::reconcile::{Loop, Parts, wall_clock};
 use crate::run::{End, RunError, Settings, system};
 use crate::shown::Shown;
 use crate::sockets::{Open, Sockets};
-use crate::sources::{Disturbed, Sources, Watched, Watching};
+use crate::sources::{Disturbed, Sources, Watched};
 use crate::watchdog::Watchdog;
 use crate::{cni, condition, drain, install, places, pressure, rebuild};
 
-use tasks::{announce, answer_at, pass_on};
+use tasks::{announce, answer_at, pass_on, watch_cluster};
 
 /// Most messages that wait for the loop.
 const INBOX: usize = 1024;
@@ -112,24 +111,6 @@ async fn adopt(mut predecessor: Predecessor, answering: Weak<Answering>) {
     std::future::pending().await
 }
 
-/// Follows the cluster's objects from now on.
-fn watch_cluster(
-    tasks: &mut JoinSet<()>,
-    settings: &Settings,
-    client: &Client,
-) -> (Watched, watch::Sender<()>) {
-    let (watching, watched) = Watched::new();
-    let (moved, moves) = watch::channel(());
-    let Watching { nodes, services, slices, service_cidrs, namespaces } = watching;
-    let (api, from) = (|| client.clone(), || settings.access.clone());
-    tasks.spawn(kube::watch(kind::nodes(), api(), from(), nodes, moves.clone()));
-    tasks.spawn(kube::watch(kind::services(), api(), from(), services, moves.clone()));
-    tasks.spawn(kube::watch(kind::endpoint_slices(), api(), from(), slices, moves.clone()));
-    tasks.spawn(kube::watch(kind::service_cidrs(), api(), from(), service_cidrs, moves.clone()));
-    tasks.spawn(kube::watch(kind::namespaces(), api(), from(), namespaces, moves));
-    (watched, moved)
-}
-
 /// What the agent that runs has open, once this one knows the cluster and can do without it; `None` when
 /// it has ended instead.
 async fn inherit(
@@ -175,7 +156,11 @@ impl<'a> Tenure<'a> {
         sockets: Sockets,
         tasks: JoinSet<()>,
     ) -> Result<(Self, Receiver<Message>), RunError> {
-        let answering = Arc::new(Answering::start(&settings.config.dns, &sockets)?);
+        let answering = Arc::new(Answering::start(
+            &settings.config.dns,
+            settings.dns_settings.as_deref(),
+            &sockets,
+        )?);
         let watched_over = Arc::downgrade(&answering);
         let beats = move || watched_over.upgrade().map(|answering| answering.beats());
         let watchdog = Watchdog::start(move || beats().unwrap_or_default());

@@ -51,6 +51,7 @@ pub(crate) fn agent(dir: PathBuf) -> Outcome<()> {
         paths: Paths { run_dir: dir.join("run"), state_dir: dir.join("state") },
         cni_conf_dir: dir.join("conf"),
         cni_bin_dir: dir.join("bin"),
+        dns_settings: None,
         metrics: Some(SocketAddr::from(METRICS)),
         health: None,
         acknowledge_drains: false,

@@ -5,20 +5,23 @@
 //! get to yet. An ADD is answered after that pass, so a pod starts with names that know it. Nothing is
 //! listened at before there are zones: until then other nodes answer.
 
+mod document;
 mod listeners;
 
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kernel::nft::{Owned, OwnedError};
 use model::Dns;
-use model::forwarding::Forwarding;
 use plan::zone::Zones;
 use proxy::dns::{Counts, Forwarder, Known, Limits, Server, Sources, StartError, Tally};
 use tokio::runtime::{Builder, Runtime};
 
+use document::Document;
+use document::DocumentError;
 pub(crate) use listeners::Listeners;
 
 use crate::sockets::{Open, Sockets};
@@ -32,6 +35,9 @@ pub enum DnsError {
     /// No threads for it.
     #[error("start the runtime of DNS")]
     Runtime(#[source] std::io::Error),
+    /// The settings of what is asked of others.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
     /// No server.
     #[error(transparent)]
     Server(#[from] StartError),
@@ -93,11 +99,18 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const RULES: &str = "dns rules";
 
 impl Answering {
-    /// Starts a server that listens nowhere yet, with the rules that were inherited.
+    /// Starts a server that listens nowhere yet, with the rules that were inherited. What it asks of
+    /// others is said in `document`, if there is one.
     ///
     /// # Errors
     /// [`DnsError`].
-    pub(crate) fn start(dns: &Dns, sockets: &Sockets) -> Result<Self, DnsError> {
+    pub(crate) fn start(
+        dns: &Dns,
+        document: Option<&Path>,
+        sockets: &Sockets,
+    ) -> Result<Self, DnsError> {
+        let document = document.map(Document::read).transpose()?;
+        let (document, settings) = document.unzip();
         let untracked = match sockets.take(RULES) {
             Some(fd) => Owned::from_fd(fd)?,
             None => Owned::open()?,
@@ -108,7 +121,10 @@ impl Answering {
         let runtime = runtime.build().map_err(DnsError::Runtime)?;
         let names = Names::new(dns);
         let handle = runtime.handle().clone();
-        let others = Arc::new(Forwarder::new(dns.domain, Forwarding::default(), &handle));
+        let others = Arc::new(Forwarder::new(dns.domain, settings.unwrap_or_default(), &handle));
+        if let Some(document) = document {
+            runtime.spawn(document.follow(Arc::downgrade(&others)));
+        }
         let asked = Arc::clone(&others);
         let server = Server::start(Arc::clone(&names.0), asked, Limits::default(), handle)?;
         Ok(Answering {

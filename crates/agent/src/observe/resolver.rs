@@ -249,7 +249,8 @@ fn put_classes<const N: usize>(
     bounds: impl Iterator<Item = f64>,
     counts: &[u64],
 ) -> fmt::Result {
-    let classes: Vec<(f64, u64)> = bounds.chain([f64::MAX]).zip(counts.iter().copied()).collect();
+    let classes: Vec<(f64, u64)> =
+        bounds.chain([f64::INFINITY]).zip(counts.iter().copied()).collect();
     let all = counts.iter().sum();
     metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, all, &classes, None)
 }

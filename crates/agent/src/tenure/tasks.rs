@@ -5,15 +5,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kube::{Client, kind};
 use model::chain;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::admin::{self, Desk, Seats, Visitor};
 use crate::handle::Status;
 use crate::install;
 use crate::reconcile::since_1970;
+use crate::run::Settings;
 use crate::shown::Shown;
 use crate::sockets::Sockets;
-use crate::sources::Watched;
+use crate::sources::{Watched, Watching};
 
 /// Answers `visitor` at `addr`, as soon as nobody else does: a kube-proxy that still runs is no reason
 /// for pods to be without a network.
@@ -62,4 +66,22 @@ pub(super) async fn announce(paths: wire::cni::Paths, dir: PathBuf, shown: Arc<S
         tracing::error!("{}; trying again", chain(&error));
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
+}
+
+/// Follows the cluster's objects from now on.
+pub(super) fn watch_cluster(
+    tasks: &mut JoinSet<()>,
+    settings: &Settings,
+    client: &Client,
+) -> (Watched, watch::Sender<()>) {
+    let (watching, watched) = Watched::new();
+    let (moved, moves) = watch::channel(());
+    let Watching { nodes, services, slices, service_cidrs, namespaces } = watching;
+    let (api, from) = (|| client.clone(), || settings.access.clone());
+    tasks.spawn(kube::watch(kind::nodes(), api(), from(), nodes, moves.clone()));
+    tasks.spawn(kube::watch(kind::services(), api(), from(), services, moves.clone()));
+    tasks.spawn(kube::watch(kind::endpoint_slices(), api(), from(), slices, moves.clone()));
+    tasks.spawn(kube::watch(kind::service_cidrs(), api(), from(), service_cidrs, moves.clone()));
+    tasks.spawn(kube::watch(kind::namespaces(), api(), from(), namespaces, moves));
+    (watched, moved)
 }

@@ -354,6 +354,7 @@ pub(crate) fn run_agent_if_asked() {
         paths: Paths { run_dir: dir.join("run"), state_dir: dir.join("state") },
         cni_conf_dir: dir.join("conf"),
         cni_bin_dir: dir.join("bin"),
+        dns_settings: None,
         metrics: None,
         health: None,
         acknowledge_drains: false,

@@ -180,6 +180,7 @@ fn settings(run: Run) -> anyhow::Result<Settings> {
     );
     ensure!(run.vxlan_port != 0, "--vxlan-port 0: between 1 and 65535");
     Ok(Settings {
+        dns_settings: run.dns.document(),
         metrics: address("--metrics-bind", &run.metrics_bind)?,
         health: address("--healthz-bind", &run.healthz_bind)?,
         acknowledge_drains: run.acknowledge_drains,

@@ -1,6 +1,7 @@
 //! Flags of `seaway agent` about DNS.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use anyhow::ensure;
 use clap::ValueEnum;
@@ -78,6 +79,10 @@ pub(crate) struct Flags {
     /// Services without a ready endpoint have no names.
     #[arg(long = "dns-ignore-empty-services", env = "SEAWAY_DNS_IGNORE_EMPTY_SERVICES")]
     ignore_empty_services: bool,
+    /// Document with hosts, rewrites, servers by zone and the cache's bounds, as `seaway migrate corefile`
+    /// writes it; read again when it changes. Without it the node's /etc/resolv.conf says whom to ask.
+    #[arg(long = "dns-settings", env = "SEAWAY_DNS_SETTINGS", value_name = "FILE")]
+    document: Option<PathBuf>,
     /// Answer nobody: DNS is somebody else's on this node.
     #[arg(long = "no-dns", env = "SEAWAY_NO_DNS")]
     off: bool,
@@ -92,6 +97,11 @@ enum Pods {
 }
 
 impl Flags {
+    /// Where it is said what is asked of others.
+    pub(crate) fn document(&self) -> Option<PathBuf> {
+        self.document.clone()
+    }
+
     /// What they come to.
     pub(crate) fn settings(&self) -> anyhow::Result<Dns> {
         let domain = self.domain.lowered();
