@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
 use std::str::FromStr;
 
 /// Length of the longest name in wire form (RFC 1035 §2.3.4).
@@ -78,6 +79,23 @@ impl DomainName {
     pub fn lowered(mut self) -> Self {
         self.bytes.make_ascii_lowercase(); // A length is below any letter.
         self
+    }
+
+    /// The name by which `ip` leads back to names (RFC 1035 §3.5, RFC 3596 §2.5).
+    pub fn reverse(ip: IpAddr) -> Self {
+        let text = match ip {
+            IpAddr::V4(ip) => {
+                let [a, b, c, d] = ip.octets();
+                format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+            }
+            IpAddr::V6(ip) => {
+                let bytes = ip.octets().into_iter().rev();
+                let digits: String =
+                    bytes.map(|o| format!("{:x}.{:x}.", o & 0xf, o >> 4)).collect();
+                format!("{digits}ip6.arpa")
+            }
+        };
+        text.parse().expect("short labels, and no more than 74 bytes")
     }
 
     /// The labels before those of `zone`, when the name is `zone` or under it: on whole labels, so
@@ -252,6 +270,20 @@ mod tests {
         assert_eq!(name("cluster.local"), DomainName::CLUSTER_LOCAL);
         let odd = DomainName::from_wire(b"\x04a.\x00\xff\0").unwrap();
         assert_eq!(odd.to_string(), "a\\.\\000\\255.");
+    }
+
+    #[test]
+    fn addresses_have_names_in_reverse() {
+        let cases = [
+            ("10.96.0.10", "10.0.96.10.in-addr.arpa."),
+            (
+                "fd00:96::a",
+                "a.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.0.d.f.ip6.arpa.",
+            ),
+        ];
+        for (ip, name) in cases {
+            assert_eq!(DomainName::reverse(ip.parse().unwrap()).to_string(), name);
+        }
     }
 
     #[test]

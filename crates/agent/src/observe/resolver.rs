@@ -280,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_shows_under_the_names_of_coredns() {
+    fn dns150_dns151_dns153_a_server_shows_under_the_names_of_coredns() {
         let resolver = Resolver::new();
         let mut before = String::new();
         resolver.encode(&mut before).unwrap();

@@ -48,7 +48,7 @@ impl Numbers {
 }
 
 #[test]
-fn dns160_dns162_datagrams_of_any_bytes_end_nothing_and_are_not_amplified() {
+fn dns160_dns162_dns176_datagrams_of_any_bytes_end_nothing_and_are_not_amplified() {
     let node = Node::start();
     let (client, mut numbers) = (client(node.v4.addr), Numbers(0x5ea_3a4));
     let mut buffer = [0; 65_535];
@@ -73,7 +73,7 @@ fn dns160_dns162_datagrams_of_any_bytes_end_nothing_and_are_not_amplified() {
 }
 
 #[test]
-fn dns160_dns163_streams_of_any_bytes_end_nothing_but_themselves() {
+fn dns160_dns163_dns176_streams_of_any_bytes_end_nothing_but_themselves() {
     let node = Node::start();
     let mut numbers = Numbers(0x0bad_5eed);
     for _ in 0..200 {

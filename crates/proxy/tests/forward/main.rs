@@ -42,7 +42,7 @@ fn addresses(found: &Found) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn an_answer_is_asked_for_once_and_remembered() {
+async fn dns70_dns90_dns164_an_answer_is_remembered_for_its_question_alone() {
     let server = Server::new(|question| vec![question.address(1)]).await;
     let forwarder = forwarder(settings(&[&server]));
     assert_eq!(forwarder.remembered(&sought("a.example")), None);
@@ -63,7 +63,7 @@ async fn an_answer_is_asked_for_once_and_remembered() {
 }
 
 #[tokio::test]
-async fn many_who_ask_the_same_are_one_question() {
+async fn dns93_many_who_ask_the_same_are_one_question() {
     let server = Server::new(|question| vec![question.address(1)]).await;
     let forwarder = forwarder(settings(&[&server]));
     let all = (0..50).map(|_| ask(&forwarder, "a.example"));
@@ -99,7 +99,7 @@ fn forgeries(question: &Question) -> Vec<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn nothing_but_the_answer_ends_a_question() {
+async fn dns93_dns161_nothing_but_the_answer_ends_a_question() {
     let server = Server::new(forgeries).await;
     let forwarder = forwarder(settings(&[&server]));
     assert_eq!(addresses(&ask(&forwarder, "abc.example").await), [1]);
@@ -107,7 +107,7 @@ async fn nothing_but_the_answer_ends_a_question() {
 }
 
 #[tokio::test]
-async fn every_question_has_another_port_and_another_id() {
+async fn dns93_dns161_every_question_has_another_port_and_another_id() {
     let server = Server::new(|question| vec![question.address(1)]).await;
     let forwarder = forwarder(settings(&[&server]));
     for i in 0..64 {
@@ -129,7 +129,7 @@ async fn every_question_has_another_port_and_another_id() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_is_asked_for_by_tcp() {
+async fn dns95_what_does_not_fit_is_asked_for_by_tcp() {
     let many = record(b"\xc0\x0c", 1, 60, &[192, 0, 2, 7]).repeat(500);
     let server = Server::new(move |question| {
         let mut truncated = question.address(66);
@@ -146,7 +146,7 @@ async fn what_does_not_fit_is_asked_for_by_tcp() {
 }
 
 #[tokio::test]
-async fn a_silent_server_is_passed_over() {
+async fn dns95_a_silent_server_is_passed_over() {
     let silent = Server::new(|_| vec![]).await;
     let good = Server::new(|question| vec![question.address(2)]).await;
     let forwarder = forwarder(settings(&[&silent, &good]));
@@ -171,7 +171,7 @@ async fn a_server_that_cannot_say_is_not_the_last_one() {
 }
 
 #[tokio::test]
-async fn when_nobody_answers_that_is_said_and_remembered() {
+async fn dns80_dns90_when_nobody_answers_that_is_said_and_remembered() {
     let silent = Server::new(|_| vec![]).await;
     let forwarder = forwarder(settings(&[&silent]));
     assert_eq!(ask(&forwarder, "a.example").await.rcode, Rcode::ServFail);
@@ -190,7 +190,7 @@ fn short_lived(servers: &[&Server]) -> Forwarding {
 }
 
 #[tokio::test]
-async fn an_answer_is_given_beyond_its_time_when_nobody_has_a_newer_one() {
+async fn dns80_dns90_an_answer_is_given_beyond_its_time_when_nobody_has_a_newer_one() {
     let server = Server::new(|question| match question.turn {
         0 => vec![question.address(1)],
         1 => vec![],
@@ -213,7 +213,7 @@ async fn an_answer_is_given_beyond_its_time_when_nobody_has_a_newer_one() {
 }
 
 #[tokio::test]
-async fn a_failure_does_not_take_the_place_of_a_stale_answer() {
+async fn dns90_a_failure_does_not_take_the_place_of_a_stale_answer() {
     let server = Server::new(|question| match question.turn {
         0 => vec![question.address(1)],
         _ => vec![question.answer(2, [0, 0], b"")],
@@ -229,7 +229,7 @@ async fn a_failure_does_not_take_the_place_of_a_stale_answer() {
 }
 
 #[tokio::test]
-async fn what_is_asked_for_often_is_renewed_before_its_time() {
+async fn dns80_dns90_what_is_asked_for_often_is_renewed_before_its_time() {
     let server = Server::new(|q| vec![q.address(if q.turn == 0 { 1 } else { 2 })]).await;
     let forwarder = forwarder(short_lived(&[&server]));
     ask(&forwarder, "a.example").await;

@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_longest_zone_that_a_name_is_in_counts() {
+    async fn dns83_dns91_the_longest_zone_that_a_name_is_in_counts() {
         let tasks = Arc::new(Tasks::new(tokio::runtime::Handle::current()));
         let server = Server { addr: ([192, 0, 2, 1], 53).into(), over: Over::Udp };
         let zone = |zone: &str| {

@@ -41,10 +41,9 @@ impl Rules {
             for name in names {
                 let addrs = rules.addrs.entry(name.as_wire().into()).or_default();
                 addrs.extend((!addrs.contains(ip)).then_some(*ip));
-                if let Some(reverse) = reverse(*ip) {
-                    let all = rules.names.entry(reverse.as_wire().into()).or_default();
-                    all.extend((!all.contains(name)).then_some(*name));
-                }
+                let reverse = DomainName::reverse(*ip);
+                let all = rules.names.entry(reverse.as_wire().into()).or_default();
+                all.extend((!all.contains(name)).then_some(*name));
             }
         }
         rules
@@ -108,8 +107,10 @@ const LOCAL_TTL: u32 = 86_400;
 
 static LOCALHOST: DomainName = DomainName::constant(b"\x09localhost\0");
 static V4_ARPA: DomainName = DomainName::constant(b"\x07in-addr\x04arpa\0");
-static LOOPBACK: LazyLock<[Option<DomainName>; 2]> =
-    LazyLock::new(|| [reverse(Ipv4Addr::LOCALHOST.into()), reverse(Ipv6Addr::LOCALHOST.into())]);
+static LOOPBACK: LazyLock<[DomainName; 2]> = LazyLock::new(|| {
+    let addrs: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    addrs.map(DomainName::reverse)
+});
 
 /// What is the same on every machine, and nobody outside is asked: `localhost` and what is under it, the
 /// loopback addresses, and `0`, `127` and `255.in-addr.arpa`.
@@ -120,7 +121,7 @@ fn local(name: &DomainName, kind: RecordType) -> Option<Records> {
         let addrs = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
         return Some(Records::Addrs(kind, addrs, LOCAL_TTL));
     }
-    if LOOPBACK.iter().flatten().any(|loopback| loopback == name) {
+    if LOOPBACK.contains(name) {
         let names = if kind == RecordType::PTR { vec![LOCALHOST] } else { Vec::new() };
         return Some(Records::Names(names, LOCAL_TTL));
     }
@@ -165,25 +166,57 @@ pub(super) fn parents(wire: &[u8]) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The name by which `ip` leads back to names (RFC 1035 §3.5, RFC 3596 §2.5).
-fn reverse(ip: IpAddr) -> Option<DomainName> {
-    let text = match ip {
-        IpAddr::V4(ip) => {
-            let [a, b, c, d] = ip.octets();
-            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
-        }
-        IpAddr::V6(ip) => {
-            let digits = ip.octets().into_iter().rev();
-            let digits: String = digits.map(|o| format!("{:x}.{:x}.", o & 0xf, o >> 4)).collect();
-            format!("{digits}ip6.arpa")
-        }
-    };
-    text.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dns84_dns92_static_entries_and_rewrites_come_first_and_the_final_name_counts() {
+        let document = "
+hosts:
+- {address: 192.0.2.7, names: [db.example, other.example]}
+- {address: '2001:db8::7', names: [db.example]}
+hostsTTL: 60
+rewrites:
+- {exact: old.example, to: db.example}
+- {suffix: shop.example, to: shop.svc.cluster.local}
+- {exact: web.shop.example, to: never.example}
+";
+        let rules = Rules::new(&document.parse().unwrap());
+        let renamed = |name: &str| Prior::Renamed(name.parse().unwrap());
+        let prior = |name: &str, kind| {
+            let name = name.parse().unwrap();
+            rules.prior(&Sought { name, kind, dnssec_ok: false, checking_disabled: false })
+        };
+        for (name, kind, wanted) in [
+            ("db.example.", RecordType::A, vec!["db.example. 60 c0000207"]),
+            ("other.example.", RecordType::AAAA, vec![]),
+            ("old.example.", RecordType::A, vec!["old.example. 60 c0000207"]),
+            (
+                "7.2.0.192.in-addr.arpa.",
+                RecordType::PTR,
+                vec![
+                    "7.2.0.192.in-addr.arpa. 60 026462076578616d706c6500",
+                    "7.2.0.192.in-addr.arpa. 60 056f74686572076578616d706c6500",
+                ],
+            ),
+        ] {
+            let Prior::Answered(found) = prior(name, kind) else { panic!("{name} is open") };
+            let shown = found.records.iter().map(|record| {
+                let hex: String = record.rdata.iter().map(|byte| format!("{byte:02x}")).collect();
+                format!("{} {} {hex}", record.owner, record.ttl)
+            });
+            assert_eq!(shown.collect::<Vec<_>>(), wanted, "{name} {kind}");
+        }
+        for (name, wanted) in [
+            ("web.shop.example.", renamed("web.shop.svc.cluster.local.")),
+            ("shop.example.", Prior::Open),
+            ("a.db.example.", Prior::Open),
+            ("evil-shop.example.", Prior::Open),
+        ] {
+            assert_eq!(prior(name, RecordType::A), wanted, "{name}");
+        }
+    }
 
     #[test]
     fn what_is_the_same_on_every_machine_is_asked_of_nobody() {

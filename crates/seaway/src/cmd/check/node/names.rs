@@ -38,7 +38,7 @@ pub(super) fn answer(listeners: &str, timeout: Duration) -> Vec<Finding> {
 /// Whether the address of a server is called something, over UDP, and what that is called has an
 /// address, over TCP. An address that no Service has is called nothing, which is an answer, too.
 fn asked_back(server: SocketAddr, timeout: Duration) -> anyhow::Result<()> {
-    let asked = ask_udp(server, &reverse(server.ip()), RecordType::PTR, timeout);
+    let asked = ask_udp(server, &DomainName::reverse(server.ip()), RecordType::PTR, timeout);
     let (rcode, names) = asked.with_context(|| format!("ask {server} over UDP"))?;
     let Some(name) = names.first() else {
         ensure!(
@@ -71,22 +71,6 @@ fn others(server: SocketAddr, timeout: Duration) -> Finding {
         }
         Err(error) => Finding::new(OTHERS, Verdict::Doubtful, format!("{error:#}")),
     }
-}
-
-/// The name of an address: RFC 1035 §3.5, RFC 3596 §2.5.
-fn reverse(ip: IpAddr) -> DomainName {
-    let text = match ip {
-        IpAddr::V4(ip) => {
-            let [a, b, c, d] = Ipv4Addr::octets(&ip);
-            format!("{d}.{c}.{b}.{a}.in-addr.arpa.")
-        }
-        IpAddr::V6(ip) => {
-            let halves = Ipv6Addr::octets(&ip).into_iter().rev();
-            let labels = halves.map(|byte| format!("{:x}.{:x}.", byte & 0xf, byte >> 4));
-            labels.collect::<String>() + "ip6.arpa."
-        }
-    };
-    text.parse().expect("labels of one to three letters, 74 letters at most")
 }
 
 /// How a question fared, and the values of the records of its type.
@@ -156,20 +140,6 @@ fn ask_tcp(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_have_names_in_reverse() {
-        let cases = [
-            ("10.96.0.10", "10.0.96.10.in-addr.arpa."),
-            (
-                "fd00:96::a",
-                "a.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.0.d.f.ip6.arpa.",
-            ),
-        ];
-        for (ip, name) in cases {
-            assert_eq!(reverse(ip.parse().unwrap()).to_string(), name);
-        }
-    }
 
     #[test]
     fn a_server_that_says_nothing_fails_and_none_at_all_does_not() {
