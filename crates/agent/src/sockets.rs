@@ -101,6 +101,17 @@ impl Sockets {
         open.iter().filter_map(|(name, socket)| Some((name.clone(), socket.upgrade()?))).collect()
     }
 
+    /// Has everything that is open show this process as the one that listens, as it did before another
+    /// one was given a copy (unix(7), SO_PEERCRED).
+    pub(crate) fn reclaim(&self) {
+        for (name, socket) in self.all() {
+            let listening = Backlog::new(BACKLOG).and_then(|backlog| listen(&socket, backlog));
+            if let Err(error) = listening {
+                tracing::warn!("listen at {name} again: {error}");
+            }
+        }
+    }
+
     /// Closes what was inherited under names that begin like this and nobody has asked for: the settings
     /// or the cluster have become others.
     pub(crate) fn close_inherited(&self, prefix: &str) {

@@ -326,6 +326,7 @@ impl<'a> Tenure<'a> {
         }
         drop(heir);
         tracing::warn!("the agent that was to take over has ended; this one goes on");
+        self.sockets.reclaim();
         self.begin(inbox)?;
         server.into_iter().for_each(|server| self.answer_plugins(server));
         Ok(None)

@@ -187,9 +187,18 @@ impl Bench {
             self.run("ip", &["route", "show", "table", "all", "proto", "83"]),
             self.run("ip", &["rule"]),
             self.run("ip", &["neigh", "show", "nud", "permanent"]),
-            self.run("nft", &["-s", "list", "ruleset"]),
+            self.tables(),
         ]
         .join("\n")
+    }
+
+    /// The tables of nftables, in whatever order they were made; without the one that is an agent's as
+    /// long as it lives.
+    fn tables(&self) -> String {
+        let all = self.run("nft", &["list", "tables"]);
+        let mut names: Vec<&str> = all.lines().filter(|name| !name.ends_with("-dns")).collect();
+        names.sort_unstable();
+        names.iter().map(|name| self.run("nft", &["-s", &format!("list {name}")])).collect()
     }
 
     pub(crate) fn eventually(&self, what: &str, mut level: impl FnMut() -> bool) {
