@@ -38,11 +38,7 @@ fn drift(link: &str) {
     let foreign = "set -e; ip route add 198.18.0.0/15 via 10.80.1.1; nft add table inet other; \
                    nft add chain inet other mine; ip link add theirs type bridge";
     success(&lab.node("node-1", &["sh", "-c", foreign])).expect("make what is foreign");
-    // Sets and chains are listed in the order they were made in: from here on, that of one pass, however many
-    // the agent needed until it knew the other node.
-    let list = ["nft", "list", "table", "inet", "seaway"];
-    success(&lab.node("node-1", &["nft", "delete", "table", "inet", "seaway"])).expect("delete it");
-    eventually("the table is back", || success(&lab.node("node-1", &list)));
+    made_in_one_pass(&lab);
     let before = state(&lab);
     for harm in HARM {
         let script = format!("pod=$(basename /sys/class/net/sw????????????); {harm}");
@@ -62,6 +58,7 @@ fn cleanup() {
     let lab = Lab::up_with(&["--nodes", "2", "--routing", "vxlan"], &manifests::pair());
     let foreign = "set -e; ip route add 198.18.0.0/15 via 10.80.1.1; nft add table inet other";
     success(&lab.node("node-1", &["sh", "-c", foreign])).expect("make what is foreign");
+    made_in_one_pass(&lab);
     let before = state(&lab);
     // In one command, and again if the next agent was there before it had looked.
     let script = format!("seaway agent cleanup {DIRECTORIES} && ({LEFT})");
@@ -82,6 +79,27 @@ fn cleanup() {
         if now == before { Ok(()) } else { Err(difference(&before, &now)) }
     });
     lab.check();
+}
+
+/// Sets and chains are listed in the order they were made in: from here on, that of one pass, however many
+/// the agent needed until it knew the cluster.
+fn made_in_one_pass(lab: &Lab) {
+    let slices =
+        ["-n", "kube-system", "get", "endpointslices", "-o", "jsonpath={..conditions.ready}"];
+    eventually("both nodes are endpoints of kube-dns", || match success(&lab.kubectl(&slices))? {
+        ready if ready.split(' ').filter(|ready| *ready == "true").count() == 4 => Ok(()),
+        other => Err(other),
+    });
+    let chains = || success(&lab.node("node-1", &["nft", "list", "chains", "inet"]));
+    eventually("the agent knows them", || {
+        let before = chains()?;
+        success(&lab.node("node-1", &["nft", "delete", "table", "inet", "seaway"]))?;
+        eventually("the table is back", || {
+            success(&lab.node("node-1", &["nft", "list", "table", "inet", "seaway"]))
+        });
+        let now = chains()?;
+        if now == before { Ok(()) } else { Err(difference(&before, &now)) }
+    });
 }
 
 /// Where a lab's agent keeps its things.

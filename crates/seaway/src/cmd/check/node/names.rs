@@ -59,14 +59,16 @@ fn asked_back(server: SocketAddr, timeout: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether names outside of the cluster are found: the root's servers.
+/// Whether somebody answers for names outside of the cluster, be it that there is none: asked for the
+/// root's servers.
 fn others(server: SocketAddr, timeout: Duration) -> Finding {
     match ask_udp(server, &DomainName::ROOT, RecordType::NS, timeout) {
-        Ok((Rcode::NoError, _)) => {
-            Finding::new(OTHERS, Verdict::Good, "names outside of the cluster are found")
+        Ok((Rcode::NoError | Rcode::NxDomain, _)) => {
+            Finding::new(OTHERS, Verdict::Good, "names outside of the cluster are answered")
         }
         Ok((rcode, _)) => {
-            let text = format!("names outside of the cluster are not found: {rcode} for the root");
+            let text =
+                format!("names outside of the cluster are not answered: {rcode} for the root");
             Finding::new(OTHERS, Verdict::Doubtful, text)
         }
         Err(error) => Finding::new(OTHERS, Verdict::Doubtful, format!("{error:#}")),
