@@ -313,11 +313,20 @@ fn files() {
         let stat = success(&lab.node("node-1", &["stat", "-c", "%a %U:%G %F", path]));
         assert_eq!(stat.as_deref(), Ok(want), "{path}");
     }
-    let listening = text(&lab.node("node-1", &["ss", "-Htln"]));
+    // DNS, at addresses of this node alone and, for the cluster, at its own.
+    let dns = [
+        "10.96.0.10:53 ",
+        "[fd00:10:96::a]:53 ",
+        "169.254.20.10:53 ",
+        "10.80.1.11:10053 ",
+        "[fd00:80:1::11]:10053 ",
+    ];
     // The address for probes is for everybody, and says no more than whether the node is well.
-    let known = ["127.0.0.1:10249", "*:10256"];
-    let is_known = |line: &&str| known.iter().any(|addr| line.contains(addr));
-    let open: Vec<&str> = listening.lines().filter(|line| !is_known(line)).collect();
-    assert!(open.is_empty(), "{open:?}");
-    assert_eq!(text(&lab.node("node-1", &["ss", "-Huln"])), "");
+    let tcp = [&dns[..], &["127.0.0.1:10249 ", "*:10256 "]].concat();
+    for (sockets, known) in [("-Htln", &tcp[..]), ("-Huln", &dns)] {
+        let listening = text(&lab.node("node-1", &["ss", sockets]));
+        let is_known = |line: &&str| known.iter().any(|addr| line.contains(&format!(" {addr}")));
+        let open: Vec<&str> = listening.lines().filter(|line| !is_known(line)).collect();
+        assert!(open.is_empty(), "{open:?}");
+    }
 }
