@@ -6,6 +6,7 @@ use libtest_mimic::Trial;
 
 use crate::lab::{Lab, eventually, success, test, text};
 use crate::manifests;
+use crate::service_stories::has_changed_nothing;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -46,15 +47,7 @@ fn restart_changes_nothing() {
     let before = snapshot(&lab);
     kill_agents(&lab);
     for node in ["node-1", "node-2"] {
-        let metrics =
-            success(&lab.node(node, &agent_says("http://agent/metrics"))).expect("metrics");
-        // Sockets are the process's own.
-        let is_of_kernel = |line: &&str| {
-            line.starts_with("seaway_step_changes_total") && !line.contains("\"listeners\"")
-        };
-        let changes: Vec<&str> = metrics.lines().filter(is_of_kernel).collect();
-        assert!(!changes.is_empty(), "{metrics}");
-        assert!(changes.iter().all(|line| line.ends_with(" 0")), "rows changed: {changes:#?}");
+        has_changed_nothing(&lab, node).expect("a restart finds all as it should be");
     }
     assert_eq!(before, snapshot(&lab));
 }

@@ -60,12 +60,16 @@ pub(crate) fn ask_agent(lab: &Lab, node: &str, what: &str) -> Result<String, Str
     success(&lab.node(node, &["curl", "-sf", "--unix-socket", "/run/seaway/agent.sock", &url]))
 }
 
-/// Whether the agent of `node`, which is ready, has changed nothing since it started.
-fn has_changed_nothing(lab: &Lab, node: &str) -> Result<(), String> {
+/// Whether the agent of `node`, which is ready, has changed nothing of the kernel's since it started:
+/// nothing but its own sockets.
+pub(crate) fn has_changed_nothing(lab: &Lab, node: &str) -> Result<(), String> {
     let metrics = ask_agent(lab, node, "metrics")?;
-    let mut changes = metrics.lines().filter(|line| line.starts_with("seaway_step_changes_total"));
-    match changes.find(|line| !line.ends_with(" 0")) {
+    let is_change = |line: &&str| line.starts_with("seaway_step_changes_total");
+    let steps: Vec<&str> = metrics.lines().filter(is_change).collect();
+    let is_kernels = |line: &&&str| !line.contains("\"listeners\"");
+    match steps.iter().filter(is_kernels).find(|line| !line.ends_with(" 0")) {
         Some(changed) => Err(format!("{node}: {changed}")),
+        None if steps.is_empty() => Err(format!("{node} counts no changes: {metrics}")),
         None => Ok(()),
     }
 }

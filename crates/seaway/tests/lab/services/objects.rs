@@ -79,7 +79,7 @@ fn exposed() {
     is_soon(
         &lab,
         "get endpointslices,endpoints,ipaddresses -A -o jsonpath={.items[*].metadata.name}",
-        "kubernetes kubernetes 10.96.0.1",
+        "kubernetes kube-dns-ipv4 kube-dns-ipv6 kubernetes 10.96.0.1 10.96.0.10 fd00:10:96::a",
     );
     let again = format!("create service clusterip other --tcp=80 --clusterip={address}");
     assert_eq!(kubectl(&lab, &again), "service/other created");
