@@ -21,7 +21,6 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("conntrack", "conntrack"),
     ("iptables", "iptables"),
     ("tcpdump", "tcpdump"),
-    ("conntrack", "conntrack"),
     ("wrk", "wrk"),
     ("curl", "curl"),
     ("ping", "iputils-ping"),
