@@ -85,17 +85,19 @@ fn aliases(pod: &Pod) -> String {
     text
 }
 
-fn line(text: &mut String, line: &str) {
+/// Appends a line.
+pub(super) fn line(text: &mut String, line: &str) {
     writeln!(text, "{line}").expect("writing to a String can't fail");
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
 
-    fn pod(spec: &Value) -> Pod {
+    /// A pod of which nothing else matters.
+    pub(in crate::pod) fn pod(spec: &Value) -> Pod {
         let mut pod: Value = json!({"metadata": {"name": "web-0", "namespace": "shop"}});
         pod["spec"] = spec.clone();
         pod["spec"]["containers"] = json!([]);

@@ -2,10 +2,11 @@
 //!
 //! Source: kubelet `dns.Configurer`, with its limits and its words; DNS-50 to DNS-55.
 
-use std::fmt::Write;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::Pod;
+
+use super::files::line;
 
 /// Most servers that C libraries ask.
 const MOST_SERVERS: usize = 3;
@@ -161,22 +162,12 @@ fn add(list: &mut Vec<String>, more: Option<&[String]>) {
     }
 }
 
-fn line(text: &mut String, line: &str) {
-    writeln!(text, "{line}").expect("writing to a String can't fail");
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-
-    fn pod(spec: &Value) -> Pod {
-        let mut pod: Value = json!({"metadata": {"name": "web-0", "namespace": "shop"}});
-        pod["spec"] = spec.clone();
-        pod["spec"]["containers"] = json!([]);
-        serde_json::from_value(pod).unwrap()
-    }
+    use crate::pod::files::tests::pod;
 
     #[test]
     fn policy_and_config_decide_how_a_pod_resolves_names() {
