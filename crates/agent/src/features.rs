@@ -57,13 +57,7 @@ fn works(change: Change) -> Result<(), String> {
 
 /// A node with one Service of both families that has an endpoint, and one that has none.
 fn world(change: Change) -> World {
-    let node = Node {
-        name: NodeName::from("node"),
-        zone: None,
-        is_leaving: false,
-        internal_ips: Vec::new(),
-        pod_cidrs: Vec::new(),
-    };
+    let node = Node::new(NodeName::from("node"));
     let cidrs = ["10.96.0.0/16", "fd00:96::/112"].map(|net| net.parse().expect("a prefix"));
     let cidr = ServiceCidr { name: "kubernetes".into(), cidrs: cidrs.into() };
     let mut world = World::default();

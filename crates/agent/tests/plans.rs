@@ -65,14 +65,12 @@ fn world(mode: PodLinkMode, routing: Routing, containers: &[Container]) -> World
     ];
     for (name, i, v4, v6) in nodes {
         let node = Node {
-            name: name.into(),
-            zone: None,
-            is_leaving: false,
             internal_ips: vec![v4.parse().unwrap(), v6.parse().unwrap()],
             pod_cidrs: vec![
                 format!("fd00:10:244:{i}::/64").parse().unwrap(),
                 format!("10.244.{i}.0/24").parse().unwrap(),
             ],
+            ..Node::new(name.into())
         };
         world.nodes.insert(node.name.clone(), Arc::new(node));
     }

@@ -15,14 +15,12 @@ fn world(nodes: u16, pods: u16) -> World {
     for i in 0..nodes {
         let [high, low] = i.to_be_bytes();
         let node = Node {
-            name: NodeName(format!("node-{i}")),
-            zone: None,
-            is_leaving: false,
             internal_ips: vec![IpAddr::from([172, 16 + low % 2, high, low.wrapping_add(1)])],
             pod_cidrs: vec![
                 format!("10.{}.{low}.0/24", 100 + high).parse().expect("a prefix"),
                 format!("fd00:{i:x}::/64").parse().expect("a prefix"),
             ],
+            ..Node::new(NodeName(format!("node-{i}")))
         };
         world.nodes.insert(node.name.clone(), Arc::new(node));
     }

@@ -128,8 +128,8 @@ impl Compiler {
         compiled
     }
 
-    /// Everything that does not follow from Services, which come and go a hundred times as often as
-    /// the rest.
+    /// Everything that does not follow from Services and pods, which come and go a hundred times as
+    /// often as the rest.
     fn base(&mut self, world: &World, node: &NodeName) -> Compiled {
         let seen = World {
             generation: Generation::default(),
@@ -137,6 +137,9 @@ impl Compiler {
             slices: OrdMap::new(),
             service_cidrs: OrdMap::new(),
             namespaces: OrdMap::new(),
+            pods: OrdMap::new(),
+            policies: OrdMap::new(),
+            cluster_policies: OrdMap::new(),
             ..world.clone()
         };
         if let Some((last, compiled)) = &self.base

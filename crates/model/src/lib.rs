@@ -12,10 +12,13 @@ mod dns;
 mod domain;
 pub mod forwarding;
 mod host;
+mod label;
 mod name;
 mod namespace;
 mod net;
 mod node;
+mod pod;
+mod policy;
 mod rfc3339;
 mod service;
 
@@ -32,10 +35,17 @@ pub use domain::{DomainName, InvalidDomainName};
 pub use host::{Host, Uplink};
 pub use imbl::OrdMap;
 pub use imbl::ordmap::DiffItem;
+pub use label::{LabelSelector, LabelTest, Labels, Requirement};
 pub use name::{IfName, InvalidIfName, NodeName};
 pub use namespace::Namespace;
 pub use net::{Family, InvalidMac, Mac, Protocol};
 pub use node::Node;
+pub use pod::{NamedPort, ObjectName, Pod};
+pub use policy::{
+    ClusterPolicy, ClusterPolicyKind, ClusterPolicyName, ClusterRule, ClusterTier, Direction,
+    DomainPattern, InvalidDomainPattern, IpBlock, Namespaces, NetworkPolicy, Peer, PodSelector,
+    PortMatch, Rule, RuleAction,
+};
 pub use rfc3339::Rfc3339;
 pub use service::{
     Conditions, Endpoint, EndpointPort, EndpointSlice, Hints, Service, ServiceCidr, ServiceKind,
@@ -75,6 +85,12 @@ pub struct World {
     pub service_cidrs: OrdMap<Arc<str>, Arc<ServiceCidr>>,
     /// Every Namespace, by name.
     pub namespaces: OrdMap<Arc<str>, Arc<Namespace>>,
+    /// Every Pod of every node.
+    pub pods: OrdMap<ObjectName, Arc<Pod>>,
+    /// Every NetworkPolicy.
+    pub policies: OrdMap<ObjectName, Arc<NetworkPolicy>>,
+    /// Every policy of the cluster, of whatever kind.
+    pub cluster_policies: OrdMap<ClusterPolicyName, Arc<ClusterPolicy>>,
     /// The containers this node joined to the network, from the journal.
     pub attachments: BTreeMap<AttachmentKey, Arc<Attachment>>,
 }

@@ -1,10 +1,25 @@
-//! Namespaces: that they exist is all that follows from them.
+//! Namespaces: that they exist, and which policies mean them.
 
 use std::sync::Arc;
+
+use crate::Labels;
 
 /// A Namespace. A name in DNS exists with it (DNS-20, DNS-21), even where nothing is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Namespace {
     /// `metadata.name`.
     pub name: Arc<str>,
+    /// `metadata.labels`, with the one of its name that every namespace has.
+    pub labels: Labels,
+}
+
+impl Namespace {
+    /// The label that every namespace has, with its name for a value (KEP-2161).
+    pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+    /// The namespace `name` with these labels, and the one of its name.
+    pub fn new(name: &str, labels: impl IntoIterator<Item = (String, String)>) -> Self {
+        let own = (Namespace::NAME_LABEL.to_owned(), name.to_owned());
+        Namespace { name: name.into(), labels: labels.into_iter().chain([own]).collect() }
+    }
 }

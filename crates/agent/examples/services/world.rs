@@ -27,11 +27,9 @@ pub(crate) fn world(services: u32, endpoints: u32) -> World {
         let name = if number == 0 { "a".to_owned() } else { format!("node-{number}") };
         let pods = Ipv4Addr::from(0x0af4_0000 + (number << 8));
         let node = Node {
-            name: name.as_str().into(),
-            zone: None,
-            is_leaving: false,
             internal_ips: vec![addr(0xc000_0201, number)],
             pod_cidrs: ipnet::IpNet::new(pods.into(), 24).into_iter().collect(),
+            ..Node::new(name.as_str().into())
         };
         world.nodes.insert(node.name.clone(), Arc::new(node));
     }

@@ -154,9 +154,7 @@ mod tests {
         let mut view = View::default();
         view.world.config.node = NodeName::from("a");
         if let Some(is_leaving) = is_leaving {
-            let name = NodeName::from("a");
-            let (internal_ips, pod_cidrs) = (Vec::new(), Vec::new());
-            let node = Node { name, zone: None, is_leaving, internal_ips, pod_cidrs };
+            let node = Node { is_leaving, ..Node::new(NodeName::from("a")) };
             view.world.nodes.insert(node.name.clone(), Arc::new(node));
         }
         view.programmed = programmed.then_some(Duration::ZERO);

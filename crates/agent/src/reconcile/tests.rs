@@ -116,11 +116,9 @@ impl Agent {
     fn list_silently(&self, cidr: &str) {
         let node = |name: &str, ip: &str, cidr: &str| {
             let node = Node {
-                name: NodeName::from(name),
-                zone: None,
-                is_leaving: false,
                 internal_ips: vec![ip.parse().unwrap()],
                 pod_cidrs: vec![cidr.parse().unwrap()],
+                ..Node::new(NodeName::from(name))
             };
             (node.name.clone(), Arc::new(node))
         };

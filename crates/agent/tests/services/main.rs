@@ -49,11 +49,9 @@ impl Cluster {
         let uplink = Uplink { name: "c0".parse().unwrap(), mtu: 1500, addrs };
         world.host = Host { uplinks: vec![uplink] };
         let node = Node {
-            name: "a".into(),
-            zone: None,
-            is_leaving: false,
             internal_ips: Family::ALL.map(|family| addr(family, 0, 1)).into(),
             pod_cidrs: vec!["10.1.0.0/16".parse().unwrap(), "fd00:1::/48".parse().unwrap()],
+            ..Node::new("a".into())
         };
         world.nodes.insert(node.name.clone(), Arc::new(node));
         let cidr = ServiceCidr {

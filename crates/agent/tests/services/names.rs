@@ -49,11 +49,9 @@ fn start() -> Cluster {
         cluster.world.slices.insert(slice.key.clone(), Arc::new(slice));
     }
     let other = Node {
-        name: "b".into(),
-        zone: None,
-        is_leaving: false,
         internal_ips: Family::ALL.map(|family| addr(family, 0, 2)).into(),
         pod_cidrs: vec!["10.2.0.0/16".parse().unwrap(), "fd00:2::/48".parse().unwrap()],
+        ..Node::new("b".into())
     };
     cluster.world.nodes.insert(other.name.clone(), Arc::new(other));
     cluster.apply();

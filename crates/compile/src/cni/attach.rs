@@ -219,11 +219,9 @@ mod tests {
         let mut world = World::default();
         world.config.node = "a".into();
         let node = Node {
-            name: "a".into(),
-            zone: None,
-            is_leaving: false,
             internal_ips: vec!["192.0.2.1".parse().unwrap()],
             pod_cidrs: vec!["10.244.1.0/24".parse().unwrap()],
+            ..Node::new("a".into())
         };
         world.nodes.insert(node.name.clone(), Arc::new(node));
         let there = Request { port_mappings: vec![port(8080)], ..request("there") };

@@ -65,11 +65,9 @@ mod tests {
     #[test]
     fn prefixes_inside_of_others_are_left_out_and_neighbors_stay_apart() {
         let node = |name: &str, ip: &str, cidr: &str| Node {
-            name: name.into(),
-            zone: None,
-            is_leaving: false,
             internal_ips: vec![ip.parse().unwrap()],
             pod_cidrs: vec![cidr.parse().unwrap()],
+            ..Node::new(name.into())
         };
         let mut world = World::default();
         world.config.non_masquerade_cidrs = vec!["192.0.2.0/24".parse().unwrap()];

@@ -138,11 +138,9 @@ mod tests {
 
     fn world(settings: &str) -> World {
         let node = Node {
-            name: "a".into(),
-            zone: None,
-            is_leaving: false,
             internal_ips: ["192.0.2.1", "2001:db8::1"].map(|ip| ip.parse().unwrap()).into(),
             pod_cidrs: vec!["10.244.1.0/24".parse().unwrap()],
+            ..Node::new("a".into())
         };
         let link = |name: &str, addrs: &[&str]| Uplink {
             name: name.parse().unwrap(),

@@ -4,8 +4,13 @@
 //! Decoding is lenient where Kubernetes is (unknown fields are skipped) and strict where a wrong
 //! value would mislead: the error names the object and the field, and the object alone is left out.
 
+mod cluster_policy;
 mod namespace;
+mod network_policy;
 mod node;
+mod pod;
+mod rule;
+mod selector;
 mod service;
 mod service_cidr;
 mod slice;
@@ -16,11 +21,15 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use crate::Protocol;
+use crate::{Labels, ObjectName, Protocol};
 
+pub use cluster_policy::{admin_policy, baseline_policy, cluster_policy};
 pub use namespace::namespace;
+pub use network_policy::network_policy;
 pub use node::node;
+pub use pod::pod;
 pub use service::service;
 pub use service_cidr::service_cidr;
 pub use slice::endpoint_slice;
@@ -44,6 +53,8 @@ struct Meta {
     namespace: String,
     name: String,
     #[serde(default)]
+    uid: String,
+    #[serde(default)]
     labels: BTreeMap<String, String>,
     #[serde(default)]
     annotations: BTreeMap<String, String>,
@@ -63,6 +74,18 @@ impl Meta {
     }
 }
 
+impl Meta {
+    /// Namespace and name of an object that has both.
+    fn object_name(&self) -> ObjectName {
+        ObjectName::new(&self.namespace, &self.name)
+    }
+
+    /// Its labels, which it gives away.
+    fn take_labels(&mut self) -> Labels {
+        std::mem::take(&mut self.labels).into_iter().collect()
+    }
+}
+
 /// The object that is being read, for errors.
 struct Object {
     kind: &'static str,
@@ -70,6 +93,11 @@ struct Object {
 }
 
 impl Object {
+    /// Reads a part of it.
+    fn part<T: DeserializeOwned>(&self, field: &str, part: Value) -> Result<T, DecodeError> {
+        serde_json::from_value(part).map_err(|error| self.fail(field, error.to_string()))
+    }
+
     fn fail(&self, field: &str, reason: String) -> DecodeError {
         let Object { kind, name } = self;
         DecodeError { object: format!("{kind} {name}"), field: field.to_owned(), reason }

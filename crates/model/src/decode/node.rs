@@ -1,5 +1,7 @@
 //! `v1/Node`.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -54,7 +56,7 @@ struct Address {
 /// Reads a Node from its JSON.
 ///
 /// `spec.podCIDRs` wins over the older `spec.podCIDR`. Node addresses other than InternalIP are not
-/// used for the pod network.
+/// used for the pod network, and need not be addresses at all.
 ///
 /// # Errors
 /// [`DecodeError`] when the JSON is not a Node, a CIDR or address does not parse, or a family has
@@ -62,7 +64,7 @@ struct Address {
 ///
 /// Source: Node API, `spec.podCIDRs`, `status.addresses`.
 pub fn node(json: &[u8]) -> Result<Node, DecodeError> {
-    let wire: WireNode = read("Node", json)?;
+    let mut wire: WireNode = read("Node", json)?;
     let object = Object { kind: "Node", name: wire.metadata.full_name() };
     let cidrs = if wire.spec.pod_cidrs.is_empty() && !wire.spec.pod_cidr.is_empty() {
         std::slice::from_ref(&wire.spec.pod_cidr)
@@ -79,17 +81,27 @@ pub fn node(json: &[u8]) -> Result<Node, DecodeError> {
         }
         pod_cidrs.push(cidr);
     }
-    let mut internal_ips = Vec::new();
+    let (mut internal_ips, mut other_ips) = (Vec::new(), Vec::new());
     for (i, address) in wire.status.addresses.iter().enumerate() {
         if address.kind == "InternalIP" {
             let field = format!("status.addresses[{i}].address");
             internal_ips.push(ip(&object, &field, &address.address)?);
+        } else {
+            other_ips.extend(address.address.parse::<IpAddr>());
         }
     }
     let zone = wire.metadata.labels.get(ZONE).filter(|zone| !zone.is_empty()).cloned();
     let is_tainted = wire.spec.taints.iter().any(|taint| taint.key == TO_BE_DELETED);
     let is_leaving = is_tainted || wire.metadata.deletion_timestamp.is_some();
-    Ok(Node { name: NodeName(wire.metadata.name), zone, is_leaving, internal_ips, pod_cidrs })
+    Ok(Node {
+        labels: wire.metadata.take_labels(),
+        name: NodeName(wire.metadata.name),
+        zone,
+        is_leaving,
+        internal_ips,
+        other_ips,
+        pod_cidrs,
+    })
 }
 
 #[cfg(test)]
@@ -98,14 +110,19 @@ mod tests {
 
     #[test]
     fn a_node_is_read_with_both_families() {
-        let json = br#"{"metadata":{"name":"a"},"spec":{"podCIDRs":["10.244.1.0/24","fd00::/64"]},
+        let json = br#"{"metadata":{"name":"a","labels":{"role":"edge"}},
+            "spec":{"podCIDRs":["10.244.1.0/24","fd00::/64"]},
             "status":{"addresses":[{"type":"Hostname","address":"a"},
+            {"type":"ExternalIP","address":"203.0.113.1"},
             {"type":"InternalIP","address":"192.0.2.1"}]}}"#;
         let node = node(json).unwrap();
         assert_eq!(node.pod_cidrs.len(), 2);
         assert_eq!(node.internal_ip(Family::V4), Some("192.0.2.1".parse().unwrap()));
         assert_eq!(node.internal_ip(Family::V6), None);
         assert_eq!(node.zone, None);
+        assert_eq!(node.labels.get("role"), Some("edge"));
+        let ips = ["192.0.2.1", "203.0.113.1"].map(|ip| ip.parse::<IpAddr>().unwrap());
+        assert_eq!(node.ips().collect::<Vec<_>>(), ips);
     }
 
     #[test]

@@ -1,0 +1,63 @@
+//! Pods, as far as policy needs them.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::{Labels, NodeName, Protocol};
+
+/// Namespace and name of an object. It orders by namespace, then by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName {
+    /// `metadata.namespace`.
+    pub namespace: Arc<str>,
+    /// `metadata.name`.
+    pub name: Arc<str>,
+}
+
+impl ObjectName {
+    /// The object `name` of `namespace`.
+    pub fn new(namespace: &str, name: &str) -> Self {
+        ObjectName { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A pod of any node. Whether it terminates makes no difference: until its sandbox is gone it is what
+/// it was (NP-N9).
+///
+/// Source: `v1/Pod`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    /// Namespace and name.
+    pub name: ObjectName,
+    /// `metadata.uid`: of two pods of one name, which.
+    pub uid: Arc<str>,
+    /// `metadata.labels`.
+    pub labels: Labels,
+    /// `spec.nodeName`, once it is known.
+    pub node: Option<NodeName>,
+    /// `spec.hostNetwork`: its addresses are its node's, and so is its traffic.
+    pub is_host_network: bool,
+    /// `status.podIPs`. None while there are none yet, and none once the pod has succeeded or failed:
+    /// what it had may be another's by then.
+    pub addrs: Vec<IpAddr>,
+    /// Ports of its containers that have a name.
+    pub ports: Vec<NamedPort>,
+}
+
+/// A port of a container with a name that policies may call it by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NamedPort {
+    /// `name`.
+    pub name: Arc<str>,
+    /// `protocol`.
+    pub protocol: Protocol,
+    /// `containerPort`.
+    pub port: u16,
+}
