@@ -12,6 +12,7 @@
 mod courses;
 pub mod dns;
 mod pods;
+pub mod policy;
 pub mod services;
 
 use std::collections::BTreeMap;
