@@ -12,6 +12,9 @@ use crate::ruleset::{self, MASQUERADE, by_family};
 /// Before hostPorts (-100): a Service has a frontend that a container wants, too.
 const BEFORE_HOST_PORTS: i32 = -105;
 
+/// Where packets of Services end that change in this moment: what went on would go on untranslated.
+pub(super) const CHANGED: &str = "changed";
+
 /// The chains by name.
 pub(super) fn chains(names: &mut Names) -> Vec<(ChainName, Chain)> {
     let dnat = |point| Hook { kind: ChainKind::Nat, point, priority: BEFORE_HOST_PORTS };
@@ -32,6 +35,7 @@ pub(super) fn chains(names: &mut Names) -> Vec<(ChainName, Chain)> {
         (name("services"), plain(services(names))),
         (name("refused"), plain(refused())),
         (name("dropped"), plain(vec![ruleset::drop(Vec::new(), "no endpoint to use")])),
+        (name(CHANGED), plain(vec![ruleset::drop(Vec::new(), "its client sends it again")])),
     ]
 }
 

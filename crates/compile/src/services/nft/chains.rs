@@ -6,6 +6,7 @@ use plan::nft::{
     Writable,
 };
 
+use super::base::CHANGED;
 use super::names::{self, Backends, Map, Names, Place, flow, frontend, source};
 use super::shape::{Fate, Shape};
 use crate::ruleset::{self, MASQUERADE, by_family, lookup};
@@ -31,7 +32,7 @@ impl<'a> Needs<'a> {
         for fate in shape.fates() {
             if let Fate::Forward { backends, count, masquerade } = fate {
                 let rules = match shape.affinity {
-                    None => vec![needs.random(backends, count, masquerade)],
+                    None => needs.random(backends, count, masquerade),
                     Some(seconds) => needs.remembered(seconds, backends, count, masquerade),
                 };
                 needs.chains.push((shape.chain_of(fate), rules));
@@ -77,12 +78,20 @@ impl<'a> Needs<'a> {
     }
 
     /// Each backend with the same likelihood.
-    fn random(&mut self, backends: Backends, count: u32, masquerade: bool) -> Rule {
+    ///
+    /// A transaction that takes the drawn slot away may be committed between the lookup that led here
+    /// and the one that is made here. The Service has a first slot as long as it has any.
+    fn random(&mut self, backends: Backends, count: u32, masquerade: bool) -> Vec<Rule> {
         let map = self.map(Map::Slots(backends));
-        let key = self.key(&[Field::Random(count)]);
-        let mut statements = mark(masquerade);
-        statements.push(self.to(key, map));
-        Rule { statements, comment: None }
+        let to_one_of = |count| self.to(self.key(&[Field::Random(count)]), map.clone());
+        let mut drawn = mark(masquerade);
+        drawn.push(to_one_of(count));
+        let mut rules = vec![Rule { statements: drawn, comment: None }];
+        if count > 1 {
+            rules.push(ruleset::rule(vec![to_one_of(1)], "the slot has just gone"));
+        }
+        rules.push(just_changed());
+        rules
     }
 
     fn to(&self, fields: Vec<Field>, map: SetName) -> Statement {
@@ -131,6 +140,7 @@ impl<'a> Needs<'a> {
             ruleset::rule(vec![port()], "which port it is"),
             ruleset::rule(vec![choose(), forget, remember, go()], "a new one"),
             ruleset::rule(vec![choose(), go()], "no room to remember it"),
+            just_changed(),
         ]
     }
 
@@ -157,6 +167,12 @@ impl<'a> Needs<'a> {
         self.chains.push((chain.clone(), rules));
         chain
     }
+}
+
+/// The packet is a Service's, and the Service is no longer as it was when the packet was looked up.
+fn just_changed() -> Rule {
+    let go = Statement::Verdict(Verdict::Goto(ChainName(CHANGED.into())));
+    ruleset::rule(vec![go], "changed in this moment")
 }
 
 /// Has the source rewritten once the packet leaves.
