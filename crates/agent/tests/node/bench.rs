@@ -209,7 +209,7 @@ impl Bench {
         }
     }
 
-    fn logs(&self) -> String {
+    pub(crate) fn logs(&self) -> String {
         format!("{}\n{}", self.state(), fs::read_to_string(self.log()).unwrap_or_default())
     }
 

@@ -64,7 +64,7 @@ fn a_successor_killed_before_any_call_leaves_an_agent_that_serves() {
                 killed.is_finished() || next.is_in_charge()
             });
             is_over.store(true, Ordering::Relaxed);
-            killed.join().unwrap()
+            killed.join().unwrap_or_else(|_| panic!("before call {at}: {}", bench.logs()))
         });
         next.kill();
         bench.eventually("the first agent is ready", || {

@@ -47,35 +47,59 @@ pub(crate) fn kill_before(pid: u32, at: usize, ready: Sender<()>, is_over: &Atom
     ready.send(()).unwrap();
     let (mut inside, mut seen) = (BTreeSet::new(), 0);
     while !is_over.load(Ordering::Relaxed) {
-        let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG;
-        let own = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
-        let (thread, signal) = match waitid(Id::All, flags | own) {
-            Ok(WaitStatus::PtraceSyscall(thread)) => {
-                // Entry and exit of a call take turns.
-                let enters = inside.insert(thread) || !inside.remove(&thread);
-                if enters && has_effect(pid, thread) {
-                    if seen == at {
-                        kill(pid, Signal::SIGKILL).unwrap();
-                        return true;
+        // All that have stopped are let go together: the kernel names those first that call most, and
+        // one that waits for its turn is taken for one that hangs.
+        let stopped: Vec<_> = std::iter::from_fn(stop).collect();
+        if stopped.is_empty() {
+            std::thread::sleep(PAUSE);
+        }
+        for (thread, stop) in stopped {
+            let signal = match stop {
+                Stop::Call => {
+                    // Entry and exit of a call take turns.
+                    let enters = inside.insert(thread) || !inside.remove(&thread);
+                    if enters && has_effect(pid, thread) {
+                        if seen == at {
+                            kill(pid, Signal::SIGKILL).unwrap();
+                            return true;
+                        }
+                        seen += 1;
                     }
-                    seen += 1;
+                    None
                 }
-                (thread, None)
+                Stop::Event => None,
+                Stop::Signal(signal) => Some(signal),
+            };
+            match ptrace::syscall(thread, signal) {
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(errno) => panic!("let thread {thread} go on: {errno}"),
             }
-            Ok(WaitStatus::PtraceEvent(thread, ..)) => (thread, None),
-            Ok(WaitStatus::Stopped(thread, signal)) => (thread, Some(signal)),
-            Ok(_) => {
-                std::thread::sleep(PAUSE);
-                continue;
-            }
-            Err(errno) => panic!("wait for a stop: {errno}"),
-        };
-        match ptrace::syscall(thread, signal) {
-            Ok(()) | Err(Errno::ESRCH) => {}
-            Err(errno) => panic!("let thread {thread} go on: {errno}"),
         }
     }
     false
+}
+
+/// Why a thread has stopped.
+enum Stop {
+    /// It enters or leaves a call.
+    Call,
+    /// It has started another one, or was told to stop.
+    Event,
+    Signal(Signal),
+}
+
+/// A traced thread that has stopped since it was last let go.
+fn stop() -> Option<(Pid, Stop)> {
+    let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG;
+    let own = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
+    match waitid(Id::All, flags | own) {
+        Ok(WaitStatus::PtraceSyscall(thread)) => Some((thread, Stop::Call)),
+        Ok(WaitStatus::PtraceEvent(thread, ..)) => Some((thread, Stop::Event)),
+        Ok(WaitStatus::Stopped(thread, signal)) => Some((thread, Stop::Signal(signal))),
+        Ok(_) => None,
+        Err(Errno::ECHILD) => panic!("the traced process has ended by itself"),
+        Err(errno) => panic!("wait for a stop: {errno}"),
+    }
 }
 
 /// Traces every thread that there is and, from then on, every one that they start.

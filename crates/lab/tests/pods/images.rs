@@ -190,7 +190,7 @@ pub(crate) async fn an_image_that_is_loaded_later_lets_its_pod_start(lab: &Lab) 
     assert!(why.contains("seaway lab load IMAGE.tar"), "{why}");
     lab.eventually("never", waits("ErrImageNeverPull")).await;
     let path = archive_path("late");
-    let quits = "trap 'echo quits > /notes/quits; exit 0' QUIT; while :; do sleep 0.1; done";
+    let quits = "trap 'echo quits > /notes/quits; exit 0' QUIT; : > /notes/listens; while :; do sleep 0.1; done";
     let config = json!({"Cmd": ["/bin/sh", "-c", quits], "StopSignal": "SIGQUIT"});
     let mut files = shell();
     files.push(File::Text("notes/here", ""));
@@ -199,16 +199,17 @@ pub(crate) async fn an_image_that_is_loaded_later_lets_its_pod_start(lab: &Lab) 
     for name in ["later", "never"] {
         lab.eventually(name, |pod| container(pod).ready).await;
     }
-    let notes = json!({"name": "main", "image": "example.com/late:v1",
+    let main = json!({"name": "main", "image": "example.com/late:v1",
         "volumeMounts": [{"name": "notes", "mountPath": "/notes"}]});
     let volume = json!({"name": "notes", "hostPath": {"path": "/run/test-notes/quits"}});
     let spec =
-        json!({"containers": [notes], "volumes": [volume], "terminationGracePeriodSeconds": 20});
+        json!({"containers": [main], "volumes": [volume], "terminationGracePeriodSeconds": 20});
     lab.run("quits", spec).await;
     lab.eventually("quits", |pod| container(pod).ready).await;
+    let notes = Path::new("/run/test-notes/quits");
+    level("it listens to signals", || notes.join("listens").exists()).await;
     lab.delete("quits", &DeleteParams::default()).await;
-    level("it was asked by its own signal", || Path::new("/run/test-notes/quits/quits").exists())
-        .await;
+    level("it was asked by its own signal", || notes.join("quits").exists()).await;
 }
 
 pub(crate) async fn a_directory_is_a_root_file_system(lab: &Lab) {
