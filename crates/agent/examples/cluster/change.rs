@@ -1,11 +1,14 @@
-//! From a write of one EndpointSlice until the kernel has it.
+//! From a write of one EndpointSlice until the kernel has it, and until the node's DNS says so.
 
+use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use kernel::monitor::{Changed, Monitor};
 use kube::Client;
+use model::DomainName;
+use wire::dns::{Asked, Rcode, RecordType};
 
 use crate::Outcome;
 use crate::objects::{self, Size};
@@ -19,14 +22,23 @@ const QUIET: Duration = Duration::from_millis(20);
 /// Longer than a change may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Where the agent answers DNS.
+const DNS: (Ipv4Addr, u16) = (Ipv4Addr::new(169, 254, 20, 10), 53);
+
 /// Makes one change after the other. Returns p50 and p99, from the moment the request is sent until
-/// it is answered, and until the kernel says that it has committed a transaction.
+/// it is answered, until the kernel says that it has committed a transaction, and until the new endpoint
+/// has a name.
 pub(crate) async fn measure(client: &Client, size: Size) -> Outcome<String> {
     let committed = commits()?;
-    let (mut answered, mut took) = (Vec::new(), Vec::new());
+    let dns = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    dns.connect(DNS)?;
+    dns.set_read_timeout(Some(PATIENCE))?;
+    let (mut answered, mut took, mut named) = (Vec::new(), Vec::new(), Vec::new());
     for at in 0..2 * CHANGES {
+        let (service, salt) = (at * 7919 % size.services, 1 + at % 249);
+        let name = objects::name(size, service, salt).parse()?;
         let start = Instant::now();
-        objects::change(client, size, at * 7919 % size.services, 1 + at % 249).await?;
+        objects::change(client, size, service, salt).await?;
         answered.push(start.elapsed());
         let end = loop {
             let end = committed.recv_timeout(PATIENCE)?;
@@ -35,12 +47,36 @@ pub(crate) async fn measure(client: &Client, size: Size) -> Outcome<String> {
             }
         };
         took.push(end - start);
+        while !has_address(&dns, &name)? {
+            if start.elapsed() > PATIENCE {
+                return Err(format!("{name} has no address").into());
+            }
+        }
+        named.push(start.elapsed());
         tokio::time::sleep(QUIET).await;
         if committed.try_recv().is_ok() {
             return Err("one change was more than one transaction".into());
         }
     }
-    Ok(format!("{} | {}", typical(answered), typical(took)))
+    Ok(format!("{} | {} | {}", typical(answered), typical(took), typical(named)))
+}
+
+/// Asks DNS once.
+fn has_address(dns: &UdpSocket, name: &DomainName) -> Outcome<bool> {
+    let asked = Asked {
+        name,
+        kind: RecordType::A,
+        dnssec_ok: false,
+        checking_disabled: false,
+        has_edns: false,
+    };
+    let question = asked.message(1);
+    dns.send(&question)?;
+    let mut message = [0; 512];
+    let length = dns.recv(&mut message)?;
+    let heard =
+        wire::dns::hear(&message[..length], &question).ok_or("no answer to the question")?;
+    Ok(heard.rcode == Some(Rcode::NoError) && !heard.records().is_empty())
 }
 
 /// p50 and p99 of the second half.

@@ -1,5 +1,5 @@
 //! Measures one agent in a large cluster that a real API server holds: how long it takes until it is
-//! ready, what it keeps in memory, and how long it takes from a write until the kernel has it. Run by
+//! ready, what it keeps in memory, and how long it takes from a write until the kernel has it and DNS knows it. Run by
 //! `cargo xtask bench services`; needs root and ip. Server and agent are processes of their own, this
 //! one again with an argument, in a network namespace that goes with them.
 
@@ -38,9 +38,9 @@ fn main() -> Outcome<()> {
 
 fn measure_all() -> Outcome<()> {
     println!(
-        "| nodes | Services x endpoints | ready after | resident | CPU idle | written → answered, p50 / p99 | → in the kernel |"
+        "| nodes | Services x endpoints | ready after | resident | CPU idle | written → answered, p50 / p99 | → in the kernel | → in DNS |"
     );
-    println!("|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|");
     let dir = std::env::temp_dir().join(format!("seaway-bench-cluster-{}", std::process::id()));
     for size in SIZES {
         std::fs::create_dir_all(&dir)?;

@@ -34,6 +34,12 @@ pub(crate) async fn create(client: &Client, size: Size) -> Outcome<()> {
 
 const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
 
+/// The name of the endpoint of a Service that follows from `salt`.
+pub(crate) fn name(size: Size, service: u32, salt: u32) -> String {
+    let address = endpoint(size, service, 0, salt).replace('.', "-");
+    format!("{address}.service-{service}.default.svc.cluster.local")
+}
+
 /// Gives a Service endpoints of which one follows from `salt`.
 pub(crate) async fn change(client: &Client, size: Size, service: u32, salt: u32) -> Outcome<()> {
     let path = format!("{SLICES}/service-{service}");
@@ -84,13 +90,18 @@ fn service(number: u32) -> Value {
     })
 }
 
+/// The address of endpoint `at` of a Service.
+fn endpoint(size: Size, service: u32, at: u32, salt: u32) -> String {
+    let salt = if at == 0 { salt } else { 0 };
+    let host = 2 + (service * 7 + at + salt) % 250;
+    addr([10, 0, 0, 0], (((service + at) % size.nodes) << 8) + host)
+}
+
 fn slice(size: Size, number: u32, salt: u32) -> Value {
     let endpoint = |at: u32| {
-        let salt = if at == 0 { salt } else { 0 };
-        let (node, host) = ((number + at) % size.nodes, 2 + (number * 7 + at + salt) % 250);
         json!({
-            "addresses": [addr([10, 0, 0, 0], (node << 8) + host)],
-            "nodeName": format!("node-{node}"),
+            "addresses": [endpoint(size, number, at, salt)],
+            "nodeName": format!("node-{}", (number + at) % size.nodes),
             "conditions": {"ready": true, "serving": true, "terminating": false},
         })
     };
