@@ -8,7 +8,7 @@ const PURE: [(&str, &[&str]); 5] = [
         "seaway-model",
         &["imbl", "ipnet", "jiff", "saphyr-parser", "serde", "serde_json", "thiserror"],
     ),
-    ("seaway-plan", &["seaway-model", "seaway-wire", "imbl", "ipnet"]),
+    ("seaway-plan", &["seaway-model", "seaway-wire", "foldhash", "imbl", "ipnet"]),
     ("seaway-compile", &["seaway-model", "seaway-plan", "imbl", "ipnet", "thiserror"]),
     ("seaway-oracle", &["seaway-model", "ipnet"]),
     ("seaway-wire", &["seaway-model", "ipnet", "serde", "serde_json", "thiserror", "zlib-rs"]),

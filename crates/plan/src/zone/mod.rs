@@ -22,7 +22,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use imbl::{OrdMap, OrdSet};
+use foldhash::fast::RandomState;
+use imbl::shared_ptr::DefaultSharedPtr;
+use imbl::{GenericHashMap, OrdSet};
 use model::{Dns, DomainName, ServiceName};
 
 pub use answer::{Answer, Question, answer};
@@ -46,7 +48,7 @@ pub struct Zones {
     primary: DomainName,
     /// `hostmaster.ZONE`.
     mailbox: DomainName,
-    spaces: OrdMap<Arc<str>, Space>,
+    spaces: ByName<Space>,
     pointers: OrdSet<Pointer>,
     /// The pods of this node, with their namespaces.
     local_pods: Arc<BTreeSet<(IpAddr, Arc<str>)>>,
@@ -54,12 +56,15 @@ pub struct Zones {
     first: Arc<ServiceName>,
 }
 
+/// What is looked up for every question: two steps whatever there is, and none by comparing names.
+type ByName<T> = GenericHashMap<Arc<str>, T, RandomState, DefaultSharedPtr>;
+
 /// A namespace.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Space {
     /// Whether there is such an object, or only something in it.
     is_object: bool,
-    services: OrdMap<Arc<str>, Arc<Row>>,
+    services: ByName<Arc<Row>>,
 }
 
 /// A Service under its name.
@@ -101,7 +106,7 @@ impl Zones {
             is_complete: false,
             primary: under(&under(&dns.domain, b"dns"), b"ns"),
             mailbox: under(&dns.domain, b"hostmaster"),
-            spaces: OrdMap::new(),
+            spaces: ByName::default(),
             pointers: OrdSet::new(),
             local_pods: Arc::default(),
             first: Arc::new(ServiceName::new("", "")),

@@ -15,7 +15,10 @@ impl fmt::Display for Zones {
         print(self, f, &apex, &[RecordType::SOA, RecordType::NS])?;
         let version = apex.under(b"dns-version");
         version.map_or(Ok(()), |name| print(self, f, &name, &[RecordType::TXT]))?;
-        for row in self.spaces.values().flat_map(|space| space.services.values()) {
+        let mut rows: Vec<_> =
+            self.spaces.values().flat_map(|space| space.services.values()).collect();
+        rows.sort_unstable_by_key(|row| &row.name);
+        for row in rows {
             print_service(self, f, row)?;
         }
         let mut last = None;
