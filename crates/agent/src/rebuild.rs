@@ -57,6 +57,7 @@ fn attachment(key: &AttachmentKey, link: &PodLink) -> Attachment {
         addrs: link.addrs.iter().map(ipnet::IpNet::addr).collect(),
         mac: link.mac,
         port_mappings: Vec::new(),
+        search: None,
     }
 }
 

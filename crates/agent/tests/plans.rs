@@ -94,6 +94,7 @@ fn world(mode: PodLinkMode, routing: Routing, containers: &[Container]) -> World
                 protocol: Protocol::Tcp,
                 host_ip,
             }],
+            search: None,
             key: key.clone(),
         };
         world.attachments.insert(key, Arc::new(attachment));

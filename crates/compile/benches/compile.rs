@@ -40,6 +40,7 @@ fn world(nodes: u16, pods: u16) -> World {
             ],
             mac: Mac::derive(&key.to_string()),
             port_mappings: Vec::new(),
+            search: None,
             key: key.clone(),
         };
         world.attachments.insert(key, Arc::new(attachment));

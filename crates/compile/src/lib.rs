@@ -21,7 +21,7 @@ pub mod services;
 use std::fmt;
 
 use model::{Generation, NodeName, OrdMap, World};
-use plan::Plan;
+use plan::{LocalPods, Plan};
 
 pub use cni::Attachments;
 pub use dns::Zones;
@@ -53,6 +53,8 @@ pub struct Compiled {
     pub services: ServiceTable,
     /// What the cluster's names stand for.
     pub zones: Zones,
+    /// The pods of this node by their addresses.
+    pub local_pods: LocalPods,
 }
 
 /// An object, or a part of one, that the plan does not honor. It blocks nothing else.
@@ -148,14 +150,14 @@ impl Compiler {
             return compiled.clone();
         }
         let mut compiled = Compiled::default();
-        let Compiled { plan, rejected, pools, peers, attachments, services: _, zones: _ } =
-            &mut compiled;
+        let Compiled { plan, rejected, pools, peers, attachments, local_pods, .. } = &mut compiled;
         *pools = ipam::compile(world, node, plan, rejected);
         *peers = routes::compile(world, node, pools, plan, rejected);
         *attachments = cni::compile(world, node, pools, peers.mtu, plan, rejected);
         egress::compile(world, node, pools, plan);
         flows::compile(world, attachments, plan);
         dns::node(world, node, plan);
+        *local_pods = dns::pods(world);
         self.base = Some((seen, compiled.clone()));
         compiled
     }

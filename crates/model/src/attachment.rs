@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::net::fnv1a;
-use crate::{IfName, Mac, Protocol};
+use crate::{IfName, Mac, Protocol, SearchList};
 
 /// What CNI calls an attachment: one interface of one container.
 ///
@@ -62,6 +62,8 @@ pub struct Attachment {
     pub mac: Mac,
     /// Ports of the node that lead to this container (`portMappings` capability, hostPort).
     pub port_mappings: Vec<PortMapping>,
+    /// Where the container looks for names, when the runtime said so and the pod wants help with it.
+    pub search: Option<Arc<SearchList>>,
 }
 
 /// A pod as the runtime names it.

@@ -34,6 +34,8 @@ pub struct Dns {
     /// Who is answered there, beside pods and nodes. Nobody else is: a server that answers everybody
     /// is one that attacks are relayed by.
     pub clients: Vec<IpNet>,
+    /// Whether the node goes along its pods' search lists in their place (DNS-102).
+    pub autopath: bool,
 }
 
 impl Dns {
@@ -70,6 +72,7 @@ impl Default for Dns {
             local_addrs: vec![Ipv4Addr::new(169, 254, 20, 10).into()],
             node_port: 10053,
             clients: Vec::new(),
+            autopath: true,
         }
     }
 }

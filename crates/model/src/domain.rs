@@ -120,6 +120,21 @@ impl DomainName {
         self.below(zone).is_some()
     }
 
+    /// The labels before those of `from`, with `to` behind them. `None` when the name is not under `from`, or
+    /// that is too long.
+    #[must_use]
+    pub fn moved(&self, from: &DomainName, to: &DomainName) -> Option<Self> {
+        let labels = self.below(from)?.0;
+        let len = labels.len() + usize::from(to.len);
+        if len > LONGEST {
+            return None;
+        }
+        let mut name = DomainName { len: u8::try_from(len).ok()?, ..DomainName::ROOT };
+        name.bytes[..labels.len()].copy_from_slice(labels);
+        name.bytes[labels.len()..len].copy_from_slice(to.as_wire());
+        Some(name)
+    }
+
     /// The name with `label` before it. `None` when that is too long, or `label` is no label.
     #[must_use]
     pub fn under(&self, label: &[u8]) -> Option<Self> {

@@ -20,6 +20,7 @@ mod node;
 mod pod;
 mod policy;
 mod rfc3339;
+mod search;
 mod service;
 
 use std::collections::BTreeMap;
@@ -47,6 +48,7 @@ pub use policy::{
     PortMatch, Rule, RuleAction,
 };
 pub use rfc3339::Rfc3339;
+pub use search::SearchList;
 pub use service::{
     Conditions, Endpoint, EndpointPort, EndpointSlice, Hints, Service, ServiceCidr, ServiceKind,
     ServiceName, ServicePort, SliceKey, TrafficPolicy,

@@ -7,6 +7,7 @@
 mod flow;
 mod link;
 mod listener;
+mod local_pods;
 mod mechanism;
 pub mod nft;
 mod pod;
@@ -18,6 +19,7 @@ pub mod zone;
 pub use flow::{Flow, FlowFilter, FlowKey, Serving, Suspect, suspects};
 pub use link::{Link, LinkKind};
 pub use listener::Listener;
+pub use local_pods::{LocalPod, LocalPods};
 pub use mechanism::{Failure, Mechanism, ObserveError, converge};
 pub use pod::PodLink;
 pub use route::{

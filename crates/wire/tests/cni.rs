@@ -144,7 +144,11 @@ fn what_containerd_and_multus_send_is_understood() {
             "bandwidth": {"ingressRate": 2048},
             "ips": ["10.244.1.9/24", "fd00::9"],
             "io.kubernetes.cri.pod-annotations": {"a": "b"},
-            "dns": {"servers": ["10.96.0.10"]}, "mac": ""
+            "dns": {
+                "Servers": ["10.96.0.10"], "Options": ["ndots:5"],
+                "Searches": ["ns.svc.cluster.local", "svc.cluster.local", "cluster.local"]
+            },
+            "mac": ""
         }
     });
     let mut environment = environment("ADD");
@@ -157,6 +161,10 @@ fn what_containerd_and_multus_send_is_understood() {
         add.addrs,
         ["10.244.1.9".parse::<std::net::IpAddr>().unwrap(), "fd00::9".parse().unwrap()]
     );
+    let search = add.search.expect("a search list");
+    let domains: Vec<_> = search.domains().iter().map(ToString::to_string).collect();
+    assert_eq!(domains, ["ns.svc.cluster.local.", "svc.cluster.local.", "cluster.local."]);
+    assert_eq!(search.ndots(), 5);
     let mappings: Vec<_> = add
         .port_mappings
         .iter()
@@ -186,6 +194,7 @@ fn wrong_requests_are_refused_with_the_code_of_the_specification() {
         ADD    | {"runDir": "run"} | 7 runDir: "run" is not an absolute path
         ADD    | {"runtimeConfig": []} | 7 runtimeConfig: [] is not an object
         ADD    | {"runtimeConfig": {"mac": "x"}} | 7 runtimeConfig.mac: "x" is not a hardware address
+        ADD    | {"runtimeConfig": {"dns": {"searches": "corp"}}} | 7 runtimeConfig.dns.searches: "corp" is not a list
         ADD    | {"runtimeConfig": {"ips": ["x"]}} | 7 runtimeConfig.ips[0]: "x" is not an IP address
         ADD    | {"runtimeConfig": {"portMappings": [{"hostPort": 70000}]}} | 7 runtimeConfig.portMappings[0].hostPort: 70000 is not a port
         ADD    | {"runtimeConfig": {"portMappings": [{"hostPort": 80}]}} | 7 runtimeConfig.portMappings[0]: {"hostPort":80} is not a port mapping: containerPort is missing

@@ -44,6 +44,7 @@ pub(crate) fn world(services: u32, endpoints: u32) -> World {
         addrs: vec![POD.into()],
         mac: Mac::derive("pod"),
         port_mappings: Vec::new(),
+        search: None,
         key: key.clone(),
     };
     world.attachments.insert(key, Arc::new(pod));

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 use wire::cni::{
@@ -89,6 +90,7 @@ async fn attach(handle: &Handle, network: String, add: Add) -> Result<AddResult,
         addrs: add.addrs,
         mac: add.mac,
         port_mappings: add.port_mappings,
+        search: add.search.map(Arc::new),
     };
     let attached = handle.attach(asked).await.map_err(failed)?;
     let result = AddResult { dns: add.dns, ..result_of(&attached, &netns) };
@@ -204,8 +206,6 @@ fn failed(error: RequestError) -> Error {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::sync::Arc;
-
     use model::{Attachment, AttachmentKey, Mac};
     use plan::PodLink;
     use wire::cni::Version;
@@ -224,6 +224,7 @@ pub(super) mod tests {
             addrs: vec!["10.244.1.2".parse().unwrap(), "fd00::2".parse().unwrap()],
             mac,
             port_mappings: Vec::new(),
+            search: None,
         };
         let link = PodLink {
             netns: "/run/netns/blue".into(),

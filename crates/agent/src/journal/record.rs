@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use model::{Attachment, AttachmentKey, IfName, Mac, PodRef, PortMapping};
+use model::{Attachment, AttachmentKey, IfName, Mac, PodRef, PortMapping, SearchList};
 use serde::{Deserialize, Serialize};
 
 /// Version of the format this code writes, and the newest it reads.
@@ -89,7 +89,7 @@ fn opened(line: &[u8]) -> Result<&[u8], BadLine> {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum WireEntry {
-    Lease(WireLease),
+    Lease(Box<WireLease>),
     Release { id: String, ifname: String, at: u64 },
     Resting { addr: IpAddr, at: u64 },
 }
@@ -106,6 +106,8 @@ struct WireLease {
     mac: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     ports: Vec<WirePort>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    search: Option<WireSearch>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -124,10 +126,16 @@ struct WirePort {
     host_ip: Option<IpAddr>,
 }
 
+#[derive(Serialize, Deserialize)]
+struct WireSearch {
+    domains: Vec<String>,
+    ndots: u8,
+}
+
 impl From<&Entry> for WireEntry {
     fn from(entry: &Entry) -> Self {
         match entry {
-            Entry::Lease(attachment) => WireEntry::Lease(WireLease::from(&**attachment)),
+            Entry::Lease(attachment) => WireEntry::Lease(Box::new(WireLease::from(&**attachment))),
             Entry::Release { key, at } => WireEntry::Release {
                 id: key.container_id.to_string(),
                 ifname: key.ifname.to_string(),
@@ -162,6 +170,10 @@ impl From<&Attachment> for WireLease {
                     host_ip: port.host_ip,
                 })
                 .collect(),
+            search: attachment.search.as_ref().map(|search| WireSearch {
+                domains: search.domains().iter().map(ToString::to_string).collect(),
+                ndots: search.ndots(),
+            }),
         }
     }
 }
@@ -188,6 +200,9 @@ impl WireLease {
                 host_ip: port.host_ip,
             })
         });
+        let search = self.search.and_then(|WireSearch { domains, ndots }| {
+            SearchList::new(&domains, &[format!("ndots:{ndots}")])
+        });
         Ok(Attachment {
             key: key(&self.id, &self.ifname)?,
             network: self.network,
@@ -200,6 +215,7 @@ impl WireLease {
             addrs: self.addrs,
             mac: self.mac.parse::<Mac>().map_err(|e| e.to_string())?,
             port_mappings: ports.collect::<Result<_, String>>()?,
+            search: search.map(Arc::new),
         })
     }
 }
@@ -224,6 +240,8 @@ mod tests {
             protocol: model::Protocol::Udp,
             host_ip: Some("192.0.2.1".parse().unwrap()),
         }];
+        full.search = SearchList::new(&["n.svc.cluster.local", "."], &["ndots:3"]).map(Arc::new);
+        assert!(full.search.is_some());
         let key = full.key.clone();
         let entries = vec![
             Entry::Lease(Arc::new(full)),
@@ -233,6 +251,16 @@ mod tests {
         let line = encode(&entries);
         assert_eq!(decode(&line[..line.len() - 1]).unwrap(), entries);
         assert_eq!(version(&header()[..header().len() - 1]), Some(VERSION));
+    }
+
+    #[test]
+    fn a_lease_of_a_release_that_knew_of_no_search_list_has_none() {
+        let old = r#"[{"lease":{"id":"a","ifname":"eth0","network":"n","netns":"/n","addrs":["10.0.0.1"],"mac":"02:00:00:00:00:01"}}]"#;
+        let line = sealed(old.as_bytes());
+        let [Entry::Lease(lease)] = &decode(&line[..line.len() - 1]).unwrap()[..] else {
+            panic!("no lease");
+        };
+        assert_eq!((lease.search.as_ref(), lease.port_mappings.len()), (None, 0));
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(super) fn attachment(id: &str, addr: &str) -> Attachment {
         addrs: vec![addr.parse().unwrap()],
         mac: model::Mac::derive(id),
         port_mappings: Vec::new(),
+        search: None,
     }
 }
 

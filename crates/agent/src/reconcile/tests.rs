@@ -160,6 +160,7 @@ fn add(id: &str) -> Attach {
         addrs: Vec::new(),
         mac: None,
         port_mappings: Vec::new(),
+        search: None,
     }
 }
 

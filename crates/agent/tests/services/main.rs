@@ -68,6 +68,7 @@ impl Cluster {
             addrs: Family::ALL.map(|family| addr(family, 2, 2)).into(),
             mac: Mac::derive("b"),
             port_mappings: Vec::new(),
+            search: None,
             key: key.clone(),
         };
         world.attachments.insert(key, Arc::new(backend));

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use model::{Attachment, AttachmentKey, Family, Mac, NodeName, PodRef, PortMapping, World};
+use model::{
+    Attachment, AttachmentKey, Family, Mac, NodeName, PodRef, PortMapping, SearchList, World,
+};
 
 use super::host_port::{self, Claims, PortError};
 use crate::Compiled;
@@ -28,6 +31,8 @@ pub struct Request {
     pub mac: Option<Mac>,
     /// Ports of the node that lead to this container.
     pub port_mappings: Vec<PortMapping>,
+    /// Where it looks for names (capability `dns`).
+    pub search: Option<Arc<SearchList>>,
 }
 
 /// A container that may join.
@@ -140,6 +145,7 @@ pub fn attach(
         addrs,
         mac: request.mac.unwrap_or_else(|| Mac::derive(&format!("pod/{key}"))),
         port_mappings: request.port_mappings.clone(),
+        search: request.search.clone(),
     };
     Ok(Attaching { attachment, early })
 }
@@ -208,8 +214,6 @@ fn lease(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use model::{Node, Protocol};
 
     use super::*;
@@ -240,6 +244,7 @@ mod tests {
             addrs: Vec::new(),
             mac: None,
             port_mappings: Vec::new(),
+            search: None,
         }
     }
 

@@ -17,6 +17,7 @@
 mod entry;
 mod memo;
 mod place;
+mod pods;
 mod untracked;
 
 pub use memo::Memo;
@@ -24,3 +25,4 @@ pub use untracked::untracked;
 
 pub(crate) use place::{everywhere, node};
 pub use plan::zone::Zones;
+pub(crate) use pods::pods;

@@ -140,6 +140,7 @@ pub(super) fn attachments(body: &str) -> Result<Containers, String> {
             mac: Mac::derive(&format!("pod/{key}")),
             addrs,
             port_mappings,
+            search: None,
             key: key.clone(),
         };
         containers.insert(key, Arc::new(attachment));

@@ -203,6 +203,7 @@ pub(super) fn leases(mut world: World, body: &str) -> Result<String, String> {
             addrs: addrs.iter().map(|addr| parse(addr)).collect::<Result<_, _>>()?,
             mac: None,
             port_mappings: Vec::new(),
+            search: None,
         };
         Ok(match attach(&request, &world, &compiled, &released, now) {
             Ok(attaching) => {

@@ -294,8 +294,10 @@ pub(super) fn sysctls(pod: &Pod) -> Vec<(String, String)> {
     all
 }
 
-/// Source: kubelet's `CNI_ARGS`; containerd `toCNIPortMappings`.
-pub(super) fn join(pod: &Pod, container_id: String, netns: PathBuf) -> Join {
+/// The wish of a pod to be on the network; `dns` is how it resolves names.
+///
+/// Source: kubelet's `CNI_ARGS`; containerd `cniNamespaceOpts`.
+pub(super) fn join(pod: &Pod, container_id: String, netns: PathBuf, dns: Value) -> Join {
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let args = [
         ("IgnoreUnknown", "1".to_owned()),
@@ -318,6 +320,7 @@ pub(super) fn join(pod: &Pod, container_id: String, netns: PathBuf) -> Join {
         })
         .collect();
     let mut capabilities = Map::new();
+    capabilities.insert("dns".to_owned(), dns);
     if !mappings.is_empty() {
         capabilities.insert("portMappings".to_owned(), Value::Array(mappings));
     }

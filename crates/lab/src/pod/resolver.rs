@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::Pod;
+use serde_json::{Value, json};
 
 use super::files::line;
 
@@ -31,6 +32,8 @@ pub struct Dns {
 pub(crate) struct Resolv {
     /// What is in the file.
     pub text: String,
+    /// The same as network plugins are told it, in the words of containerd (`toCNIDNS`).
+    pub capability: Value,
     /// What was left out of it, for events.
     pub warnings: Vec<String>,
 }
@@ -58,7 +61,7 @@ pub(crate) fn resolv_conf(pod: &Pod, dns: &Dns, node: &str) -> Resolv {
         }
     }
     let warnings = conf.limit();
-    Resolv { text: conf.print(), warnings }
+    Resolv { text: conf.print(), capability: conf.capability(), warnings }
 }
 
 #[derive(Default)]
@@ -142,14 +145,21 @@ impl Resolver {
             line(&mut text, &format!("nameserver {server}"));
         }
         if !self.options.is_empty() {
-            let print = |(name, value): &(String, Option<String>)| match value {
-                Some(value) => format!("{name}:{value}"),
-                None => name.clone(),
-            };
-            let options: Vec<_> = self.options.iter().map(print).collect();
-            line(&mut text, &format!("options {}", options.join(" ")));
+            line(&mut text, &format!("options {}", self.options().join(" ")));
         }
         text
+    }
+
+    fn capability(&self) -> Value {
+        json!({"Servers": self.servers, "Searches": self.searches, "Options": self.options()})
+    }
+
+    fn options(&self) -> Vec<String> {
+        let print = |(name, value): &(String, Option<String>)| match value {
+            Some(value) => format!("{name}:{value}"),
+            None => name.clone(),
+        };
+        self.options.iter().map(print).collect()
     }
 }
 
@@ -164,8 +174,6 @@ fn add(list: &mut Vec<String>, more: Option<&[String]>) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
     use crate::pod::files::tests::pod;
 
@@ -193,6 +201,9 @@ mod tests {
             let found = resolv_conf(&pod(&spec), &dns, node);
             assert_eq!((&*found.text, found.warnings), (expected, vec![]), "{spec}");
         }
+        let told = json!({"Servers": ["10.96.0.10"], "Options": ["ndots:5"],
+            "Searches": ["shop.svc.cluster.local", "svc.cluster.local", "cluster.local", "corp"]});
+        assert_eq!(resolv_conf(&pod(&json!({})), &dns, node).capability, told);
         let none = Dns { servers: Vec::new(), ..dns };
         assert_eq!(resolv_conf(&pod(&json!({})), &none, node).text, node);
     }

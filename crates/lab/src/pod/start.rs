@@ -159,7 +159,7 @@ impl Worker {
         self.sandbox = Some(sandbox);
         self.broken = true;
         if let Some(netns) = netns {
-            let join = join(pod, container_id, netns);
+            let join = join(pod, container_id, netns, self.resolv(pod).capability);
             self.join = Some(join.clone());
             self.ips = node.cni.add(&join).await?;
         } else {
@@ -206,8 +206,6 @@ impl Worker {
         let folder = self.folder(pod);
         std::fs::create_dir_all(folder.join("root"))?;
         let dns = &self.node.settings.dns;
-        // A node without such a file says nothing.
-        let own = |path| std::fs::read_to_string(path).unwrap_or_default();
         let hosts = if sharing.host_network {
             files::node_hosts(pod, &own("/etc/hosts"))
         } else {
@@ -218,12 +216,17 @@ impl Worker {
             false => files::kernel_name(pod, &dns.domain).map_err(io::Error::other)?,
         };
         std::fs::write(folder.join("hosts"), hosts)?;
-        let resolv = resolver::resolv_conf(pod, dns, &own("/etc/resolv.conf"));
+        let resolv = self.resolv(pod);
         for warning in resolv.warnings {
             self.node.events.tell(pod, None, Kind::Warning, "DNSConfigForming", warning);
         }
         std::fs::write(folder.join("resolv.conf"), resolv.text)?;
         std::fs::write(folder.join("hostname"), host + "\n")
+    }
+
+    /// How the pod resolves names.
+    fn resolv(&self, pod: &Pod) -> resolver::Resolv {
+        resolver::resolv_conf(pod, &self.node.settings.dns, &own("/etc/resolv.conf"))
     }
 
     /// The pod's own folder on the node.
@@ -237,6 +240,11 @@ impl Worker {
         let (meta, logs) = (&pod.metadata, self.node.context.run_dir.join("log/pods"));
         logs.join([text(&meta.namespace), text(&meta.name), text(&meta.uid)].join("_"))
     }
+}
+
+/// A file of the node. One without such a file says nothing.
+fn own(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
 }
 
 #[derive(Debug, thiserror::Error)]

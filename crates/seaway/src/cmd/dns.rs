@@ -83,6 +83,9 @@ pub(crate) struct Flags {
     /// writes it; read again when it changes. Without it the node's /etc/resolv.conf says whom to ask.
     #[arg(long = "dns-settings", env = "SEAWAY_DNS_SETTINGS", value_name = "FILE")]
     document: Option<PathBuf>,
+    /// Let pods try each domain of their search list by themselves.
+    #[arg(long = "no-dns-autopath", env = "SEAWAY_NO_DNS_AUTOPATH")]
+    no_autopath: bool,
     /// Answer nobody: DNS is somebody else's on this node.
     #[arg(long = "no-dns", env = "SEAWAY_NO_DNS")]
     off: bool,
@@ -133,6 +136,7 @@ impl Flags {
             local_addrs: local_addresses(&self.local_addresses)?,
             node_port: self.node_port,
             clients: self.clients.clone(),
+            autopath: !self.no_autopath,
         })
     }
 }

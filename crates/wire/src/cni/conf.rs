@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use model::{AttachmentKey, IfName, Mac, PortMapping, Protocol};
+use model::{AttachmentKey, IfName, Mac, PortMapping, Protocol, SearchList};
 use serde_json::Value;
 
 use super::environment::is_identifier;
@@ -33,7 +33,16 @@ pub(super) struct Asked {
     pub(super) addrs: Vec<IpAddr>,
     pub(super) mac: Option<Mac>,
     pub(super) port_mappings: Vec<PortMapping>,
+    pub(super) search: Option<SearchList>,
 }
+
+/// The capability by which CRI runtimes tell a pod's annotations.
+///
+/// Source: containerd, `annotations.PodAnnotations`.
+pub(super) const POD_ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
+
+/// An annotation that is not `true` on a pod that wants its names looked up one by one (DNS-103).
+const AUTOPATH: &str = "seaway.io/dns-autopath";
 
 /// Reads a configuration.
 ///
@@ -122,6 +131,7 @@ fn asked(root: &Field<'_>) -> Result<Asked, Error> {
         asked.mac = mac(&runtime)?;
         let mappings = list(&runtime, "portMappings", port_mapping)?;
         asked.port_mappings = mappings.into_iter().flatten().collect();
+        asked.search = search(&runtime)?;
     }
     if asked.addrs.is_empty()
         && let Some(args) = root.get("args")?
@@ -130,6 +140,23 @@ fn asked(root: &Field<'_>) -> Result<Asked, Error> {
         asked.addrs = list(&conventions, "ips", |ip| ip.addr())?;
     }
     Ok(asked)
+}
+
+/// Where the container looks for names, unless its pod wants no help with that.
+///
+/// Source: CNI conventions, capability `dns`; containerd `toCNIDNS`, which has it of the kubelet.
+fn search(runtime: &Field<'_>) -> Result<Option<SearchList>, Error> {
+    let Some(dns) = runtime.get("dns")? else { return Ok(None) };
+    let owned = |field: &Field<'_>| field.text().map(str::to_owned);
+    let domains = list(&dns, "searches", owned)?;
+    let options = list(&dns, "options", owned)?;
+    let annotation = match runtime.get(POD_ANNOTATIONS)? {
+        Some(annotations) => annotations.get(AUTOPATH)?,
+        None => None,
+    };
+    let is_wanted =
+        annotation.map_or(Ok(true), |wanted| wanted.text().map(|text| text == "true"))?;
+    Ok(SearchList::new(&domains, &options).filter(|_| is_wanted))
 }
 
 fn mac(runtime: &Field<'_>) -> Result<Option<Mac>, Error> {
@@ -187,4 +214,37 @@ fn keep(root: &Field<'_>) -> Result<Option<BTreeSet<AttachmentKey>>, Error> {
         }
     }
     Ok(keep)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each line: what the runtime tells, and whether a pod is helped with its search list.
+    #[test]
+    fn dns101_dns103_a_search_list_is_what_the_runtime_tells_unless_the_pod_opts_out() {
+        let dns = r#""dns": {"searches": ["ns.svc.cluster.local"], "options": ["ndots:5"]}"#;
+        let annotations = |value: &str| {
+            format!(
+                r#"{{{dns}, "io.kubernetes.cri.pod-annotations": {{"seaway.io/dns-autopath": {value}}}}}"#
+            )
+        };
+        let cases = [
+            (format!("{{{dns}}}"), true),
+            (format!(r#"{{{dns}, "io.kubernetes.cri.pod-annotations": null}}"#), true),
+            (annotations(r#""true""#), true),
+            (annotations(r#""false""#), false),
+            (annotations(r#""off""#), false),
+            ("{}".to_owned(), false),
+            (r#"{"dns": null}"#.to_owned(), false),
+            (r#"{"dns": {"servers": ["10.96.0.10"], "searches": null}}"#.to_owned(), false),
+            (r#"{"dns": {"searches": ["a..b"]}}"#.to_owned(), false),
+        ];
+        for (runtime, is_helped) in cases {
+            let text =
+                format!(r#"{{"cniVersion": "1.0.0", "name": "n", "runtimeConfig": {runtime}}}"#);
+            let conf = parse(text.as_bytes()).unwrap();
+            assert_eq!(conf.asked.search.is_some(), is_helped, "{runtime}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::conf::POD_ANNOTATIONS;
 use super::{Paths, Version};
 
 /// A network configuration list with Seaway as its only plugin.
@@ -30,7 +31,7 @@ impl Conflist {
                 "type": self.plugin,
                 "runDir": self.paths.run_dir,
                 "stateDir": self.paths.state_dir,
-                "capabilities": { "portMappings": true },
+                "capabilities": { "portMappings": true, "dns": true, POD_ANNOTATIONS: true },
             }],
         });
         format!("{list:#}\n")
@@ -61,6 +62,8 @@ mod tests {
   "plugins": [
     {
       "capabilities": {
+        "dns": true,
+        "io.kubernetes.cri.pod-annotations": true,
         "portMappings": true
       },
       "runDir": "/run/seaway",

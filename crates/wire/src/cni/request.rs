@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use model::{AttachmentKey, Mac, PodRef, PortMapping};
+use model::{AttachmentKey, Mac, PodRef, PortMapping, SearchList};
 
 use super::conf::{self, Conf};
 use super::environment::{Command, Environment};
@@ -85,6 +85,8 @@ pub struct Add {
     pub mac: Option<Mac>,
     /// Ports of the node that lead to the container.
     pub port_mappings: Vec<PortMapping>,
+    /// Where the container looks for names, as far as the runtime said so.
+    pub search: Option<SearchList>,
     /// Name resolution from the configuration, passed on in the result.
     pub dns: Dns,
     /// What earlier plugins of the chain returned.
@@ -138,6 +140,7 @@ fn add(environment: &Environment, mut conf: Conf) -> Result<Request, Error> {
         addrs,
         mac: asked.mac.or(args.mac),
         port_mappings: asked.port_mappings,
+        search: asked.search,
         dns: std::mem::take(&mut conf.dns),
         previous: conf.previous.take(),
     };
