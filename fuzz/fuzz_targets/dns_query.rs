@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use libfuzzer_sys::fuzz_target;
 use model::ServiceName;
 use plan::zone::{Endpoint, Endpoints, Entry, Port, Question, Zones, answer, write};
-use wire::dns::{Transport, Unanswered, read, refuse};
+use wire::dns::{Reply, Transport, Unanswered, read, refuse};
 
 static ZONES: LazyLock<Zones> = LazyLock::new(zones);
 
@@ -20,7 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
         Ok(query) => {
             let question = Question { name: &query.name, kind: query.kind, turn: 3 };
             let Some(answer) = answer(&ZONES, &question) else { return };
-            write(&answer, &query, Transport::Udp, &mut out);
+            write(&answer, Reply::new(&query, Transport::Udp, &mut out));
             let limit = query.edns.map_or(512, |edns| usize::from(edns.size.clamp(512, 1232)));
             assert!(out.len() <= limit, "{} bytes", out.len());
             assert_eq!(out[12..12 + query.question.len()], *query.question);

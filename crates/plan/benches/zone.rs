@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use model::{Protocol, ServiceName};
 use seaway_plan::zone::{Endpoint, Endpoints, Entry, Port, Question, Zones, answer, write};
-use wire::dns::{Transport, read};
+use wire::dns::{Reply, Transport, read};
 
 const SERVICES: u32 = 10_000;
 const HEADLESS: u32 = 600;
@@ -85,7 +85,7 @@ fn respond(zones: &Zones, bytes: &[u8], turn: u32) {
         let query = read(black_box(bytes)).expect("a question");
         let question = Question { name: &query.name, kind: query.kind, turn };
         if let Some(answer) = answer(zones, &question) {
-            write(&answer, &query, Transport::Udp, out);
+            write(&answer, Reply::new(&query, Transport::Udp, out));
         }
         black_box(&out);
     });

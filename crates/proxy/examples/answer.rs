@@ -45,6 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let known = Known {
         zones: ArcSwap::from_pointee(zones()),
         cluster: ArcSwap::from_pointee(Sources::new(["0.0.0.0/0".parse()?, "::/0".parse()?])),
+        pods: ArcSwap::default(),
     };
     let limits = Limits { threads: threads.parse()?, ..Limits::default() };
     let server =

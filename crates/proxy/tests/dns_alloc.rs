@@ -9,7 +9,11 @@ mod node;
 mod others;
 
 use std::alloc::System;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
+use model::SearchList;
+use plan::LocalPod;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 use node::{A, AAAA, Node, SRV, client, query, with_opt};
@@ -21,6 +25,11 @@ static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 #[test]
 fn answers_from_the_zones_allocate_nothing() {
     let node = Node::start();
+    let domains = ["pod.svc.cluster.local", "svc.cluster.local", "cluster.local"];
+    let list = SearchList::new(&domains, &["ndots:1"]).map(Arc::new);
+    let pods = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+        .map(|addr| (addr, LocalPod { pod: None, search: list.clone() }));
+    node.known.pods.store(Arc::new(pods.into_iter().collect()));
     let clients = [client(node.v4.addr), client(node.v6.addr)];
     let questions = [
         query(1, "web.ns.svc.cluster.local", A),
@@ -30,6 +39,8 @@ fn answers_from_the_zones_allocate_nothing() {
         query(5, "_http._tcp.db.ns.svc.cluster.local", SRV),
         query(6, "db-7.db.ns.svc.cluster.local", A),
         query(7, "inner.ns.svc.cluster.local", A),
+        query(7, "web.ns.pod.svc.cluster.local", A),
+        query(7, "nope.ns.pod.svc.cluster.local", A),
         with_opt(
             query(8, "db.ns.svc.cluster.local", A),
             4096,

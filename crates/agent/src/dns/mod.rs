@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use kernel::nft::{Owned, OwnedError};
 use model::Dns;
+use plan::LocalPods;
 use plan::zone::Zones;
 use proxy::dns::{Counts, Forwarder, Known, Limits, Server, Sources, StartError, Tally};
 use tokio::runtime::{Builder, Runtime};
@@ -51,12 +52,16 @@ impl Names {
     /// Nothing yet, under the zone of `dns`: what is asked for may exist.
     pub(crate) fn new(dns: &Dns) -> Self {
         let zones = Zones::new(dns.clone());
-        let cluster = Arc::new(Sources::default());
-        Names(Arc::new(Known { zones: Arc::new(zones).into(), cluster: cluster.into() }))
+        let (cluster, pods) = (Arc::<Sources>::default(), Arc::<LocalPods>::default());
+        let zones = Arc::new(zones).into();
+        Names(Arc::new(Known { zones, cluster: cluster.into(), pods: pods.into() }))
     }
 
-    /// Has `zones` answered from now on, under the serial `now` if they are others.
-    pub(crate) fn publish(&self, zones: &Zones, now: u32) {
+    /// Has `zones` answered from now on, under the serial `now` if they are others, to `pods` among others.
+    pub(crate) fn publish(&self, zones: &Zones, pods: &LocalPods, now: u32) {
+        if **self.0.pods.load() != *pods {
+            self.0.pods.store(Arc::new(pods.clone()));
+        }
         if !self.zones().is_same(zones) {
             let mut zones = zones.clone();
             zones.serial = now;

@@ -191,7 +191,9 @@ impl Shown<'_> {
             let mut metric = described(encoder, name, help, MetricType::Counter)?;
             metric.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
         }
-        Ok(())
+        let help = "Questions that were answered by another name of a search list";
+        let mut metric = described(encoder, "autopath_success", help, MetricType::Counter)?;
+        put(&mut metric, [SERVER], counts.searched())
     }
 }
 
@@ -307,6 +309,7 @@ mod tests {
             "coredns_dns_request_duration_seconds_bucket{le=\"+Inf\",server=\"dns://:53\",zone=\"cluster.local.\",view=\"\"} 0",
             "coredns_dns_request_size_bytes_count{server=\"dns://:53\",zone=\".\",view=\"\",proto=\"udp\"} 0",
             "coredns_panics_total 0",
+            "coredns_autopath_success_total{server=\"dns://:53\"} 0",
             "coredns_cache_entries{server=\"dns://:53\",type=\"denial\"} 6",
             "coredns_cache_requests_total{server=\"dns://:53\"} 7",
             "coredns_proxy_healthcheck_failures_total{proxy_name=\"forward\"} 2",

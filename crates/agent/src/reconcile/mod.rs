@@ -244,9 +244,10 @@ impl Loop {
         if is_done {
             let now = since_1970();
             self.programmed = Some(now);
+            let Compiled { zones, local_pods, .. } = &*self.compiled;
             // Serials are 32 bits and may come round (RFC 1982).
             #[expect(clippy::cast_possible_truncation, reason = "see above")]
-            self.names.publish(&self.compiled.zones, now.as_secs() as u32);
+            self.names.publish(zones, local_pods, now.as_secs() as u32);
             let took = self.followed.follow(&self.world, now);
             self.metrics.resolver.programmed(&took);
             self.metrics.proxy.programmed(now, took);

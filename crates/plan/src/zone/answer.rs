@@ -91,6 +91,22 @@ impl<'a> Answer<'a> {
         matches!(self.rcode, Rcode::NoError | Rcode::NxDomain)
     }
 
+    /// Whether it says that nothing has the name in question: not even a name that it would be another one
+    /// for.
+    pub fn denies(&self) -> bool {
+        self.rcode == Rcode::NxDomain && self.last_alias().is_none()
+    }
+
+    /// Whether anything is in the answer section of its own.
+    pub fn has_answers(&self) -> bool {
+        self.last_alias().is_some() || self.has_records()
+    }
+
+    /// For how long it may be remembered what is in the zones and what is not, in seconds.
+    pub fn ttl(&self) -> u32 {
+        self.zones.dns.ttl
+    }
+
     /// The name, in none of the zones, that the name in question is another one for: the answer goes
     /// on with what others say of it.
     pub fn follow(&self) -> Option<&'a DomainName> {

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use wire::dns::{Body, Query, Reply, Section, Transport};
+use wire::dns::{Body, Reply, Section};
 
 use super::record::{EXPIRE, REFRESH, RETRY};
 use super::{Answer, Domain, Rdata, Record};
@@ -12,9 +12,8 @@ use super::{Answer, Domain, Rdata, Record};
 /// Source: RFC 8482 §4.2.
 pub(super) const ANY_ANSWER: &str = "RFC8482";
 
-/// Writes `answer` to `query` at the end of `out`.
-pub fn write(answer: &Answer<'_>, query: &Query<'_>, transport: Transport, out: &mut Vec<u8>) {
-    let mut reply = Reply::new(query, transport, out);
+/// Writes `answer`, and ends the message with it.
+pub fn write(answer: &Answer<'_>, mut reply: Reply<'_, '_>) {
     for section in [Section::Answer, Section::Authority, Section::Additional] {
         write_section(answer, section, &mut reply);
     }

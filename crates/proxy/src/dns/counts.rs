@@ -44,6 +44,9 @@ pub struct Told {
     pub kind: RecordType,
     /// How the question fared.
     pub rcode: Rcode,
+    /// Which name of its search list the client was answered by, counted from 0 after the one in question, if
+    /// by one of them (DNS-102).
+    pub searched: Option<u8>,
 }
 
 /// Types that are counted one by one, as CoreDNS does; all others are one.
@@ -162,8 +165,8 @@ pub struct Counts {
     pub(super) silent: AtomicU64,
     /// Messages of clients that may not ask here.
     pub(super) strangers: AtomicU64,
-    /// Questions that were answered with SERVFAIL because their client, or all together, had too many
-    /// open ones.
+    /// Questions for which nobody was asked because their client, or all together, had too many open
+    /// ones.
     pub(super) shed: AtomicU64,
     /// Connections that were closed at once, for the same reason.
     pub(super) connections_shed: AtomicU64,
@@ -171,6 +174,8 @@ pub struct Counts {
     pub(super) unsent: AtomicU64,
     /// Questions whose answering panicked.
     pub(super) panics: AtomicU64,
+    /// Questions that were answered by another name of the client's search list.
+    searched: AtomicU64,
 }
 
 impl Counts {
@@ -189,6 +194,9 @@ impl Counts {
         let kind = KINDS.iter().position(|kind| *kind == told.kind).unwrap_or(KINDS.len());
         let (zone, transport) = (told.zone as usize, transport as usize);
         Self::add_one(&self.requests[zone][transport][family as usize][kind]);
+        if told.searched.is_some() {
+            Self::add_one(&self.searched);
+        }
         let rcode = RCODES.iter().position(|rcode| *rcode == told.rcode);
         if let Some(rcode) = rcode {
             Self::add_one(&self.responses[zone][told.origin as usize][rcode]);
@@ -228,7 +236,7 @@ impl Counts {
         add_each(&self.single(), &other.single());
     }
 
-    fn single(&self) -> [&AtomicU64; 6] {
+    fn single(&self) -> [&AtomicU64; 7] {
         [
             &self.silent,
             &self.strangers,
@@ -236,6 +244,7 @@ impl Counts {
             &self.connections_shed,
             &self.unsent,
             &self.panics,
+            &self.searched,
         ]
     }
 
@@ -297,8 +306,8 @@ impl Counts {
         self.strangers.load(Ordering::Relaxed)
     }
 
-    /// Questions that were answered with SERVFAIL because their client, or all clients together, had
-    /// too many open ones (DNS-96).
+    /// Questions for which nobody was asked because their client, or all clients together, had too many
+    /// open ones (DNS-96).
     pub fn shed(&self) -> u64 {
         self.shed.load(Ordering::Relaxed)
     }
@@ -316,6 +325,11 @@ impl Counts {
     /// Questions whose answering panicked, and which were answered with SERVFAIL (DNS-160).
     pub fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
+    }
+
+    /// Questions that were answered by another name of the client's search list (DNS-102).
+    pub fn searched(&self) -> u64 {
+        self.searched.load(Ordering::Relaxed)
     }
 }
 
@@ -336,6 +350,7 @@ mod tests {
             origin: Origin::Memory,
             kind: RecordType::MX,
             rcode: Rcode::NxDomain,
+            searched: Some(0),
         };
         let [one, all] = [(); 2].map(|()| Counts::default());
         one.add(told, Transport::Tcp, Family::V6, [64, 65]);
@@ -357,6 +372,6 @@ mod tests {
         let sizes = [all.request_sizes(Transport::Tcp), all.response_sizes(Transport::Tcp)];
         assert_eq!(sizes.clone().map(|sizes| sizes.counts[0]), [4, 0]);
         assert_eq!(sizes.map(|sizes| sizes.counts.last().copied()), [Some(0), Some(2)]);
-        assert_eq!((all.panics(), all.shed()), (2, 0));
+        assert_eq!((all.panics(), all.shed(), all.searched()), (2, 0, 4));
     }
 }

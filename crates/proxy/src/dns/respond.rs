@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use model::DomainName;
-use plan::zone::{self, Answer, Question, Zones};
-use wire::dns::{Query, Rcode, RecordType, Reply, Section, Transport, Unanswered};
+use plan::LocalPods;
+use plan::zone::{self, Question, Zones};
+use wire::dns::{Query, Rcode, RecordType, Reply, Transport, Unanswered};
 
 use super::contained::{contained, contained_later};
 use super::cookie::Cookies;
 use super::counts::{Counts, Origin, Told, Zone};
 use super::log::Log;
-use super::{Found, Others, Prior, Sought, Sources};
+use super::lookup::{End, Lookup};
+use super::path::Path;
+use super::{Found, Others, Sought, Sources};
 
 /// What the agent knows and the server answers by. It is replaced while the server runs; whoever is being
 /// answered is answered by what was there.
@@ -23,6 +26,8 @@ pub struct Known {
     /// The addresses of the cluster's pods and nodes. Over UDP others have to show that they are where
     /// they say they are, by a cookie or by TCP (DNS-68).
     pub cluster: ArcSwap<Sources>,
+    /// The node's own pods.
+    pub pods: ArcSwap<LocalPods>,
 }
 
 /// Who sent a message.
@@ -65,10 +70,12 @@ pub(super) struct Open {
     pub(super) client: IpAddr,
     cookies: Option<[u8; 24]>,
     /// By these it is another name for what is sought, if it is.
-    zones: Arc<Zones>,
+    pub(super) zones: Arc<Zones>,
     /// The name that was looked up in them.
-    looked: DomainName,
-    sought: Sought,
+    pub(super) looked: DomainName,
+    pub(super) sought: Sought,
+    /// The path that this name is on, if it is not the one in question, and its place there.
+    path: Option<(Path, usize)>,
 }
 
 /// Answers messages.
@@ -106,54 +113,41 @@ impl Responder {
             Err(Unanswered::Refused(refusal)) => {
                 wire::dns::refuse(&refusal, out);
                 let (zone, origin, kind) = (Zone::Other, Origin::Refusal, RecordType(0));
-                return Outcome::Told(Told { zone, origin, kind, rcode: refusal.rcode });
+                return Outcome::Told(Told {
+                    zone,
+                    origin,
+                    kind,
+                    rcode: refusal.rcode,
+                    searched: None,
+                });
             }
         };
         if let Some(refusal) = self.exchange_cookies(&mut query, message, out) {
             return refusal;
         }
-        let mut sought = sought(&query, query.name);
-        match self.others.prior(&sought) {
-            Prior::Open => {}
-            Prior::Renamed(name) => sought.name = name,
-            Prior::Answered(found) => {
-                return Outcome::Told(tell(&query, transport, None, &sought, &found, out))
-                    .from(Origin::Settings);
+        let first = sought(&query);
+        let mut lookup = self.look_up(zones, first, turn);
+        let mut path = self.path(&lookup, client.ip).map(|path| (path, 0));
+        if let Some((path, place)) = &mut path {
+            match self.walk(path, zones, first, (0, turn)) {
+                Some((step, next)) if next.is_open() => (*place, lookup) = (step, next),
+                step => return path.tell((&query, transport, turn), zones, step, out),
             }
         }
-        let looked = sought.name;
-        let question = Question { name: &looked, kind: query.kind, turn };
-        let answer = zone::answer(zones, &question);
-        if let Some(known) = &answer {
-            let Some(target) = known.follow() else {
-                zone::write(known, &query, transport, out);
-                let (zone, origin, rcode) = (Zone::Own, Origin::Zones, known.rcode());
-                return Outcome::Told(Told { zone, origin, kind: query.kind, rcode });
-            };
-            sought.name = target.lowered();
-            match self.others.prior(&sought) {
-                Prior::Open => {}
-                Prior::Renamed(name) => sought.name = name,
-                Prior::Answered(found) => {
-                    let told = tell(&query, transport, answer.as_ref(), &sought, &found, out);
-                    return Outcome::Told(told).from(Origin::Settings);
-                }
-            }
+        if !lookup.is_open() {
+            return lookup.tell(&query, transport, out);
         }
-        if let Some(found) = self.others.remembered(&sought) {
-            let told = tell(&query, transport, answer.as_ref(), &sought, &found, out);
-            return Outcome::Told(told).from(Origin::Memory);
-        }
-        let (message, zones, cookies) = (bytes.into(), Arc::clone(zones), query.cookies);
+        let Lookup { looked, sought, .. } = lookup;
         Outcome::Open(Box::new(Open {
-            message,
+            message: bytes.into(),
             transport,
             turn,
             client: client.ip,
-            cookies,
-            zones,
+            cookies: query.cookies,
+            zones: Arc::clone(zones),
             looked,
             sought,
+            path,
         }))
     }
 
@@ -184,30 +178,26 @@ impl Responder {
             }
         };
         let (zone, origin, kind) = (Zone::Other, Origin::Refusal, query.kind);
-        Some(Outcome::Told(Told { zone, origin, kind, rcode }))
+        Some(Outcome::Told(Told { zone, origin, kind, rcode, searched: None }))
     }
 
     /// Asks others for what is `open`, and writes the answer to `out`.
     pub(super) async fn ask(&self, open: &Open, counts: &Counts, out: &mut Vec<u8>) -> Outcome {
         let start = out.len();
         let asking = async {
-            let found = self.others.ask(open.sought).await;
-            open.tell(&found, out)
+            let Some((path, place)) = &open.path else {
+                let found = self.others.ask(open.sought).await;
+                return open.tell(found, out);
+            };
+            let Some(query) = open.query() else { return Outcome::Silent };
+            let step = self.go_on(path, *place, open, sought(&query)).await;
+            path.tell((&query, open.transport, open.turn), &open.zones, step, out)
         };
         contained_later(asking).await.unwrap_or_else(|| {
             Counts::add_one(&counts.panics);
             out.truncate(start);
             failure(&open.message, open.transport, Zone::Other, out)
         })
-    }
-}
-
-impl Outcome {
-    fn from(mut self, origin: Origin) -> Self {
-        if let Outcome::Told(told) = &mut self {
-            told.origin = origin;
-        }
-        self
     }
 }
 
@@ -219,63 +209,39 @@ impl Open {
 
     /// Says that nobody could be asked, for there is too much to do.
     pub(super) fn shed(&self, out: &mut Vec<u8>) -> Outcome {
-        failure(&self.message, self.transport, Zone::Other, out)
+        match self.path.as_ref().zip(self.query()) {
+            Some(((path, _), query)) => {
+                path.tell((&query, self.transport, self.turn), &self.zones, None, out)
+            }
+            None => failure(&self.message, self.transport, Zone::Other, out),
+        }
     }
 
-    fn tell(&self, found: &Found, out: &mut Vec<u8>) -> Outcome {
-        let Ok(mut query) = wire::dns::read(&self.message) else { return Outcome::Silent };
-        query.cookies = self.cookies;
-        let question = Question { name: &self.looked, kind: query.kind, turn: self.turn };
+    /// What is known once others have said what is `sought`, which is asked of them for `looked`.
+    pub(super) fn found(&self, looked: DomainName, sought: Sought, found: Found) -> Lookup<'_> {
+        let question = Question { name: &looked, kind: sought.kind, turn: self.turn };
         let answer = zone::answer(&self.zones, &question);
-        Outcome::Told(tell(&query, self.transport, answer.as_ref(), &self.sought, found, out))
+        Lookup { answer, looked, sought, end: End::Found(found, Origin::Others) }
+    }
+
+    fn query(&self) -> Option<Query<'_>> {
+        let query = wire::dns::read(&self.message).ok()?;
+        Some(Query { cookies: self.cookies, ..query })
+    }
+
+    fn tell(&self, found: Found, out: &mut Vec<u8>) -> Outcome {
+        let Some(query) = self.query() else { return Outcome::Silent };
+        self.found(self.looked, self.sought, found).tell(&query, self.transport, out)
     }
 }
 
-fn sought(query: &Query<'_>, name: DomainName) -> Sought {
+fn sought(query: &Query<'_>) -> Sought {
     Sought {
-        name,
+        name: query.name,
         kind: query.kind,
         dnssec_ok: query.edns.is_some_and(|edns| edns.dnssec_ok),
         checking_disabled: query.checking_disabled,
     }
-}
-
-/// Writes what others have `found`: after the aliases of ours that lead there, under the name that the
-/// last of them says; or under the name in question.
-fn tell(
-    query: &Query<'_>,
-    transport: Transport,
-    aliases: Option<&Answer<'_>>,
-    sought: &Sought,
-    found: &Found,
-    out: &mut Vec<u8>,
-) -> Told {
-    let mut reply = Reply::new(query, transport, out);
-    let last = aliases.and_then(Answer::follow);
-    if found.rcode != Rcode::ServFail {
-        if let Some(aliases) = aliases {
-            zone::write_section(aliases, Section::Answer, &mut reply);
-        }
-        for section in [Section::Answer, Section::Authority, Section::Additional] {
-            for record in found.records.iter().filter(|record| record.section == section) {
-                let is_sought = record.owner.lowered() == sought.name;
-                let owner = if is_sought { last } else { Some(&record.owner) };
-                let rdata = &record.rdata;
-                let written = reply.record(section, owner, record.kind, record.ttl, |body| {
-                    body.bytes(rdata);
-                });
-                if written.is_err() {
-                    break;
-                }
-            }
-        }
-    }
-    if found.is_authentic && aliases.is_none() {
-        reply.authentic();
-    }
-    reply.finish(found.rcode, last.is_some() && found.rcode != Rcode::ServFail);
-    let zone = if aliases.is_some() { Zone::Own } else { Zone::Other };
-    Told { zone, origin: Origin::Others, kind: query.kind, rcode: found.rcode }
 }
 
 /// Says that the question can't be answered now.
@@ -283,5 +249,5 @@ fn failure(bytes: &[u8], transport: Transport, zone: Zone, out: &mut Vec<u8>) ->
     let Ok(query) = wire::dns::read(bytes) else { return Outcome::Silent };
     let (rcode, origin) = (Rcode::ServFail, Origin::Refusal);
     Reply::new(&query, transport, out).finish(rcode, false);
-    Outcome::Told(Told { zone, origin, kind: query.kind, rcode })
+    Outcome::Told(Told { zone, origin, kind: query.kind, rcode, searched: None })
 }

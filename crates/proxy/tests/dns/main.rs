@@ -7,5 +7,6 @@ mod handed;
 mod log;
 mod node;
 mod others;
+mod path;
 mod streams;
 mod wire_rules;

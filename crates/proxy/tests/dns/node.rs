@@ -51,6 +51,7 @@ impl Node {
         let known = Arc::new(Known {
             zones: ArcSwap::from_pointee(zones()),
             cluster: ArcSwap::from_pointee(nearby()),
+            pods: ArcSwap::default(),
         });
         let others = Arc::new(Scripted::default());
         let runtime = tokio::runtime::Builder::new_multi_thread()

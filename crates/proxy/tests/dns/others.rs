@@ -19,6 +19,10 @@ use wire::dns::{Rcode, RecordType, Section};
 /// | `static` | settings answer it |
 /// | `renamed` | settings say that it is `web.ns.svc.cluster.local` |
 /// | `known` | it is remembered |
+/// | `known-broken` | it is remembered that nobody can say |
+/// | `broken-here` | nobody can say |
+/// | any other but `intra`, under `corp` | there is no such name |
+/// | `broken` | nobody can say |
 /// | `nowhere` | there is no such name |
 /// | any other | it has the address 192.0.2.1 |
 #[derive(Debug)]
@@ -39,7 +43,19 @@ fn label(sought: &Sought) -> &[u8] {
     sought.name.labels().next().unwrap_or_default()
 }
 
+/// An answer without records.
+fn without(rcode: Rcode) -> Found {
+    Found { rcode, is_authentic: false, records: Vec::new() }
+}
+
+fn is_corp(sought: &Sought) -> bool {
+    label(sought) != b"intra" && sought.name.labels().last() == Some(b"corp")
+}
+
 fn found(sought: &Sought, last: u8) -> Found {
+    if is_corp(sought) {
+        return without(Rcode::NxDomain);
+    }
     let rdata: Arc<[u8]> = match sought.kind {
         RecordType::A => [192, 0, 2, last].into(),
         _ => [1, b'x'].into(),
@@ -67,7 +83,11 @@ impl Others for Scripted {
     }
 
     fn remembered(&self, sought: &Sought) -> Option<Found> {
-        (label(sought) == b"known").then(|| found(sought, 8))
+        match label(sought) {
+            b"known" => Some(found(sought, 8)),
+            b"known-broken" => Some(without(Rcode::ServFail)),
+            _ => None,
+        }
     }
 
     fn ask(&self, sought: Sought) -> BoxFuture<'static, Found> {
@@ -77,13 +97,10 @@ impl Others for Scripted {
             match label(&sought) {
                 b"slow" => gate.acquire().await.unwrap().forget(),
                 b"panic-later" => panic!("as the test wants it"),
-                b"nowhere" => {
-                    return Found {
-                        rcode: Rcode::NxDomain,
-                        is_authentic: false,
-                        records: Vec::new(),
-                    };
-                }
+                b"broken-here" => return without(Rcode::ServFail),
+                _ if is_corp(&sought) => {}
+                b"broken" => return without(Rcode::ServFail),
+                b"nowhere" => return without(Rcode::NxDomain),
                 _ => {}
             }
             found(&sought, 1)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use plan::zone::{Question, answer, write};
 use seaway_proxy::dns::{Admits, Limits, Origin, Zone};
-use wire::dns::{Rcode, Transport, Unanswered, read, refuse};
+use wire::dns::{Rcode, Reply, Transport, Unanswered, read, refuse};
 
 use super::node::{
     A, AAAA, Node, SRV, TXT, client, head, nearby, query, tcp, udp, with_opt, zones,
@@ -16,7 +16,7 @@ fn expected(message: &[u8], transport: Transport) -> Vec<u8> {
     match read(message) {
         Ok(query) => {
             let question = Question { name: &query.name, kind: query.kind, turn: 0 };
-            write(&answer(&zones, &question).unwrap(), &query, transport, &mut out);
+            write(&answer(&zones, &question).unwrap(), Reply::new(&query, transport, &mut out));
         }
         Err(Unanswered::Refused(refusal)) => refuse(&refusal, &mut out),
         Err(Unanswered::Silent) => {}

@@ -16,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         test("ctr_gives_a_rootfs_container_the_network", rootfs_container),
         test("the_cri_starts_and_removes_sandboxes_with_the_network", sandboxes),
+        test("dns101_dns103_containerd_tells_where_its_pods_look_for_names", search_lists),
         test(
             "a_sandbox_stopped_while_the_agent_is_down_is_released_by_the_next",
             stopped_meanwhile,
@@ -53,7 +54,7 @@ fn sandboxes() {
         .map(|n| {
             let (name, uid) = (format!("pod-{n}"), format!("uid-{n}"));
             let host_port = (n == 0).then_some((8088, 80));
-            let sandbox = Sandbox { name: &name, uid: &uid, host_port };
+            let sandbox = Sandbox { name: &name, uid: &uid, host_port, ..Sandbox::default() };
             runtime.run(&sandbox).unwrap_or_else(|why| panic!("{why}\n{}", containerd.log()))
         })
         .collect();
@@ -76,13 +77,41 @@ fn sandboxes() {
     lab.check();
 }
 
+/// What the kubelet makes of a pod's DNS policy, and the pod's annotations, get from containerd to the agent:
+/// it goes along the list of the one pod that has one and does not opt out.
+fn search_lists() {
+    let lab = Lab::up_with(&["--nodes", "2"], &manifests::pair());
+    let containerd = Containerd::start(&lab, "node-1");
+    let runtime = containerd.runtime();
+    let list = ["shop.svc.cluster.local", "svc.cluster.local", "cluster.local"];
+    let alone = Some(("seaway.io/dns-autopath", "false"));
+    for (name, searches, annotation, status) in [
+        ("helped", &list[..], Some(("a", "b")), "NOERROR"),
+        ("alone", &list[..], alone, "NXDOMAIN"),
+        ("listless", &[], None, "NXDOMAIN"),
+    ] {
+        let sandbox = Sandbox { name, uid: name, searches, annotation, host_port: None };
+        let id = runtime.run(&sandbox);
+        let id = id.unwrap_or_else(|why| panic!("{why}\n{}", containerd.log()));
+        let addresses = runtime.addresses(&id).expect("PodSandboxStatus");
+        let script = "for n in /run/netns/*; do \
+             if nsenter --net=$n ip -o addr | grep -q \" $1/\"; then \
+             nsenter --net=$n dig @169.254.20.10 kubernetes.default.shop.svc.cluster.local; fi; done";
+        let said = text(&lab.node("node-1", &["sh", "-c", script, "sh", &addresses[0]]));
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(&format!("status: {status}")), "{name}: {said}");
+        let leads = said.contains("CNAME kubernetes.default.svc.cluster.local.");
+        assert_eq!(leads, status == "NOERROR", "{name}: {said}");
+    }
+}
+
 /// The agent is stopped for good, a sandbox goes, and the next agent releases what it had.
 fn stopped_meanwhile() {
     let lab = Lab::up_with(&["--nodes", "2"], &manifests::pair());
     let containerd = Containerd::start(&lab, "node-1");
     let runtime = containerd.runtime();
     let before = state(&lab, "node-1");
-    let sandbox = Sandbox { name: "pod", uid: "uid", host_port: None };
+    let sandbox = Sandbox { name: "pod", uid: "uid", ..Sandbox::default() };
     let id = runtime.run(&sandbox).expect("RunPodSandbox");
     // The lab starts the agent again after a moment, so its socket is hidden for the meantime.
     let hide = success(&lab.node("node-1", &["mv", "/run/seaway/cni.sock", "/run/seaway/hidden"]));

@@ -18,12 +18,16 @@ pub(crate) struct Runtime {
 }
 
 /// A sandbox to start.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Sandbox<'a> {
     pub(crate) name: &'a str,
     pub(crate) uid: &'a str,
     /// `(host port, container port)`, TCP.
     pub(crate) host_port: Option<(u32, u32)>,
+    /// Where its containers look for names.
+    pub(crate) searches: &'a [&'a str],
+    /// Annotation: name and value.
+    pub(crate) annotation: Option<(&'a str, &'a str)>,
 }
 
 impl Runtime {
@@ -80,6 +84,15 @@ impl Runtime {
                 let mapping =
                     Message::default().number(2, u64::from(container)).number(3, host_port);
                 config.message(5, mapping)
+            }
+            None => config,
+        };
+        let dns = Message::default().text(1, "10.96.0.10").text(3, "ndots:5");
+        let dns = sandbox.searches.iter().fold(dns, |dns, domain| dns.text(2, domain));
+        let config = config.message(4, dns);
+        let config = match sandbox.annotation {
+            Some((name, value)) => {
+                config.message(7, Message::default().text(1, name).text(2, value))
             }
             None => config,
         };

@@ -9,6 +9,15 @@ use super::{HEADER, INTERNET, LARGEST_UDP, Query, Rcode, RecordType, Refusal, bi
 /// The largest message over TCP, and the largest there is.
 const LARGEST: usize = 65_535;
 
+/// Where the question is, and its name.
+const QUESTION: u16 = 12;
+
+/// A record with a pointer for its owner, up to its value.
+const RECORD: usize = 12;
+
+/// Marks two bytes that say where a name is.
+const POINTER: u16 = 0xc000;
+
 /// An OPT record without options.
 const OPT: usize = 11;
 
@@ -53,6 +62,8 @@ pub struct Reply<'q, 'b> {
     is_truncated: bool,
     is_authentic: bool,
     places: Places,
+    /// Where the name is that answers are about.
+    subject: u16,
 }
 
 impl<'q, 'b> Reply<'q, 'b> {
@@ -69,10 +80,26 @@ impl<'q, 'b> Reply<'q, 'b> {
         out.extend_from_slice(query.question);
         let places = Places::new();
         let (counts, is_truncated, is_authentic) = ([0; 3], false, false);
-        Reply { query, out, start, limit, counts, is_truncated, is_authentic, places }
+        let subject = QUESTION;
+        Reply { query, out, start, limit, counts, is_truncated, is_authentic, places, subject }
     }
 
-    /// Writes a record; `owner` is `None` for the name in question.
+    /// Says, before anything else, that the name in question is another one for `target`, which the answer is
+    /// about then.
+    pub fn alias(&mut self, target: &DomainName, ttl: u32) {
+        let value = self.out.len() - self.start + RECORD;
+        let alias = self.record(Section::Answer, None, RecordType::CNAME, ttl, |body| {
+            body.name(target);
+        });
+        // Where there is no room for it there is none for anything.
+        if alias.is_ok() {
+            self.subject =
+                u16::try_from(value).expect("a header, a name and 16 bytes are before it");
+        }
+    }
+
+    /// Writes a record; `owner` is `None` for the name that the answer is about: the one in question, unless
+    /// that is an [alias](Self::alias).
     ///
     /// # Errors
     /// [`Full`] when it does not fit. Of the answer section nothing else fits then either.
@@ -89,8 +116,8 @@ impl<'q, 'b> Reply<'q, 'b> {
         }
         let (was, known) = (self.out.len(), self.places.len());
         match owner {
-            // The question is at byte 12, and nothing is shorter than to say so.
-            None => self.out.extend([0xc0, 12]),
+            // Nothing is shorter than to say where it is.
+            None => self.out.extend((POINTER | self.subject).to_be_bytes()),
             Some(owner) => self.body().name(owner),
         }
         self.out.extend(kind.0.to_be_bytes());

@@ -11,8 +11,9 @@ use crate::forwarding::tree::duration;
 use crate::forwarding::{CacheClass, CacheSettings, ForwardZone, Forwarding, Host, Over, Upstream};
 
 /// Plugins for which nothing is to be set: an agent does what they do, or has no need of it.
-const IMPLIED: [&str; 17] = [
+const IMPLIED: [&str; 18] = [
     "any",
+    "autopath",
     "bufsize",
     "cancel",
     "debug",
@@ -84,7 +85,7 @@ impl Converter {
                 Err(why) => self.leave(line, why),
             },
             "kubernetes" => self.kubernetes(line),
-            "log" | "autopath" => self.leave(line, "it is a setting of the agent"),
+            "log" => self.leave(line, "it is a setting of the agent"),
             plugin if IMPLIED.contains(&plugin) => {}
             _ => self.leave(line, "there is no equivalent"),
         }

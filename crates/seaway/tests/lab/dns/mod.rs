@@ -9,6 +9,7 @@ mod change;
 mod clients;
 mod dig;
 mod elsewhere;
+mod path;
 mod race;
 mod stage;
 mod upstream;
@@ -24,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         change::trials(),
         clients::trials(&stage),
         elsewhere::trials(&stage),
+        path::trials(&stage),
         race::trials(&stage),
         vectors::trials(&stage),
         wire::trials(&stage),

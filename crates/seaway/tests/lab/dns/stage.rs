@@ -116,9 +116,15 @@ impl Stage {
 
     /// Someone to ask, on `node`; `spec` is more of the pod's specification.
     pub(crate) fn shell(&self, name: &str, node: &str, spec: &str) {
+        self.annotated_shell(name, "", node, spec);
+    }
+
+    /// The same, with annotations like `a: b`.
+    pub(crate) fn annotated_shell(&self, name: &str, annotations: &str, node: &str, spec: &str) {
         let folder = self.clients();
         let manifest = format!(
-            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  nodeName: {node}\n\
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, annotations: {{{annotations}}}}}\n\
+             spec:\n  nodeName: {node}\n\
              {spec}  terminationGracePeriodSeconds: 1\n  \
              volumes: [{{name: clients, hostPath: {{path: {}}}}}]\n  containers:\n  \
              - {{name: main, image: seaway/shell, volumeMounts: [{{name: clients, mountPath: {CLIENTS}}}]}}\n",
