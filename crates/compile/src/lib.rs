@@ -14,6 +14,7 @@ pub mod dns;
 mod egress;
 pub mod flows;
 pub mod ipam;
+pub mod policy;
 pub mod routes;
 mod ruleset;
 pub mod services;

@@ -1,7 +1,11 @@
-//! Who may speak with whom: the specifications' rows, other people's suites, and arbitrary worlds.
+//! Who may speak with whom: the specifications' rows, other people's suites, and arbitrary worlds, in which
+//! oracle and table are to agree.
 
+mod agreement;
 mod cluster;
+mod mistakes;
 mod names;
 mod namespaced;
 mod stage;
 mod suites;
+mod traffic;

@@ -15,6 +15,11 @@ pub(crate) fn after(objects: impl IntoIterator<Item = Value>) -> Play {
     play
 }
 
+/// A block of addresses as a peer.
+pub(crate) fn block(cidr: &str, except: &[&str]) -> Value {
+    json!({"ipBlock": {"cidr": cidr, "except": except}})
+}
+
 /// Checks lines like `x/b > x/a tcp/80 | no | isolated by x/p`: who, whom, what; whether it is allowed; and
 /// something that is part of why, of either end.
 ///

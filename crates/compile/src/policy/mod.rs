@@ -1,0 +1,24 @@
+//! Policies: who may speak with the pods of a node.
+//!
+//! [`PolicyTable`] says it, as far as it follows from objects. For each direction a pod has a [`Group`]: the
+//! rules of the Admin tier in order, what NetworkPolicies allow, the rules of the Baseline tier in order.
+//! Pods with the same rules share one, so there are about as many as there are workloads. Rules name sets of
+//! addresses by what selects them ([`SetKey`]); members stand beside them. A pod that comes, goes or changes
+//! its labels is a member more or less and touches no rule.
+//!
+//! Not in the table, because it is the same for every pod: what is established or related, discovery of
+//! neighbors, a pod's own node and what comes back to its own pod (NP-N19, NP-N20, NP-N24, NP-U4).
+//!
+//! Sources: the NetworkPolicy API; ClusterNetworkPolicy, network-policy-api v0.2.0; NP-D3 to NP-D7.
+
+mod blocks;
+mod index;
+mod ports;
+mod resolve;
+mod table;
+
+pub use resolve::resolve;
+pub use table::{
+    Destination, Group, Members, Peers, PodPolicy, PolicyRule, PolicyTable, Ports, RuleName,
+    SetKey, Target,
+};

@@ -1,0 +1,118 @@
+//! What policies ask of a node.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use model::{
+    ClusterPolicyName, DomainPattern, LabelSelector, ObjectName, PodSelector, Protocol, RuleAction,
+};
+
+/// What policies ask of a node.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct PolicyTable {
+    /// The node's pods that have an address of their own.
+    pub pods: BTreeMap<ObjectName, PodPolicy>,
+    /// The members of every set that a rule of those names.
+    pub sets: BTreeMap<SetKey, Arc<Members>>,
+}
+
+/// What is asked about one pod. Pods of which the same is asked share it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodPolicy {
+    /// About what comes in.
+    pub ingress: Arc<Group>,
+    /// About what goes out.
+    pub egress: Arc<Group>,
+}
+
+/// What is asked about some pods in one direction.
+#[derive(Debug, Default, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Group {
+    /// Rules of the Admin tier: the first one that matches counts.
+    pub admin: Vec<PolicyRule>,
+    /// What NetworkPolicies allow, if any selects the pods: all else is denied then.
+    pub allowed: Option<Vec<PolicyRule>>,
+    /// Rules of the Baseline tier, asked where no NetworkPolicy selects the pods.
+    pub baseline: Vec<PolicyRule>,
+}
+
+/// A rule, as the pods of a group meet it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PolicyRule {
+    /// The rules of policies that it stands for.
+    pub of: Vec<RuleName>,
+    /// What becomes of what it matches.
+    pub action: RuleAction,
+    /// What it matches: any of these.
+    pub targets: Vec<Target>,
+}
+
+/// A rule of a policy, by its place.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RuleName {
+    /// Of a policy of the cluster.
+    Cluster(ClusterPolicyName, usize),
+    /// Of a NetworkPolicy.
+    Namespaced(ObjectName, usize),
+}
+
+/// Peers at ports.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// At the other end.
+    pub peers: Peers,
+    /// At the destination.
+    pub destination: Destination,
+}
+
+/// Who is at the other end.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Peers {
+    /// Anybody.
+    Any,
+    /// Whoever has an address of any of these.
+    Of {
+        /// Pods and nodes.
+        sets: BTreeSet<SetKey>,
+        /// Ranges, none of which overlaps with another.
+        blocks: Vec<IpNet>,
+        /// What these names stand for.
+        names: BTreeSet<DomainPattern>,
+    },
+}
+
+/// Where a packet goes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Destination {
+    /// Anywhere, by whatever protocol.
+    Any,
+    /// To one of these ports.
+    Ports(Ports),
+    /// To a member of this set: a port that pods have a name for.
+    Named(SetKey),
+}
+
+/// Ranges of ports for each protocol, in order; none of them overlaps with or touches another.
+pub type Ports = BTreeMap<Protocol, Vec<(u16, u16)>>;
+
+/// What selects the members of a set.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SetKey {
+    /// Addresses of pods.
+    Pods(PodSelector),
+    /// Addresses of nodes.
+    Nodes(LabelSelector),
+    /// Addresses and ports of all pods that have a port of this name, of this protocol if it says one.
+    Ports(Arc<str>, Option<Protocol>),
+}
+
+/// The members of a set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Members {
+    /// Addresses.
+    Addrs(BTreeSet<IpAddr>),
+    /// Addresses with ports.
+    Ports(BTreeSet<(IpAddr, Protocol, u16)>),
+}
