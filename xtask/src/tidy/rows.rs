@@ -21,7 +21,8 @@ struct Page {
     scenarios: Option<&'static str>,
 }
 
-const PAGES: [Page; 2] = [
+/// A page whose rules are called in several ways stands here once for each.
+const PAGES: [Page; 8] = [
     Page {
         path: "docs/services-tests.md",
         prefix: "S-",
@@ -29,7 +30,15 @@ const PAGES: [Page; 2] = [
         scenarios: Some("crates/compile/tests/scenarios/services"),
     },
     Page { path: "docs/dns-tests.md", prefix: "DNS-", tag: "dns", scenarios: None },
+    Page { path: POLICIES, prefix: "NP-N", tag: "npn", scenarios: None },
+    Page { path: POLICIES, prefix: "NP-C", tag: "npc", scenarios: None },
+    Page { path: POLICIES, prefix: "NP-F", tag: "npf", scenarios: None },
+    Page { path: POLICIES, prefix: "NP-U", tag: "npu", scenarios: None },
+    Page { path: POLICIES, prefix: "NP-S", tag: "nps", scenarios: None },
+    Page { path: POLICIES, prefix: "NP-B", tag: "npb", scenarios: None },
 ];
+
+const POLICIES: &str = "docs/policy-tests.md";
 
 /// Tests with a kernel and packets.
 const PACKETS: [&str; 4] =
@@ -50,11 +59,18 @@ pub(super) fn check(tree: &Tree) -> Vec<String> {
 /// Writes the tests into the pages.
 pub(crate) fn update() -> Result {
     let tree = Tree::read(&root())?;
+    let mut texts: BTreeMap<&str, String> = BTreeMap::new();
     for page in &PAGES {
-        let text = tree.text(page.path).ok_or_else(|| format!("no {}", page.path))?;
-        std::fs::write(tree.root.join(page.path), page.written(text, &page.tests(&tree, text)))
-            .map_err(|e| format!("write {}: {e}", page.path))?;
-        say(&format!("── {} is written; read the diff", page.path));
+        let text = match texts.get(page.path) {
+            Some(text) => text.as_str(),
+            None => tree.text(page.path).ok_or_else(|| format!("no {}", page.path))?,
+        };
+        let written = page.written(text, &page.tests(&tree, text));
+        texts.insert(page.path, written);
+    }
+    for (path, text) in texts {
+        std::fs::write(tree.root.join(path), text).map_err(|e| format!("write {path}: {e}"))?;
+        say(&format!("── {path} is written; read the diff"));
     }
     Ok(())
 }
