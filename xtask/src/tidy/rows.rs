@@ -181,14 +181,17 @@ impl Page {
     }
 
     /// The rules a name begins with, and how many words that takes: 21 and 44 of `s21_s44_who_answers`,
-    /// 1 to 14 of `dns1_to_dns14_names`.
+    /// 1 to 14 of `dns1_to_dns14_names`. Those that the page calls otherwise are passed over.
     fn held(&self, name: &str) -> (Vec<RangeInclusive<u32>>, usize) {
         let mut words = name.split('_').peekable();
-        let number = |word: &str| word.strip_prefix(self.tag)?.parse::<u32>().ok();
+        let of = |page: &Page, word: &str| word.strip_prefix(page.tag)?.parse::<u32>().ok();
+        let number = |word: &str| of(self, word);
+        let same = PAGES.iter().filter(|page| page.path == self.path);
+        let is_rule = |word: &&str| same.clone().any(|page| of(page, word).is_some());
         let (mut rules, mut taken) = (Vec::new(), 0);
-        while let Some(first) = words.peek().and_then(|word| number(word)) {
-            words.next();
+        while let Some(word) = words.next_if(is_rule) {
             taken += 1;
+            let Some(first) = number(word) else { continue };
             let mut rest = words.clone();
             let last = rest.next().filter(|word| *word == "to").and_then(|_| number(rest.next()?));
             if last.is_some() {
@@ -227,6 +230,9 @@ mod tests {
         let several = "dns1_to_dns14_dns29_names_are_heard";
         assert_eq!(PAGES[1].held(several), (vec![1..=14, 29..=29], 4));
         assert_eq!(PAGES[1].held("dns5_to_everybody"), (vec![5..=5], 1));
+        let of = |tag: &str| PAGES.iter().find(|page| page.tag == tag).unwrap();
+        assert_eq!(of("npu").held("npn5_npu3_discovery"), (vec![3..=3], 2));
+        assert_eq!(of("npn").held("npn5_npu3_discovery"), (vec![5..=5], 2));
         let mentioned = page.mentioned("(S-5, S-11 to S-17), S-x");
         assert_eq!(mentioned.into_iter().collect::<Vec<_>>(), [5, 11, 17]);
     }

@@ -63,7 +63,7 @@ fn npn3_directions_that_are_not_named_follow_from_the_rules() {
 }
 
 #[test]
-fn npn4_npb5_missing_null_and_empty_are_the_same() {
+fn npn4_missing_null_and_empty_are_the_same() {
     for nothing in [json!({}), json!({"ingress": null}), json!({"ingress": []})] {
         check(&after([about_a("p", nothing)]), "x/b > x/a tcp/80 | no | isolated by x/p");
     }
@@ -86,7 +86,7 @@ fn npn4_npb5_missing_null_and_empty_are_the_same() {
 }
 
 #[test]
-fn npn5_npu3_what_addresses_are_found_by_is_never_forbidden_and_other_protocols_are() {
+fn npu3_what_addresses_are_found_by_is_never_forbidden_and_other_protocols_are() {
     let shut = policy("x", "p", json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}));
     check(
         &after([shut]),
@@ -255,14 +255,14 @@ fn npn20_npu4_a_pod_reaches_itself() {
 }
 
 #[test]
-fn npn21_a_pod_that_is_not_known_yet_is_nobodys_peer() {
+fn npn9_a_pod_without_an_address_yet_is_nobodys_peer() {
     let from_b = ingress("p", "pod=a", json!([{"from": [pods("pod=b")]}]));
     let pending = pod("x/b", "/status/podIPs", json!([]));
     check(&after([from_b, pending]), "10.244.2.2 > x/a tcp/80 | no | isolated by x/p");
 }
 
 #[test]
-fn npn22_a_policy_isolates_for_as_long_as_it_is_there() {
+fn npn7_pods_may_outlive_their_namespace_which_then_matches_no_selector() {
     // Pods may outlive their Namespace object, which then matches no selector of namespaces.
     let from_z = ingress("p", "", json!([{"from": [spaces("ns=z")]}]));
     let mut play = after([from_z]);
