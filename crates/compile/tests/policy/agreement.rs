@@ -207,3 +207,26 @@ fn npn1_groups_of_one_direction_are_not_changed_by_the_other() {
         }
     }
 }
+
+/// A pod elsewhere is a member of sets and touches nobody's rules.
+#[test]
+fn npd4_a_pod_of_another_node_changes_members_and_no_rule() {
+    let mut runner = TestRunner::deterministic();
+    for _ in 0..50 {
+        let (world, _) = world().new_tree(&mut runner).expect("a world").current();
+        let (node, elsewhere) = (NodeName::from("node-1"), NodeName::from("node-2"));
+        let mut after = world.clone();
+        let moved: Vec<Pod> = after
+            .pods
+            .values()
+            .filter(|pod| pod.node.as_ref() == Some(&elsewhere))
+            .map(|pod| Pod { labels: [("app", "b")].into_iter().collect(), ..Pod::clone(pod) })
+            .collect();
+        for pod in moved {
+            after.pods.insert(pod.name.clone(), Arc::new(pod));
+        }
+        let (before, after) = (resolve(&world, &node), resolve(&after, &node));
+        assert_eq!(before.pods, after.pods);
+        assert!(before.sets.keys().eq(after.sets.keys()));
+    }
+}
