@@ -125,13 +125,18 @@ pub(crate) fn is_allowed(world: &World, tables: &Tables, learned: &Learned, flow
     may_go && may_come
 }
 
+/// 256 worlds, or as many as `PROPTEST_CASES` says.
+fn config() -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn npd3_npd4_tables_say_what_the_specifications_say(
         (world, learned) in world(),
-        all in prop::collection::vec(picks(), 300),
+        all in prop::collection::vec(picks(), 500),
     ) {
         let tables = tables(&world);
         for picks in &all {
