@@ -60,7 +60,8 @@ fn ask(node: &Node, name: &str, kind: u16) -> (String, usize) {
     (shown.into_iter().next().unwrap(), asked / 4)
 }
 
-/// Name (under the first domain), type, how often others are asked, answer. `@` is the name in question.
+/// Name (under the first domain), type, how often others are asked, answer. `@` is the name in question; owners
+/// are read in lower case.
 #[test]
 fn dns102_the_first_name_of_the_list_that_is_there_is_the_answer() {
     let cases = "
@@ -73,7 +74,7 @@ fn dns102_the_first_name_of_the_list_that_is_there_is_the_answer() {
         web.ns.svc            | 1   | 0 | NOERROR | @ 5 CNAME web.ns.svc.cluster.local. | web.ns.svc.cluster.local. 5 A 10.96.0.20
         web.ns.svc.cluster.local | 1 | 1 | NOERROR | @ 5 CNAME web.ns.svc.cluster.local. | web.ns.svc.cluster.local. 5 A 10.96.0.20
         inner.ns              | 1   | 0 | NOERROR | @ 5 CNAME inner.ns.svc.cluster.local. | inner.ns.svc.cluster.local. 5 CNAME web.ns.svc.cluster.local. | web.ns.svc.cluster.local. 5 A 10.96.0.20
-        ext.ns                | 1   | 1 | NOERROR | @ 5 CNAME ext.ns.svc.cluster.local. | ext.ns.svc.cluster.local. 5 CNAME WWW.example.org. | WWW.example.org. 60 A 192.0.2.1
+        ext.ns                | 1   | 1 | NOERROR | @ 5 CNAME ext.ns.svc.cluster.local. | ext.ns.svc.cluster.local. 5 CNAME WWW.example.org. | www.example.org. 60 A 192.0.2.1
         ns                    | 1   | 0 | NOERROR |  +cluster.local. 5 SOA …
         web.ns                | 16  | 0 | NOERROR |  +cluster.local. 5 SOA …
         nowhere.example.org   | 1   | 2 | NXDOMAIN |  +cluster.local. 5 SOA …
