@@ -1,5 +1,7 @@
 //! How a client looks for names that it was not told in full.
 
+use std::fmt;
+
 use crate::DomainName;
 
 /// Most domains that a list has: more of them Kubernetes does not take (DNS-51).
@@ -68,6 +70,14 @@ impl SearchList {
     }
 }
 
+/// `ns.svc.cluster.local. svc.cluster.local. ndots:5`
+impl fmt::Display for SearchList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.domains.iter().try_for_each(|domain| write!(f, "{domain} "))?;
+        write!(f, "ndots:{}", self.ndots)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,10 +107,8 @@ mod tests {
             (&many, "", "none"),
         ];
         for (domains, options, expected) in cases {
-            let shown = list(domains, options).map_or("none".to_owned(), |list| {
-                let domains = list.domains().iter().map(|domain| format!("{domain} "));
-                format!("{}ndots:{}", domains.collect::<String>(), list.ndots())
-            });
+            let list = list(domains, options);
+            let shown = list.map_or("none".to_owned(), |list| list.to_string());
             assert_eq!(shown, expected, "{domains} {options}");
         }
     }

@@ -44,6 +44,9 @@ impl fmt::Display for Attachments {
                 let PortMapping { host_port, container_port, protocol, .. } = port;
                 write!(f, " {at}{host_port}/{protocol}->{container_port}")?;
             }
+            if let Some(search) = &joined.attachment.search {
+                write!(f, " search {search}")?;
+            }
             writeln!(f)?;
         }
         Ok(())
