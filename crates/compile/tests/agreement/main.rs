@@ -235,6 +235,7 @@ fn named(key: &Key, row: &Row) -> Vec<Key> {
             | Statement::Vmap(_, map)
             | Statement::SetFrom(_, _, map)
             | Statement::Dynamic { map, .. }
+            | Statement::Excess { set: map, .. }
             | Statement::Nat(_, NatSource::Map { map, .. }) => set(map),
             Statement::Verdict(verdict) => chain(verdict),
             Statement::Match(..)

@@ -213,6 +213,24 @@ pub(super) mod dynset {
     pub(crate) const DELETE: u32 = 2;
 }
 
+pub(super) mod limit {
+    pub(crate) const RATE: u16 = 1;
+    pub(crate) const UNIT: u16 = 2;
+    pub(crate) const BURST: u16 = 3;
+    pub(crate) const TYPE: u16 = 4;
+    pub(crate) const FLAGS: u16 = 5;
+    /// A unit of time, in seconds.
+    pub(crate) const SECOND: u64 = 1;
+    /// `NFT_LIMIT_PKTS`.
+    pub(crate) const PACKETS: u32 = 0;
+    /// It matches what is over the rate.
+    pub(crate) const F_INV: u32 = 1;
+}
+
+pub(super) mod counter {
+    pub(crate) const PACKETS: u16 = 2;
+}
+
 pub(super) mod immediate {
     pub(crate) const DREG: u16 = 1;
     pub(crate) const DATA: u16 = 2;

@@ -1,13 +1,14 @@
 //! Arbitrary rows for property tests.
 
 use std::collections::BTreeSet;
+use std::num::NonZero;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use model::Mac;
 use plan::nft::{
     ChainName, CtState, CtStatus, Data, DataType, Dynamic, DynamicOp, Field, Nat, NatSource,
-    ORIGINAL, Op, REPLY, RejectWith, Rule, Set, SetName, Statement, TableFamily, Type, Value,
+    ORIGINAL, Op, REPLY, Rate, RejectWith, Rule, Set, SetName, Statement, TableFamily, Type, Value,
     Verdict, Writable,
 };
 use proptest::collection::{btree_set, vec};
@@ -124,6 +125,9 @@ fn statement(family: TableFamily) -> BoxedStrategy<Statement> {
             .prop_map(|(to, fields, map)| Statement::SetFrom(to, fields, map)),
         1 => (dynamic_op, vec(field(family), 1..=2), vec(field(family), 1..=2), set())
             .prop_map(|(op, key, data, map)| Statement::Dynamic { op, map, key, data }),
+        1 => (fields(), set(), any::<[NonZero<u32>; 2]>()).prop_map(|(key, set, [per_second, burst])| {
+            Statement::Excess { set, key, rate: Rate { per_second, burst } }
+        }),
         1 => (side, any::<bool>(), fields(), set()).prop_map(|(side, ipv6, fields, map)| {
             Statement::Nat(side, NatSource::Map { ipv6, fields, map })
         }),

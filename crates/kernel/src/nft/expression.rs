@@ -1,6 +1,6 @@
 //! The kernel's expressions, the instructions that rules are made of, and their netlink form.
 
-use plan::nft::{DynamicOp, SetName, Verdict};
+use plan::nft::{DynamicOp, Rate, SetName, Verdict};
 
 use super::abi;
 use super::wire::Writer;
@@ -12,6 +12,9 @@ pub(super) type Slot = u8;
 pub(super) const REG32: u32 = 8;
 /// How many slots a 16-byte register holds.
 pub(super) const SLOTS: u32 = 4;
+
+/// The kernel's name of the expression inside of [`Expression::Excess`].
+pub(super) const LIMIT: &str = "limit";
 
 /// An expression that Seaway writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub(super) enum Expression {
     SetMeta(u32),
     /// Writes an element: its key is the first register, what it leads to stands at `data`.
     Dynamic { op: DynamicOp, set: SetName, data: Slot },
+    /// Goes on if more packets than this come with the first register as the key of an element.
+    Excess { set: SetName, rate: Rate },
     /// Counts.
     Counter,
     /// Keeps no flow of the packet.
@@ -92,7 +97,7 @@ impl Expression {
             Expression::Load { load: Load::Ct(_), .. } => "ct",
             Expression::Load { load: Load::Random(_), .. } => "numgen",
             Expression::Load { load: Load::FibDaddrType | Load::FibDaddrOif, .. } => "fib",
-            Expression::Dynamic { .. } => "dynset",
+            Expression::Dynamic { .. } | Expression::Excess { .. } => "dynset",
             Expression::Cmp { .. } => "cmp",
             Expression::Bits { .. } => "bitwise",
             Expression::Lookup { .. } => "lookup",
@@ -133,7 +138,11 @@ impl Expression {
                 out.be32(abi::meta::KEY, *key);
                 out.be32(abi::meta::SREG, register(0));
             }
-            Expression::Dynamic { op, set, data } => write_dynamic(out, *op, set, *data),
+            Expression::Dynamic { op, set, data } => {
+                write_dynamic(out, *op, set);
+                out.be32(abi::dynset::SREG_DATA, register(*data));
+            }
+            Expression::Excess { set, rate } => write_excess(out, set, *rate),
             Expression::Nat { destination, family, addr, port } => {
                 let kind = if *destination { abi::nat::DNAT } else { abi::nat::SNAT };
                 out.be32(abi::nat::TYPE, kind);
@@ -202,7 +211,7 @@ fn write_load(out: &mut Writer, load: Load, to: u32) {
     }
 }
 
-fn write_dynamic(out: &mut Writer, op: DynamicOp, set: &SetName, data: Slot) {
+fn write_dynamic(out: &mut Writer, op: DynamicOp, set: &SetName) {
     let op = match op {
         DynamicOp::Update => abi::dynset::UPDATE,
         DynamicOp::Delete => abi::dynset::DELETE,
@@ -210,7 +219,21 @@ fn write_dynamic(out: &mut Writer, op: DynamicOp, set: &SetName, data: Slot) {
     out.text(abi::dynset::SET, &set.0);
     out.be32(abi::dynset::OP, op);
     out.be32(abi::dynset::SREG_KEY, register(0));
-    out.be32(abi::dynset::SREG_DATA, register(data));
+}
+
+/// Matches what is over the rate.
+fn write_excess(out: &mut Writer, set: &SetName, rate: Rate) {
+    write_dynamic(out, DynamicOp::Update, set);
+    out.nest(abi::dynset::EXPR, |out| {
+        out.text(abi::expr::NAME, LIMIT);
+        out.nest(abi::expr::DATA, |out| {
+            out.attr(abi::limit::RATE, &u64::from(rate.per_second.get()).to_be_bytes());
+            out.attr(abi::limit::UNIT, &abi::limit::SECOND.to_be_bytes());
+            out.be32(abi::limit::BURST, rate.burst.get());
+            out.be32(abi::limit::TYPE, abi::limit::PACKETS);
+            out.be32(abi::limit::FLAGS, abi::limit::F_INV);
+        });
+    });
 }
 
 fn write_bits(out: &mut Writer, mask: &[u8], xor: &[u8]) {

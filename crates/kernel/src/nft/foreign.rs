@@ -209,6 +209,7 @@ impl Rules {
                 | Expression::Fill { .. }
                 | Expression::SetMeta(_)
                 | Expression::Dynamic { .. }
+                | Expression::Excess { .. }
                 | Expression::Counter
                 | Expression::Notrack
                 | Expression::Nat { .. }

@@ -96,6 +96,10 @@ impl Lowering {
                 let data = self.load_both(key, data)?;
                 self.push(Expression::Dynamic { op, set, data })
             }
+            Statement::Excess { set, key, rate } => {
+                self.load(key)?;
+                self.push(Expression::Excess { set: set.clone(), rate: *rate })
+            }
             Statement::Nat(side, NatSource::Map { ipv6, fields, map }) => {
                 self.look_up(fields, map)?;
                 self.push(nat(*side, *ipv6))

@@ -17,6 +17,7 @@ use super::batch::{Batch, Todo};
 use super::encode::Named;
 use super::lower::Inexpressible;
 use super::socket::Socket;
+use super::wire::Attrs;
 
 /// Name of the table, in the family inet.
 pub const OWNED: &str = "seaway-dns";
@@ -125,6 +126,26 @@ impl Owned {
         listed.map(|()| stands).map_err(OwnedError::Write)
     }
 
+    /// How many packets the rules have counted since the table was put.
+    ///
+    /// # Errors
+    /// [`OwnedError::Write`] when the kernel does not say.
+    pub fn counted(&mut self) -> Result<u64, OwnedError> {
+        let mut counted = 0;
+        let family = super::nfproto(TableFamily::Inet);
+        let listed = self.socket.dump(
+            msg::GETRULE,
+            family,
+            |out| out.text(abi::rule::TABLE, OWNED),
+            |message| counted += counters(message.attrs()).sum::<u64>(),
+        );
+        match listed {
+            // There is no table.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            listed => listed.map(|()| counted).map_err(OwnedError::Write),
+        }
+    }
+
     /// Replaces the table, as one with these flags; without rows there is none.
     fn write(&mut self, rows: &Table<Key, Row>, flags: u32) -> Result<(), OwnedError> {
         let put = |(key, row): (&Key, &Row)| (key.clone(), Put { row: row.clone(), old: None });
@@ -147,6 +168,18 @@ impl Owned {
             Some(errno) => Err(OwnedError::Write(errno.into())),
         }
     }
+}
+
+/// What the counters of a rule of the table say.
+fn counters(rule: Attrs<'_>) -> impl Iterator<Item = u64> {
+    let rule = (rule.text(abi::rule::TABLE) == Some(OWNED)).then_some(rule);
+    let list = rule.and_then(|rule| rule.nested(abi::rule::EXPRESSIONS)).unwrap_or(Attrs(&[]));
+    list.filter_map(|(_, expression)| {
+        let expression = Attrs(expression);
+        (expression.text(abi::expr::NAME) == Some("counter")).then_some(())?;
+        let packets = expression.nested(abi::expr::DATA)?.get(abi::counter::PACKETS)?;
+        Some(u64::from_be_bytes(packets.try_into().ok()?))
+    })
 }
 
 /// What kernels answer that don't know the flag.

@@ -81,6 +81,7 @@ impl Raising<'_> {
             | Expression::Lookup { .. }
             | Expression::SetMeta(_)
             | Expression::Dynamic { .. }
+            | Expression::Excess { .. }
             | Expression::Nat { .. }
             | Expression::Foreign => return None,
         };
@@ -156,6 +157,9 @@ impl Raising<'_> {
             [Expression::Dynamic { op, set, data }, ..] => {
                 let (key, data) = split(fields, *data)?;
                 (Statement::Dynamic { op: *op, map: set.clone(), key, data }, 1)
+            }
+            [Expression::Excess { set, rate }, ..] => {
+                (Statement::Excess { set: set.clone(), key: fields, rate: *rate }, 1)
             }
             [
                 Expression::Lookup { set, to: LookupTo::Register, .. },

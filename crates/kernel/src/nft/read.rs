@@ -1,10 +1,12 @@
 //! The kernel's expressions, read from their netlink form. What Seaway does not write is
 //! [`Expression::Foreign`].
 
-use plan::nft::{ChainName, DynamicOp, SetName, Verdict};
+use std::num::NonZero;
+
+use plan::nft::{ChainName, DynamicOp, Rate, SetName, Verdict};
 
 use super::abi;
-use super::expression::{Expression, Load, LookupTo, REG32, SLOTS, Slot};
+use super::expression::{Expression, LIMIT, Load, LookupTo, REG32, SLOTS, Slot};
 use super::wire::Attrs;
 
 impl Expression {
@@ -107,7 +109,7 @@ fn read_random(attrs: Attrs<'_>) -> Option<Expression> {
     Some(Expression::Load { load, to: slot(attrs.be32(abi::numgen::DREG)?)? })
 }
 
-/// Elements last as long as their map says, and carry no expressions.
+/// Elements last as long as their map says, and carry a rate or nothing.
 fn read_dynamic(attrs: Attrs<'_>) -> Option<Expression> {
     first(attrs, abi::dynset::SREG_KEY)?;
     let op = match attrs.be32(abi::dynset::OP)? {
@@ -118,11 +120,28 @@ fn read_dynamic(attrs: Attrs<'_>) -> Option<Expression> {
     let timeout = attrs.get(abi::dynset::TIMEOUT).unwrap_or_default();
     let plain = timeout.iter().all(|byte| *byte == 0)
         && attrs.be32(abi::dynset::FLAGS).unwrap_or_default() == 0
-        && attrs.get(abi::dynset::EXPR).is_none()
         && attrs.get(abi::dynset::EXPRESSIONS).is_none();
     plain.then_some(())?;
     let set = SetName(attrs.text(abi::dynset::SET)?.into());
-    Some(Expression::Dynamic { op, set, data: slot(attrs.be32(abi::dynset::SREG_DATA)?)? })
+    match (attrs.nested(abi::dynset::EXPR), attrs.be32(abi::dynset::SREG_DATA)) {
+        (None, Some(data)) => Some(Expression::Dynamic { op, set, data: slot(data)? }),
+        (Some(limit), None) if op == DynamicOp::Update => {
+            Some(Expression::Excess { set, rate: read_excess(limit)? })
+        }
+        _ => None,
+    }
+}
+
+fn read_excess(expression: Attrs<'_>) -> Option<Rate> {
+    (expression.text(abi::expr::NAME) == Some(LIMIT)).then_some(())?;
+    let attrs = expression.nested(abi::expr::DATA)?;
+    let long = |kind| Some(u64::from_be_bytes(attrs.get(kind)?.try_into().ok()?));
+    let is_ours = long(abi::limit::UNIT)? == abi::limit::SECOND
+        && attrs.be32(abi::limit::TYPE)? == abi::limit::PACKETS
+        && attrs.be32(abi::limit::FLAGS)? == abi::limit::F_INV;
+    is_ours.then_some(())?;
+    let per_second = NonZero::new(u32::try_from(long(abi::limit::RATE)?).ok()?)?;
+    Some(Rate { per_second, burst: NonZero::new(attrs.be32(abi::limit::BURST)?)? })
 }
 
 fn read_cmp(attrs: Attrs<'_>) -> Option<Expression> {

@@ -6,6 +6,7 @@
 #[expect(dead_code, reason = "shared with the unit tests, which use all of it")]
 mod arbitrary;
 mod elements;
+mod excess;
 mod laws;
 mod owned;
 mod packets;

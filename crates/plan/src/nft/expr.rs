@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::num::NonZero;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -63,6 +64,17 @@ pub enum Statement {
         key: Vec<Field>,
         /// What it leads to.
         data: Vec<Field>,
+    },
+    /// `update @set { KEY limit rate over N/second burst M packets }`: matches when more packets than
+    /// that have come with the key, each of which the dynamic set has a bucket for. While it has no room
+    /// for another key, packets with new ones don't match.
+    Excess {
+        /// The set.
+        set: SetName,
+        /// What shares a bucket.
+        key: Vec<Field>,
+        /// What is no excess.
+        rate: Rate,
     },
     /// `dnat …` or `snat …`.
     Nat(Nat, NatSource),
@@ -234,6 +246,15 @@ pub enum DynamicOp {
     Update,
     /// Takes it out. One that is not there is none the less gone.
     Delete,
+}
+
+/// How many packets fill a bucket: `rate over` it is more than these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Packets that may come each second, on average.
+    pub per_second: NonZero<u32>,
+    /// Packets that may come at once, beyond that.
+    pub burst: NonZero<u32>,
 }
 
 /// How a value is compared.

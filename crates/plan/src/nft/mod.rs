@@ -13,7 +13,7 @@ mod values;
 mod walk;
 
 pub use expr::{
-    ChainName, CtState, CtStatus, DynamicOp, Field, Nat, NatSource, ORIGINAL, Op, REPLY,
+    ChainName, CtState, CtStatus, DynamicOp, Field, Nat, NatSource, ORIGINAL, Op, REPLY, Rate,
     RejectWith, Rule, SetName, Statement, Value, Verdict, Writable,
 };
 

@@ -6,8 +6,8 @@ use model::Family;
 
 use super::{
     Chain, ChainKind, ChainName, CtState, CtStatus, Data, DataType, Dynamic, DynamicOp, Field,
-    HookPoint, Key, Nat, NatSource, Op, RejectWith, Row, Rule, Set, SetName, Statement, TABLE,
-    TableFamily, Type, Value, Values, Verdict, symbol,
+    HookPoint, Key, Nat, NatSource, Op, Rate, RejectWith, Row, Rule, Set, SetName, Statement,
+    TABLE, TableFamily, Type, Value, Values, Verdict, symbol,
 };
 
 impl Display for TableFamily {
@@ -267,6 +267,7 @@ impl Statement {
             | Statement::Vmap(fields, _)
             | Statement::SetFrom(_, fields, _)
             | Statement::Dynamic { key: fields, .. }
+            | Statement::Excess { key: fields, .. }
             | Statement::Nat(_, NatSource::Map { fields, .. }) => fields,
             Statement::CtState(_)
             | Statement::CtStatus(_)
@@ -330,6 +331,10 @@ fn write_statement(f: &mut Formatter<'_>, statement: &Statement, header: &str) -
                 DynamicOp::Delete => "delete",
             };
             write!(f, "{op} @{map} {{ {} : {} }}", key(fields), key(data))
+        }
+        Statement::Excess { set, key: fields, rate: Rate { per_second, burst } } => {
+            let limit = format!("limit rate over {per_second}/second");
+            write!(f, "update @{set} {{ {} {limit} burst {burst} packets }}", key(fields))
         }
         Statement::Nat(side, NatSource::Map { ipv6, fields, map }) => {
             let side = match side {

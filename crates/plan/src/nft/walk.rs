@@ -251,6 +251,8 @@ impl<'a> Walker<'a, '_> {
                 Next::Statement
             }
             Statement::Dynamic { op, map, key, data } => self.learn(*op, map, key, data),
+            // A packet alone is no excess.
+            Statement::Excess { .. } | Statement::Foreign => Next::Rule,
             Statement::Nat(side, NatSource::Map { ipv6, fields, map }) => {
                 self.rewrite(*side, *ipv6, fields, map)
             }
@@ -259,7 +261,6 @@ impl<'a> Walker<'a, '_> {
             }
             Statement::Reject(with) => Next::End(End::Reject(*with)),
             Statement::Verdict(verdict) => Next::Verdict(verdict),
-            Statement::Foreign => Next::Rule,
         }
     }
 
