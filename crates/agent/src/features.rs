@@ -1,17 +1,18 @@
-//! Whether this machine's kernel takes every kind of rule that Services need.
+//! Whether this machine's kernel takes every kind of rule that Services and DNS need.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use compile::{Scope, compile};
 use kernel::netns::Netns;
-use kernel::nft::Nft;
+use kernel::nft::{Nft, Owned};
 use model::{
-    Conditions, Endpoint, EndpointPort, EndpointSlice, Family, Node, NodeName, Protocol, Service,
-    ServiceCidr, ServiceKind, ServiceName, ServicePort, SliceKey, TrafficPolicy, World, chain,
+    Conditions, DNS_PORT, Dns, Endpoint, EndpointPort, EndpointSlice, Family, Node, NodeName,
+    Protocol, Service, ServiceCidr, ServiceKind, ServiceName, ServicePort, SliceKey, TrafficPolicy,
+    World, chain,
 };
-use plan::converge;
+use plan::{Listener, converge};
 
 /// A kind of rules, and why the kernel does not take it, if it does not.
 #[derive(Debug)]
@@ -37,7 +38,19 @@ pub fn features() -> Vec<Feature> {
                 ["192.0.2.0/24", "2001:db8::/32"].map(|net| net.parse().expect("a prefix")).into();
         }),
     ];
-    cases.into_iter().map(|(name, change)| Feature { name, outcome: works(change) }).collect()
+    let services = cases.into_iter().map(|(name, change)| Feature { name, outcome: works(change) });
+    let dns = Feature { name: "a rate for each client (DNS)", outcome: bounds_clients() };
+    services.chain([dns]).collect()
+}
+
+/// Whether the kernel takes the rules that DNS is reached by.
+fn bounds_clients() -> Result<(), String> {
+    let place = Listener::Local(SocketAddr::from((Ipv4Addr::LOCALHOST, DNS_PORT)));
+    let rows = compile::dns::untracked([&place], Dns::default().client_rate);
+    let program = || Owned::open()?.put(&rows);
+    let netns = Netns::fresh().map_err(|error| chain(&error))?;
+    let put = netns.run(program).map_err(|error| chain(&error))?;
+    put.map(drop).map_err(|error| chain(&error))
 }
 
 /// Whether the kernel takes the rules of a Service with this `change`.

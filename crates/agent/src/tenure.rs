@@ -156,11 +156,8 @@ impl<'a> Tenure<'a> {
         sockets: Sockets,
         tasks: JoinSet<()>,
     ) -> Result<(Self, Receiver<Message>), RunError> {
-        let answering = Arc::new(Answering::start(
-            &settings.config.dns,
-            settings.dns_settings.as_deref(),
-            &sockets,
-        )?);
+        let (dns, document) = (&settings.config.dns, settings.dns_settings.as_deref());
+        let answering = Arc::new(Answering::start(dns, document, &sockets)?);
         let watched_over = Arc::downgrade(&answering);
         let beats = move || watched_over.upgrade().map(|answering| answering.beats());
         let watchdog = Watchdog::start(move || beats().unwrap_or_default());
@@ -168,8 +165,8 @@ impl<'a> Tenure<'a> {
         let shown = Arc::new(Shown::default());
         let metrics = Arc::new(Metrics::new(&shown));
         let read = Arc::downgrade(&answering);
-        let counts = move || read.upgrade().map(|answering| answering.counts());
-        metrics.resolver.serves(&settings.config.dns.domain, counts);
+        let done = move || read.upgrade().map(|answering| answering.done());
+        metrics.resolver.serves(&settings.config.dns.domain, done);
         let disturbed = Disturbed::default();
         let (inbox, messages) = sync_channel(INBOX);
         let handle = Handle::new(inbox);

@@ -4,8 +4,8 @@
 use model::Family;
 use plan::Table;
 use plan::nft::{
-    Chain, ChainKind, ChainName, Data, DataType, Hook, HookPoint, Key, Row, Rule, Set, SetName,
-    Statement, TableFamily, Type, Value, Verdict, fib_type,
+    Chain, ChainKind, ChainName, Data, DataType, Dynamic, Hook, HookPoint, Key, Row, Rule, Set,
+    SetName, Statement, TableFamily, Type, Value, Verdict, fib_type,
 };
 
 /// `fib daddr type local`.
@@ -33,6 +33,12 @@ impl<'a> Ruleset<'a> {
     /// Declares a set of exact keys.
     pub(crate) fn set(&mut self, name: &str, key: &[Type]) {
         self.declare(name, Set { key: key.to_vec(), data: None, interval: false, dynamic: None });
+    }
+
+    /// Declares a set of exact keys that packets write.
+    pub(crate) fn learned(&mut self, name: &str, key: &[Type], dynamic: Dynamic) {
+        let (key, dynamic) = (key.to_vec(), Some(dynamic));
+        self.declare(name, Set { key, data: None, interval: false, dynamic });
     }
 
     /// Declares a set of prefixes.

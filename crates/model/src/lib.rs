@@ -31,7 +31,7 @@ use std::sync::Arc;
 pub use attachment::{Attachment, AttachmentKey, PodRef, PortMapping};
 pub use chain::chain;
 pub use config::{Config, Conntrack, NodePortAddrs, PodLinkMode, Routing, UnknownValue, Vxlan};
-pub use dns::{DNS_PORT, Dns, PodRecords};
+pub use dns::{DNS_PORT, Dns, NoQueryLog, PodRecords, QueryLog};
 pub use domain::{DomainName, InvalidDomainName};
 pub use host::{Host, Uplink};
 pub use imbl::OrdMap;

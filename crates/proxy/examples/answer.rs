@@ -6,7 +6,7 @@ use std::io::{Read, stdin};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use model::{Protocol, ServiceName};
@@ -46,6 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         zones: ArcSwap::from_pointee(zones()),
         cluster: ArcSwap::from_pointee(Sources::new(["0.0.0.0/0".parse()?, "::/0".parse()?])),
         pods: ArcSwap::default(),
+        log: ArcSwapOption::empty(),
     };
     let limits = Limits { threads: threads.parse()?, ..Limits::default() };
     let server =

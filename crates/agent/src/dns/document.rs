@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Weak;
 use std::time::Duration;
 
+use model::QueryLog;
 use model::forwarding::{Forwarding, Invalid};
 use proxy::dns::Forwarder;
+
+use super::log::Logging;
 
 /// How often it is looked at: a ConfigMap that is mounted changes in a minute or so.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -37,6 +40,7 @@ pub enum DocumentError {
 pub(super) struct Document {
     path: PathBuf,
     text: String,
+    log: Option<QueryLog>,
 }
 
 impl Document {
@@ -47,22 +51,24 @@ impl Document {
     pub(super) fn read(path: &Path) -> Result<(Self, Forwarding), DocumentError> {
         let path = path.to_owned();
         match std::fs::read_to_string(&path) {
-            Ok(text) => match text.parse() {
-                Ok(settings) => Ok((Document { path, text }, settings)),
+            Ok(text) => match text.parse::<Forwarding>() {
+                Ok(settings) => Ok((Document { path, text, log: settings.log }, settings)),
                 Err(source) => Err(DocumentError::Invalid { path, source }),
             },
             Err(source) => Err(DocumentError::Read { path, source }),
         }
     }
 
-    /// Has `others` go on with what it says whenever that is something else, as long as they are there.
-    pub(super) async fn follow(mut self, others: Weak<Forwarder>) {
+    /// Has `others` and the log go on with what it says whenever that is something else, as long as they are
+    /// there.
+    pub(super) async fn follow(mut self, others: Weak<Forwarder>, mut log: Logging) {
         let mut look = tokio::time::interval(LOOK_EVERY);
         let mut told = None;
         loop {
             look.tick().await;
             let Some(others) = others.upgrade() else { return };
             let trouble = self.look(&others);
+            log.set(self.log);
             if let Some(trouble) =
                 trouble.as_ref().filter(|trouble| told.as_ref() != Some(*trouble))
             {

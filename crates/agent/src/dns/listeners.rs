@@ -1,7 +1,6 @@
 //! `Plan.listeners`: sockets of this process, and the rules that bring packets to them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
@@ -31,11 +30,11 @@ impl Listeners {
         self.answering.untracked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leaves packets to these addresses untracked, and to no others.
-    fn track_all_but(&mut self, places: &BTreeSet<SocketAddr>) -> Result<(), String> {
+    /// Has rules for packets to these places, and for no others.
+    fn lead_to(&mut self, places: &BTreeSet<Listener>) -> Result<(), String> {
         let rows = match places.is_empty() {
             true => Table::default(),
-            false => compile::dns::untracked(places),
+            false => compile::dns::untracked(places, self.answering.client_rate),
         };
         let put = self.untracked().put(&rows);
         let hold = put.map_err(|error| model::chain(&error))?;
@@ -62,25 +61,25 @@ impl Listeners {
             Listener::Local(_) | Listener::Node(_) => None,
         });
         self.answering.names.0.cluster.store(Arc::new(Sources::new(clients)));
-        let (before, after) = (locals(&self.held), locals(wanted));
+        let (before, after) = (places(&self.held), places(wanted));
         let mut failed = BTreeMap::new();
         // Packets are led away from a socket before it closes, and to one after it has opened.
-        let stays: BTreeSet<SocketAddr> = before.intersection(&after).copied().collect();
+        let stays: BTreeSet<Listener> = before.intersection(&after).cloned().collect();
         if stays != before
-            && let Err(why) = self.track_all_but(&stays)
+            && let Err(why) = self.lead_to(&stays)
         {
-            failed.extend(stays.iter().map(|place| (Listener::Local(*place), why.clone())));
+            failed.extend(stays.into_iter().map(|place| (place, why.clone())));
         }
         let listens: Vec<Listen> = wanted.keys().filter_map(listen).collect();
         let mut open = after;
         for error in self.answering.server.listen(&listens, self.inherited()) {
-            open.remove(&error.addr);
-            let at = |row: &&Listener| listen(row).is_some_and(|listen| listen.addr == error.addr);
-            let rows = wanted.keys().filter(at);
-            failed.extend(rows.map(|row| (row.clone(), model::chain(&error))));
+            let is_at =
+                |row: &Listener| listen(row).is_some_and(|listen| listen.addr == error.addr);
+            let closed = open.extract_if(.., is_at);
+            failed.extend(closed.map(|row| (row, model::chain(&error))));
         }
-        if let Err(why) = self.track_all_but(&open) {
-            failed.extend(open.iter().map(|place| (Listener::Local(*place), why.clone())));
+        if let Err(why) = self.lead_to(&open) {
+            failed.extend(open.into_iter().map(|place| (place, why.clone())));
         }
         failed
     }
@@ -96,8 +95,8 @@ impl Mechanism for Listeners {
         let stands =
             stands.map_err(|error| ObserveError { attempt: attempt(), cause: error.into() })?;
         if !stands {
-            let kept = self.held.keys().filter(|row| !matches!(row, Listener::Local(_)));
-            self.held = kept.map(|row| (row.clone(), ())).collect();
+            let clients = self.held.keys().filter(|row| listen(row).is_none());
+            self.held = clients.map(|row| (row.clone(), ())).collect();
         }
         Ok(self.held.clone())
     }
@@ -119,13 +118,9 @@ impl Mechanism for Listeners {
     }
 }
 
-/// The addresses that every node has for itself.
-fn locals(rows: &Table<Listener, ()>) -> BTreeSet<SocketAddr> {
-    let local = |row: &Listener| match row {
-        Listener::Local(place) => Some(*place),
-        Listener::Node(_) | Listener::Client(_) => None,
-    };
-    rows.keys().filter_map(local).collect()
+/// The rows that are addresses.
+fn places(rows: &Table<Listener, ()>) -> BTreeSet<Listener> {
+    rows.keys().filter(|row| listen(row).is_some()).cloned().collect()
 }
 
 fn listen(row: &Listener) -> Option<Listen> {

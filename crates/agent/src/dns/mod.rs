@@ -7,8 +7,10 @@
 
 mod document;
 mod listeners;
+mod log;
 
 use std::fmt;
+use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +26,7 @@ use tokio::runtime::{Builder, Runtime};
 use document::Document;
 use document::DocumentError;
 pub(crate) use listeners::Listeners;
+use log::Logging;
 
 use crate::sockets::{Open, Sockets};
 
@@ -53,8 +56,8 @@ impl Names {
     pub(crate) fn new(dns: &Dns) -> Self {
         let zones = Zones::new(dns.clone());
         let (cluster, pods) = (Arc::<Sources>::default(), Arc::<LocalPods>::default());
-        let zones = Arc::new(zones).into();
-        Names(Arc::new(Known { zones, cluster: cluster.into(), pods: pods.into() }))
+        let (zones, log) = (Arc::new(zones).into(), Default::default());
+        Names(Arc::new(Known { zones, cluster: cluster.into(), pods: pods.into(), log }))
     }
 
     /// Has `zones` answered from now on, under the serial `now` if they are others, to `pods` among others.
@@ -80,12 +83,25 @@ impl Names {
     }
 }
 
+/// What DNS of the node has done so far.
+#[derive(Debug)]
+pub(crate) struct Done {
+    /// By its server.
+    pub(crate) counts: Counts,
+    /// Of what others were asked.
+    pub(crate) tally: Tally,
+    /// Packets that the rules dropped because their clients sent too many; `None` when the kernel does not
+    /// say.
+    pub(crate) excess: Option<u64>,
+}
+
 /// A server that runs, and the rules by which packets get to it.
 ///
 /// The rules go first, whatever ends the agent: they are the field that is dropped first, and their
 /// descriptor is older than those of the sockets.
 pub(crate) struct Answering {
     untracked: Mutex<Owned>,
+    client_rate: Option<NonZero<u32>>,
     server: Server,
     others: Arc<Forwarder>,
     names: Names,
@@ -126,14 +142,18 @@ impl Answering {
         let runtime = runtime.build().map_err(DnsError::Runtime)?;
         let names = Names::new(dns);
         let handle = runtime.handle().clone();
-        let others = Arc::new(Forwarder::new(dns.domain, settings.unwrap_or_default(), &handle));
+        let settings = settings.unwrap_or_default();
+        let mut log = Logging::new(names.clone(), dns.log);
+        log.set(settings.log);
+        let others = Arc::new(Forwarder::new(dns.domain, settings, &handle));
         if let Some(document) = document {
-            runtime.spawn(document.follow(Arc::downgrade(&others)));
+            runtime.spawn(document.follow(Arc::downgrade(&others), log));
         }
         let asked = Arc::clone(&others);
         let server = Server::start(Arc::clone(&names.0), asked, Limits::default(), handle)?;
         Ok(Answering {
             untracked: Mutex::new(untracked),
+            client_rate: dns.client_rate,
             server,
             others,
             names,
@@ -142,9 +162,10 @@ impl Answering {
         })
     }
 
-    /// What it has counted so far, and what it has asked of others.
-    pub(crate) fn counts(&self) -> (Counts, Tally) {
-        (self.server.counts(), self.others.tally())
+    /// What it has done so far.
+    pub(crate) fn done(&self) -> Done {
+        let excess = self.untracked.lock().unwrap_or_else(PoisonError::into_inner).counted();
+        Done { counts: self.server.counts(), tally: self.others.tally(), excess: excess.ok() }
     }
 
     /// What it answers by.

@@ -1,7 +1,7 @@
 //! What CoreDNS counts, under its names and in its buckets, so that dashboards go on. docs/metrics.md
 //! says what each means here.
 //!
-//! Source: CoreDNS's plugins `metrics`, `kubernetes`; DNS-150, DNS-153.
+//! Source: CoreDNS's plugins `metrics`, `kubernetes`; DNS-150 to DNS-153.
 
 use std::fmt::{self, Display};
 use std::sync::{Arc, OnceLock};
@@ -15,8 +15,12 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-use proxy::dns::{Classes, Counts, DURATIONS, Origin, SIZES, Tally, Zone};
+use proxy::dns::{
+    CacheTally, Classes, Connections, Counts, DURATIONS, SIZES, Tally, UpstreamTally, Zone,
+};
 use wire::dns::{RecordType, Transport};
+
+use crate::dns::Done;
 
 /// What is counted under CoreDNS's names.
 #[derive(Debug)]
@@ -26,8 +30,8 @@ pub(crate) struct Resolver {
     programming_seconds: Histogram,
 }
 
-/// Reads what the server has counted so far, and what it has asked of others, if it is there still.
-type Reader = Box<dyn Fn() -> Option<(Counts, Tally)> + Send + Sync>;
+/// Reads what DNS has done so far, if it is there still.
+type Reader = Box<dyn Fn() -> Option<Done> + Send + Sync>;
 
 /// A [`Reader`], once there is a server.
 #[derive(Clone, Default)]
@@ -61,7 +65,7 @@ impl Resolver {
     pub(crate) fn serves(
         &self,
         domain: &impl Display,
-        read: impl Fn() -> Option<(Counts, Tally)> + Send + Sync + 'static,
+        read: impl Fn() -> Option<Done> + Send + Sync + 'static,
     ) {
         // A second server would be another process.
         drop(self.counts.0.set((domain.to_string(), Box::new(read))));
@@ -81,14 +85,15 @@ impl Resolver {
 impl Collector for Read {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Some((domain, read)) = self.0.get() else { return Ok(()) };
-        let Some((counts, tally)) = read() else { return Ok(()) };
-        let shown = Shown { domain, counts };
+        let Some(Done { counts, tally, excess }) = read() else { return Ok(()) };
+        let shown = Shown { domain, counts, excess };
         shown.requests(&mut encoder)?;
         shown.responses(&mut encoder)?;
         shown.took(&mut encoder)?;
         shown.sizes(&mut encoder)?;
         shown.rest(&mut encoder)?;
-        others(&mut encoder, tally)
+        cache(&mut encoder, &tally)?;
+        upstreams(&mut encoder, &tally)
     }
 }
 
@@ -96,10 +101,18 @@ impl Collector for Read {
 const SERVER: (&str, &str) = ("server", "dns://:53");
 const VIEW: (&str, &str) = ("view", "");
 
+/// Those of its cache: the zones it is for.
+const ZONES: (&str, &str) = ("zones", ".");
+
+/// Those of servers that are asked: the plugin that asks them in CoreDNS.
+const PROXY: (&str, &str) = ("proxy_name", "forward");
+
 /// What the server of `domain` has counted.
 struct Shown<'a> {
     domain: &'a str,
     counts: Counts,
+    /// Packets that were dropped because their clients sent too many, as far as that is known.
+    excess: Option<u64>,
 }
 
 impl Shown<'_> {
@@ -121,7 +134,7 @@ impl Shown<'_> {
     fn responses(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut metric = described(encoder, "dns_responses", "Answers", MetricType::Counter)?;
         for (zone, origin, rcode, count) in self.counts.responses() {
-            let (rcode, plugin) = (rcode.to_string(), ("plugin", plugin(origin)));
+            let (rcode, plugin) = (rcode.to_string(), ("plugin", origin.plugin()));
             let labels = [SERVER, self.zone(zone), VIEW, ("rcode", &rcode), plugin];
             put(&mut metric, labels, count)?;
         }
@@ -187,7 +200,9 @@ impl Shown<'_> {
             ),
             ("dns_unsent", "Answers that the kernel did not take", counts.unsent()),
         ];
-        for (name, help, count) in rows {
+        let help = "Packets dropped because their clients sent too many";
+        let excess = self.excess.map(|excess| ("dns_excess_packets", help, excess));
+        for (name, help, count) in rows.into_iter().chain(excess) {
             let mut metric = described(encoder, name, help, MetricType::Counter)?;
             metric.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
         }
@@ -197,34 +212,88 @@ impl Shown<'_> {
     }
 }
 
-/// What was asked of others, and remembered of it.
-fn others(encoder: &mut DescriptorEncoder<'_>, tally: Tally) -> fmt::Result {
+/// A counter's name, its meaning, and what it is of `T`.
+type Row<T> = (&'static str, &'static str, fn(&T) -> u64);
+
+/// What is remembered of others' answers.
+fn cache(encoder: &mut DescriptorEncoder<'_>, tally: &Tally) -> fmt::Result {
+    let Tally { success, denial, misses, .. } = tally;
+    let types = [(("type", "success"), success), (("type", "denial"), denial)];
     let name = "cache_entries";
     let mut metric = described(encoder, name, "Answers that are remembered", MetricType::Gauge)?;
-    for (kind, count) in [("success", tally.answers), ("denial", tally.denials)] {
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        metric.encode_family(&[SERVER, ("type", kind)])?.encode_gauge(&count)?;
+    for (kind, kept) in types {
+        let count = i64::try_from(kept.entries).unwrap_or(i64::MAX);
+        metric.encode_family(&[SERVER, kind, ZONES, VIEW])?.encode_gauge(&count)?;
     }
-    let asked = tally.hits + tally.misses;
+    let by_type: [Row<CacheTally>; 2] = [
+        ("cache_hits", "Questions that were answered from memory", |kept| kept.hits),
+        ("cache_evictions", "Answers that had to go for others", |kept| kept.evictions),
+    ];
+    for (name, help, read) in by_type {
+        let mut metric = described(encoder, name, help, MetricType::Counter)?;
+        for (kind, kept) in types {
+            put(&mut metric, [SERVER, kind, ZONES, VIEW], read(kept))?;
+        }
+    }
+    let requests = success.hits + denial.hits + misses;
     let rows = [
-        ("cache_requests", "Questions about names of others", asked),
-        ("cache_hits", "Questions that were answered from memory", tally.hits),
-        ("cache_misses", "Questions that were not", tally.misses),
+        ("cache_requests", "Questions about names of others", requests),
+        ("cache_misses", "Questions that were not answered from memory", *misses),
         ("cache_prefetch", "Answers that were renewed before their time", tally.prefetches),
         ("cache_served_stale", "Answers that were given after their time", tally.stale),
-        ("cache_evictions", "Answers that had to go for others", tally.evictions),
     ];
     for (name, help, count) in rows {
-        put(&mut described(encoder, name, help, MetricType::Counter)?, [SERVER], count)?;
+        let mut metric = described(encoder, name, help, MetricType::Counter)?;
+        put(&mut metric, [SERVER, ZONES, VIEW], count)?;
     }
-    let name = "forward_max_concurrent_rejects";
-    let help = "Questions for which there was no room";
-    let mut metric = described(encoder, name, help, MetricType::Counter)?;
-    metric.encode_counter::<NoLabelSet, _, u64>(&tally.rejects, None)?;
+    Ok(())
+}
+
+/// How it went with the servers that are asked.
+fn upstreams(encoder: &mut DescriptorEncoder<'_>, tally: &Tally) -> fmt::Result {
+    let rows = [
+        ("forward_max_concurrent_rejects", "Questions for which there was no room", tally.rejects),
+        ("forward_healthcheck_broken", "Questions when no server was well", tally.broken),
+    ];
+    for (name, help, count) in rows {
+        let mut metric = described(encoder, name, help, MetricType::Counter)?;
+        metric.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+    }
+    let all: Vec<(String, &UpstreamTally)> =
+        tally.upstreams.iter().map(|upstream| (upstream.to.to_string(), upstream)).collect();
+    let name = "proxy_request_duration_seconds";
+    let help = "Time that a server took to answer";
+    let mut metric = described(encoder, name, help, MetricType::Histogram)?;
+    for (to, upstream) in &all {
+        for (rcode, Classes { counts, sum }) in &upstream.took {
+            let labels = [PROXY, ("to", to), ("rcode", &rcode.to_string())];
+            let bounds = DURATIONS.iter().map(Duration::as_secs_f64);
+            let sum = Duration::from_nanos(*sum).as_secs_f64();
+            put_classes(&mut metric, labels, sum, bounds, counts)?;
+        }
+    }
     let name = "proxy_healthcheck_failures";
     let help = "Health checks of other servers that failed";
     let mut metric = described(encoder, name, help, MetricType::Counter)?;
-    put(&mut metric, [("proxy_name", "forward")], tally.failed_checks)
+    for (to, upstream) in &all {
+        put(&mut metric, [PROXY, ("to", to)], upstream.failed_checks)?;
+    }
+    let by_connection: [Row<Connections>; 2] = [
+        ("proxy_conn_cache_hits", "Questions for which there was a connection", |c| c.reused),
+        ("proxy_conn_cache_misses", "Questions for which one had to be made", |c| c.made),
+    ];
+    for (name, help, read) in by_connection {
+        let mut metric = described(encoder, name, help, MetricType::Counter)?;
+        for (to, UpstreamTally { tcp, tls, .. }) in &all {
+            for (proto, connections) in [("tcp", tcp), ("tcp-tls", tls)] {
+                if *connections != Connections::default() {
+                    let labels = [PROXY, ("to", to.as_str()), ("proto", proto)];
+                    put(&mut metric, labels, read(connections))?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn described<'e>(
@@ -266,40 +335,20 @@ fn number(family: Family) -> (&'static str, &'static str) {
     ("family", if family == Family::V4 { "1" } else { "2" })
 }
 
-/// The plugin that such an answer is from in CoreDNS.
-fn plugin(origin: Origin) -> &'static str {
-    match origin {
-        Origin::Refusal => "",
-        Origin::Zones => "kubernetes",
-        Origin::Settings => "hosts",
-        Origin::Memory => "cache",
-        Origin::Others => "forward",
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use wire::dns::Rcode;
+
     use super::*;
 
     #[test]
-    fn dns150_dns151_dns153_a_server_shows_under_the_names_of_coredns() {
+    fn dns150_to_dns153_a_server_shows_under_the_names_of_coredns() {
         let resolver = Resolver::new();
         let mut before = String::new();
         resolver.encode(&mut before).unwrap();
         assert!(before.contains("coredns_build_info{version=\"seaway-"), "{before}");
         assert!(!before.contains("dns_requests"), "no server, no numbers: {before}");
-        let tally = Tally {
-            hits: 3,
-            misses: 4,
-            prefetches: 0,
-            stale: 1,
-            evictions: 0,
-            rejects: 0,
-            answers: 5,
-            denials: 6,
-            failed_checks: 2,
-        };
-        resolver.serves(&"cluster.local.", move || Some((Counts::default(), tally)));
+        resolver.serves(&"cluster.local.", done);
         resolver.programmed(&[(Family::V4, Duration::from_millis(3))]);
         let mut text = String::new();
         resolver.encode(&mut text).unwrap();
@@ -310,12 +359,41 @@ mod tests {
             "coredns_dns_request_size_bytes_count{server=\"dns://:53\",zone=\".\",view=\"\",proto=\"udp\"} 0",
             "coredns_panics_total 0",
             "coredns_autopath_success_total{server=\"dns://:53\"} 0",
-            "coredns_cache_entries{server=\"dns://:53\",type=\"denial\"} 6",
-            "coredns_cache_requests_total{server=\"dns://:53\"} 7",
-            "coredns_proxy_healthcheck_failures_total{proxy_name=\"forward\"} 2",
+            "coredns_dns_excess_packets_total 8",
+            "coredns_cache_entries{server=\"dns://:53\",type=\"denial\",zones=\".\",view=\"\"} 6",
+            "coredns_cache_hits_total{server=\"dns://:53\",type=\"success\",zones=\".\",view=\"\"} 3",
+            "coredns_cache_evictions_total{server=\"dns://:53\",type=\"denial\",zones=\".\",view=\"\"} 7",
+            "coredns_cache_requests_total{server=\"dns://:53\",zones=\".\",view=\"\"} 12",
+            "coredns_forward_healthcheck_broken_total 9",
+            "coredns_proxy_request_duration_seconds_count{proxy_name=\"forward\",to=\"192.0.2.53:53\",rcode=\"NXDOMAIN\"} 1",
+            "coredns_proxy_healthcheck_failures_total{proxy_name=\"forward\",to=\"192.0.2.53:53\"} 2",
+            "coredns_proxy_conn_cache_hits_total{proxy_name=\"forward\",to=\"192.0.2.53:53\",proto=\"tcp\"} 10",
+            "coredns_proxy_conn_cache_misses_total{proxy_name=\"forward\",to=\"192.0.2.53:53\",proto=\"tcp\"} 11",
             "coredns_kubernetes_dns_programming_duration_seconds_count 1",
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }
+    }
+
+    fn done() -> Option<Done> {
+        let mut counts = vec![0; DURATIONS.len() + 1];
+        counts[3] = 1;
+        let upstream = UpstreamTally {
+            to: ([192, 0, 2, 53], 53).into(),
+            took: vec![(Rcode::NxDomain, Classes { counts, sum: 300_000 })],
+            failed_checks: 2,
+            tcp: Connections { reused: 10, made: 11 },
+            tls: Connections::default(),
+        };
+        let tally = Tally {
+            success: CacheTally { entries: 5, hits: 3, evictions: 0 },
+            denial: CacheTally { entries: 6, hits: 5, evictions: 7 },
+            misses: 4,
+            stale: 1,
+            broken: 9,
+            upstreams: vec![upstream],
+            ..Tally::default()
+        };
+        Some(Done { counts: Counts::default(), tally, excess: Some(8) })
     }
 }

@@ -13,8 +13,10 @@ use fixtures::hosts::{Notice, run, serve};
 use fixtures::plain;
 use kernel::nft::Owned;
 use kernel::place::Routes;
-use model::{DNS_PORT, EndpointPort, Family, Node, Protocol, Service, ServiceName, ServicePort};
-use plan::{Route, RouteKey, RouteTable, converge};
+use model::{
+    DNS_PORT, Dns, EndpointPort, Family, Node, Protocol, Service, ServiceName, ServicePort,
+};
+use plan::{Listener, Route, RouteKey, RouteTable, converge};
 
 use crate::hosts::{Client, addr};
 use crate::{Cluster, TCP, UDP, cluster_ip};
@@ -72,7 +74,8 @@ fn start() -> Cluster {
 /// A process that holds the table, and does nothing else.
 fn hold() -> Child {
     let mut owned = Owned::open().unwrap();
-    owned.put(&compile::dns::untracked(&Family::ALL.map(vip))).unwrap();
+    let listeners = Family::ALL.map(|family| Listener::Local(vip(family)));
+    owned.put(&compile::dns::untracked(&listeners, Some(Dns::CLIENT_RATE))).unwrap();
     Command::new("sleep").arg("600").stdin(Stdio::from(owned.into_fd())).spawn().unwrap()
 }
 

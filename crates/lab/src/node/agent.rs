@@ -142,6 +142,9 @@ fn arguments(context: &Context, settings: &Settings) -> Vec<String> {
     if let Some(mtu) = settings.spec.mtu {
         arguments.extend(["--mtu".to_owned(), mtu.to_string()]);
     }
+    if let Some(document) = &settings.spec.dns_settings {
+        arguments.extend(["--dns-settings".to_owned(), path(document)]);
+    }
     arguments.extend(services(&settings.spec));
     arguments
 }

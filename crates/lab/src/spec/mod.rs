@@ -67,6 +67,9 @@ pub struct Spec {
     /// DNS servers that nodes ask for names outside of the cluster; the router when empty.
     #[serde(default)]
     pub nameservers: Vec<IpAddr>,
+    /// Document that says what agents ask of other servers, and log; an absolute path.
+    #[serde(default)]
+    pub dns_settings: Option<PathBuf>,
     /// Image map entries, `NAME=COMMAND`.
     pub images: Vec<String>,
     /// Where the cluster's objects and keys are kept, so that they outlive the lab; an absolute path.
@@ -172,6 +175,7 @@ impl Spec {
             nodeport_addresses: Vec::new(),
             external_ips: Vec::new(),
             masquerade_all: false,
+            dns_settings: None,
             nameservers: Vec::new(),
             images: Vec::new(),
             state_dir: None,

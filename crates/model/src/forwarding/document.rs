@@ -35,6 +35,7 @@ impl FromStr for Forwarding {
                     "rewrites" => settings.rewrites = each(node, rewrite)?,
                     "forward" => settings.zones = zones(node)?,
                     "cache" => cache(node, &mut settings)?,
+                    "log" => settings.log = Some(node.parse("off, all, or one of so many: 1/100")?),
                     "maxConcurrent" => settings.max_concurrent = node.parse("a number")?,
                     _ => return Err(node.invalid("there is no such setting")),
                 }
@@ -258,6 +259,7 @@ cache:
   success: {maxTTL: 30}
   serveStale: 0s
 maxConcurrent: 10
+log: 1/100
 "#;
 
     #[test]
@@ -294,6 +296,7 @@ maxConcurrent: 10
             ),
             ("cache: {servfail: 1}", "line 1: cache.servfail: \"1\" is not a time"),
             ("cache: {success: {maxTTL: 7200}}", "line 1: cache.success.maxTTL: more than"),
+            ("log: 5%", "line 1: log: \"5%\" is not off, all, or one of so many"),
             ("maxConcurrent: -1", "line 1: maxConcurrent: \"-1\" is not a number"),
             ("a: *b", "line 1: "),
             ("a: [", "line "),

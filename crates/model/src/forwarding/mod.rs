@@ -10,7 +10,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::DomainName;
+use crate::{DomainName, QueryLog};
 
 pub use document::NoUpstream;
 pub use tree::Invalid;
@@ -30,6 +30,8 @@ pub struct Forwarding {
     pub cache: CacheSettings,
     /// Questions that others are asked at the same time.
     pub max_concurrent: usize,
+    /// Which questions are logged, where the flag of the agent is not what holds.
+    pub log: Option<QueryLog>,
 }
 
 /// Addresses for names.
@@ -167,6 +169,7 @@ impl Default for Forwarding {
             zones: vec![ForwardZone::new(DomainName::ROOT, vec![file])],
             cache: CacheSettings::default(),
             max_concurrent: 1000,
+            log: None,
         }
     }
 }

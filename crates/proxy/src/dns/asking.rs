@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use wire::dns::Transport;
 
 use super::counts::Counts;
+use super::log::Exchange;
 use super::respond::{Open, Outcome, Responder};
 use super::share::Shares;
 use super::udp::{Ear, Lane};
@@ -39,16 +40,17 @@ impl Asking {
             let mut out = Vec::new();
             let outcome = asking.ask(&open, &path.lane.counts, &mut out).await;
             let Outcome::Told(told) = outcome else { return };
-            let (counts, client) = (&path.lane.counts, path.client.ip());
-            let (bytes, transport) = (open.bytes(), Transport::Udp);
-            counts.add(told, transport, Family::of(client), [bytes.len(), out.len()]);
+            let (counts, client) = (&path.lane.counts, path.client);
+            let (question, transport) = (open.bytes(), Transport::Udp);
+            counts.add(told, transport, Family::of(client.ip()), [question.len(), out.len()]);
             if path.ear.socket.send_to(&out, path.client).is_err() {
                 Counts::add_one(&counts.unsent); // The client asks again.
             }
             let took = start.elapsed();
             counts.add_took(told.zone, took, 1);
-            if let Some(log) = &*asking.responder.log.load() {
-                log.say(open.turn, (client, transport), bytes, told, took);
+            if let Some(log) = &*asking.responder.known.log.load() {
+                let exchange = Exchange { client, transport, question, answer: &out };
+                log.say(&exchange, told, took);
             }
         });
     }

@@ -13,7 +13,7 @@ use super::respond::Client;
 
 /// Bytes of questions that may wait for a thread of ours, at each socket: some thousand. More of them
 /// would be answered after their clients gave up.
-const WAITING: usize = 1 << 20;
+const WAITING: usize = 4 << 20;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;

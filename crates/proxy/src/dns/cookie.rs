@@ -10,7 +10,7 @@
 use std::hash::{Hasher, SipHasher};
 use std::net::IpAddr;
 
-use rustix::rand::{GetRandomFlags, getrandom};
+use super::random;
 
 /// Bytes of a client's cookie.
 const CLIENT: usize = 8;
@@ -36,8 +36,7 @@ impl Cookies {
     /// With a secret that nobody else has.
     pub(super) fn new() -> rustix::io::Result<Self> {
         let mut secret = [0; 16];
-        // So few bytes come all at once.
-        getrandom(&mut secret, GetRandomFlags::empty())?;
+        random::try_fill(&mut secret)?;
         Ok(Cookies::of(u128::from_le_bytes(secret)))
     }
 

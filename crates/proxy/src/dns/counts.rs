@@ -33,6 +33,19 @@ pub enum Origin {
     Others,
 }
 
+impl Origin {
+    /// The plugin that such an answer is from in CoreDNS; empty where it is from none.
+    pub fn plugin(self) -> &'static str {
+        match self {
+            Origin::Refusal => "",
+            Origin::Zones => "kubernetes",
+            Origin::Settings => "hosts",
+            Origin::Memory => "cache",
+            Origin::Others => "forward",
+        }
+    }
+}
+
 /// What an answer is counted as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Told {
@@ -77,7 +90,7 @@ const ZONES: [Zone; 2] = [Zone::Own, Zone::Other];
 const TRANSPORTS: [Transport; 2] = [Transport::Udp, Transport::Tcp];
 const ORIGINS: [Origin; 5] =
     [Origin::Refusal, Origin::Zones, Origin::Settings, Origin::Memory, Origin::Others];
-const RCODES: [Rcode; 8] = [
+pub(super) const RCODES: [Rcode; 8] = [
     Rcode::NoError,
     Rcode::FormErr,
     Rcode::ServFail,
@@ -109,7 +122,7 @@ pub const SIZES: [usize; 11] = [64, 128, 256, 512, 1023, 2047, 4095, 8291, 16_00
 
 /// How often something was in each class, and all of it together.
 #[derive(Debug)]
-struct Histogram<const CLASSES: usize> {
+pub(super) struct Histogram<const CLASSES: usize> {
     classes: [AtomicU64; CLASSES],
     sum: AtomicU64,
 }
@@ -126,14 +139,22 @@ impl<const CLASSES: usize> Histogram<CLASSES> {
         self.sum.fetch_add(value.saturating_mul(times), Ordering::Relaxed);
     }
 
-    fn add_all(&self, other: &Self) {
+    pub(super) fn add_all(&self, other: &Self) {
         add_each(&self.classes, &other.classes);
         self.sum.fetch_add(other.sum.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    fn shown(&self) -> Classes {
+    pub(super) fn shown(&self) -> Classes {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Classes { counts: self.classes.iter().map(count).collect(), sum: count(&self.sum) }
+    }
+}
+
+impl Histogram<{ DURATIONS.len() + 1 }> {
+    /// Counts `times` that something took so long, each.
+    pub(super) fn add_took(&self, took: Duration, times: u64) {
+        let class = DURATIONS.partition_point(|bound| *bound < took);
+        self.add(class, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), times);
     }
 }
 
@@ -209,9 +230,7 @@ impl Counts {
 
     /// Counts how long `times` questions about `zone` took, each.
     pub(super) fn add_took(&self, zone: Zone, took: Duration, times: u64) {
-        let class = DURATIONS.partition_point(|bound| *bound < took);
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        self.took[zone as usize].add(class, nanos, times);
+        self.took[zone as usize].add_took(took, times);
     }
 
     /// Adds what `other` has counted.

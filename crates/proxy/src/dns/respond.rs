@@ -28,6 +28,8 @@ pub struct Known {
     pub cluster: ArcSwap<Sources>,
     /// The node's own pods.
     pub pods: ArcSwap<LocalPods>,
+    /// Whom questions are told to, if anybody.
+    pub log: ArcSwapOption<Log>,
 }
 
 /// Who sent a message.
@@ -83,7 +85,6 @@ pub(super) struct Responder {
     pub(super) known: Arc<Known>,
     pub(super) others: Arc<dyn Others>,
     pub(super) cookies: Cookies,
-    pub(super) log: ArcSwapOption<Log>,
 }
 
 impl Responder {

@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -23,7 +22,6 @@ use super::asking::Asking;
 use super::bind::{Bound, Handed, Listen, ListenError};
 use super::cookie::Cookies;
 use super::counts::Counts;
-use super::log::Log;
 use super::respond::{Known, Responder};
 use super::share::Shares;
 use super::tcp::Acceptor;
@@ -107,7 +105,7 @@ impl Server {
         runtime: Handle,
     ) -> Result<Self, StartError> {
         let cookies = Cookies::new().map_err(|error| StartError(error.into()))?;
-        let responder = Arc::new(Responder { known, others, cookies, log: ArcSwapOption::empty() });
+        let responder = Arc::new(Responder { known, others, cookies });
         let (alive, idle) = mpsc::channel(1);
         let shares = Shares::new(limits.open, limits.open_each);
         let asking = Arc::new(Asking { runtime, responder, shares, _alive: alive });
@@ -211,11 +209,6 @@ impl Server {
                 place.acceptor.admit(stream, client);
             }
         }
-    }
-
-    /// Has questions told of as `log` says, or none.
-    pub fn log(&self, log: Option<Log>) {
-        self.asking.responder.log.store(log.map(Arc::new));
     }
 
     /// The addresses that it listens at.

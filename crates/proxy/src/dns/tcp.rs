@@ -20,6 +20,7 @@ use wire::dns::Transport;
 use super::asking::Asking;
 use super::bind::Listen;
 use super::counts::{Counts, Told};
+use super::log::Exchange;
 use super::respond::{Client, Message, Open, Outcome, Responder};
 use super::share::Shares;
 use super::udp::since_1970;
@@ -74,8 +75,8 @@ impl Acceptor {
     }
 
     /// Answers what comes over a connection, if its client may have one.
-    pub(super) fn admit(&self, stream: TcpStream, client: SocketAddr) {
-        let Some(client) = self.listen.admit(client.ip(), &self.responder.known.cluster.load())
+    pub(super) fn admit(&self, stream: TcpStream, from: SocketAddr) {
+        let Some(client) = self.listen.admit(from.ip(), &self.responder.known.cluster.load())
         else {
             return Counts::add_one(&self.counts.strangers);
         };
@@ -84,6 +85,7 @@ impl Acceptor {
         };
         let connection = Connection {
             stream,
+            from,
             client,
             responder: Arc::clone(&self.responder),
             asking: Arc::clone(&self.asking),
@@ -109,6 +111,7 @@ impl Acceptor {
 /// A client's connection.
 struct Connection {
     stream: TcpStream,
+    from: SocketAddr,
     client: Client,
     responder: Arc<Responder>,
     asking: Arc<Asking>,
@@ -200,7 +203,7 @@ impl Connection {
         let mut out = Vec::new();
         match self.responder.respond(&zones, message, &self.counts, &mut out) {
             Outcome::Silent => Counts::add_one(&self.counts.silent),
-            Outcome::Told(told) => self.put(told, turn, bytes, &out, start),
+            Outcome::Told(told) => self.put(told, bytes, &out, start),
             Outcome::Open(open) => return Some((*open, start)),
         }
         None
@@ -211,21 +214,21 @@ impl Connection {
         match &answer.outcome {
             Outcome::Told(told) => {
                 let Later { open, out, start, .. } = answer;
-                self.put(*told, open.turn, open.bytes(), out, *start);
+                self.put(*told, open.bytes(), out, *start);
             }
             Outcome::Silent | Outcome::Open(_) => {}
         }
     }
 
-    fn put(&mut self, told: Told, turn: u32, question: &[u8], answer: &[u8], start: Instant) {
+    fn put(&mut self, told: Told, question: &[u8], answer: &[u8], start: Instant) {
         let Ok(len) = u16::try_from(answer.len()) else { return }; // No message is longer.
         self.output.extend(len.to_be_bytes());
         self.output.extend(answer);
-        let (ip, transport, took) = (self.client.ip, Transport::Tcp, start.elapsed());
-        self.counts.add(told, transport, Family::of(ip), [question.len(), answer.len()]);
+        let (client, transport, took) = (self.from, Transport::Tcp, start.elapsed());
+        self.counts.add(told, transport, Family::of(client.ip()), [question.len(), answer.len()]);
         self.counts.add_took(told.zone, took, 1);
-        if let Some(log) = &*self.responder.log.load() {
-            log.say(turn, (ip, transport), question, told, took);
+        if let Some(log) = &*self.responder.known.log.load() {
+            log.say(&Exchange { client, transport, question, answer }, told, took);
         }
     }
 

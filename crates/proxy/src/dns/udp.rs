@@ -25,7 +25,7 @@ use super::Sources;
 use super::asking::{Asking, Path};
 use super::bind::Listen;
 use super::counts::{Counts, Zone};
-use super::log::Log;
+use super::log::{Exchange, Log};
 use super::respond::{Message, Outcome, Responder};
 
 /// Datagrams that are read with one system call (DNS-141).
@@ -120,7 +120,8 @@ impl Worker {
 
     /// Answers what waits at a socket, up to a batch, and says how many datagrams that were.
     fn answer(&self, ear: &Ear, room: &mut Room) -> usize {
-        let (known, log) = (&self.responder.known, self.responder.log.load());
+        let known = &self.responder.known;
+        let log = known.log.load();
         let batch = Batch {
             worker: self,
             ear,
@@ -188,7 +189,9 @@ impl Batch<'_> {
                 let sizes = [bytes.len(), ends - begins];
                 lane.counts.add(told, transport, Family::of(client.ip), sizes);
                 if let Some(log) = self.log {
-                    log.say(turn, (client.ip, transport), bytes, told, self.start.elapsed());
+                    let (question, answer) = (bytes, &out[begins..]);
+                    let exchange = Exchange { client: from, transport, question, answer };
+                    log.say(&exchange, told, self.start.elapsed());
                 }
             }
             Outcome::Open(open) => {

@@ -35,6 +35,23 @@ fn dns109_a_successor_answers_what_came_while_nobody_read() {
 }
 
 #[test]
+fn dns141_each_thread_has_a_socket_of_its_own_at_each_address() {
+    let most = Limits::default().threads.get();
+    assert!((1..=4).contains(&most), "one for each core, and few");
+    let [v4, v6] = places().map(|addr| Listen { addr, admits: Admits::Everyone });
+    let node = Node::at(v4, v6, Limits { threads: 3.try_into().unwrap(), ..Limits::default() });
+    assert!(node.server().listen(&[v4, v6], Vec::new()).is_empty());
+    let (streams, datagrams) = (1, 3);
+    assert_eq!(node.server().sockets().unwrap().len(), 2 * (streams + datagrams));
+    assert_eq!(node.server().beats().len(), 3);
+    // The kernel spreads clients over them, and each is answered.
+    for id in 0..64 {
+        let answer = udp(v4.addr, &web(id)).unwrap();
+        assert_eq!(head(&answer), (id, 0, 1));
+    }
+}
+
+#[test]
 fn dns109_two_servers_at_the_same_sockets_answer_every_question_once() {
     let mut old = Node::start();
     let new = Node::at(old.v4, old.v6, Limits::default());

@@ -3,6 +3,7 @@
 
 mod anything;
 mod cookies;
+mod floods;
 mod handed;
 mod log;
 mod node;

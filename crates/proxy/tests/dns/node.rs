@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use model::{Protocol, ServiceName};
 use plan::zone::{Endpoint, Endpoints, Entry, Port, Zones};
 use seaway_proxy::dns::{Admits, Known, Limits, Listen, Server, Sources};
@@ -52,6 +52,7 @@ impl Node {
             zones: ArcSwap::from_pointee(zones()),
             cluster: ArcSwap::from_pointee(nearby()),
             pods: ArcSwap::default(),
+            log: ArcSwapOption::empty(),
         });
         let others = Arc::new(Scripted::default());
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -77,6 +77,26 @@ fn dns65_dns66_dns75_dns77_a_big_answer_is_cut_over_udp_and_whole_over_tcp() {
 }
 
 #[test]
+fn dns87_answers_bring_what_was_asked_for_alone_and_1232_bytes_by_udp_at_most() {
+    let node = Node::start();
+    for (name, kind, size) in [
+        ("web.ns.svc.cluster.local", A, None),
+        ("web.ns.svc.cluster.local", AAAA, Some(1232)),
+        ("db.ns.svc.cluster.local", A, Some(4096)),
+        ("www.example.org", A, Some(4096)),
+    ] {
+        let plain = query(3, name, kind);
+        let asked = size.map_or(plain.clone(), |size| with_opt(plain, size, &[]));
+        for got in node.ask_everywhere(&asked) {
+            let rest = [0, 0, 0, u8::from(size.is_some())];
+            assert_eq!((head(&got).1, &got[8..12]), (0, &rest[..]), "{name}: an OPT or nothing");
+        }
+        let over_udp = udp(node.v4.addr, &asked).unwrap();
+        assert!(over_udp.len() <= 1232, "{name}: {}", over_udp.len());
+    }
+}
+
+#[test]
 fn dns61_answers_and_scraps_are_not_answered() {
     let node = Node::start();
     for addr in [node.v4.addr, node.v6.addr] {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use model::DomainName;
 use model::forwarding::{ForwardZone, Forwarding, Over, Policy, Upstream};
-use seaway_proxy::dns::{Forwarder, Found, Others, Sought};
+use seaway_proxy::dns::{Connections, Forwarder, Found, Others, Sought, UpstreamTally};
 use tokio::runtime::Handle;
 use wire::dns::{Rcode, RecordType};
 
@@ -153,7 +153,7 @@ async fn dns95_a_silent_server_is_passed_over() {
     assert_eq!(addresses(&ask(&forwarder, "a.example").await), [2]);
     assert_eq!((silent.asked().len(), good.asked().len()), (1, 1));
     // Its checks fail, so that the other one is first.
-    while forwarder.tally().failed_checks < 2 {
+    while tally_of(&forwarder, &silent).failed_checks < 2 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(addresses(&ask(&forwarder, "b.example").await), [2]);
@@ -240,4 +240,44 @@ async fn dns80_dns90_what_is_asked_for_often_is_renewed_before_its_time() {
     assert_eq!(addresses(&forwarder.remembered(&sought("a.example")).unwrap()), [1]);
     server.was_asked(2).await;
     assert_eq!(forwarder.tally().prefetches, 1);
+}
+
+#[tokio::test]
+async fn dns152_what_came_of_asking_is_counted_by_server() {
+    let silent = Server::new(|_| vec![]).await;
+    let good = Server::new(|question| match question.is_tcp {
+        true => vec![question.address(1)],
+        false => {
+            let mut truncated = question.address(66);
+            truncated[2] |= 2;
+            vec![truncated]
+        }
+    })
+    .await;
+    let mut settings = settings(&[&silent, &good]);
+    // One server, asked about two zones, is one.
+    let corp = ForwardZone { zone: "corp.example".parse().unwrap(), ..settings.zones[0].clone() };
+    settings.zones.push(corp);
+    let forwarder = forwarder(settings);
+    for name in ["a.example", "b.example", "c.corp.example"] {
+        ask(&forwarder, name).await;
+        assert!(forwarder.remembered(&sought(name)).is_some());
+    }
+    while tally_of(&forwarder, &silent).failed_checks < 2 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let tally = forwarder.tally();
+    assert_eq!((tally.upstreams.len(), tally.misses, tally.success.hits), (2, 3, 3));
+    assert_eq!(tally_of(&forwarder, &silent).took, []);
+    let good = tally_of(&forwarder, &good);
+    let [(Rcode::NoError, classes)] = &good.took[..] else { panic!("{good:?}") };
+    // Those that look for loops are among them.
+    assert!(classes.counts.iter().sum::<u64>() >= 3, "{good:?}");
+    assert!(good.tcp.made >= 2 && good.tcp.reused >= 1, "a connection for each zone: {good:?}");
+    assert_eq!((good.tls, good.failed_checks), (Connections::default(), 0));
+}
+
+fn tally_of(forwarder: &Forwarder, server: &Server) -> UpstreamTally {
+    let all = forwarder.tally().upstreams;
+    all.into_iter().find(|upstream| upstream.to == server.addr).unwrap()
 }

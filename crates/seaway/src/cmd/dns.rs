@@ -1,12 +1,15 @@
 //! Flags of `seaway agent` about DNS.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use anyhow::ensure;
 use clap::ValueEnum;
 use ipnet::IpNet;
-use model::{Config, Dns, DomainName, PodRecords, ServiceName};
+use model::{Config, Dns, DomainName, PodRecords, QueryLog, ServiceName};
 
 /// Longest time that others may remember an answer for, in seconds, as in CoreDNS.
 const LONGEST_TTL: u32 = 3600;
@@ -55,6 +58,15 @@ pub(crate) struct Flags {
         value_name = "CIDR,…"
     )]
     clients: Vec<IpNet>,
+    /// How many packets of one client may come each second, or "none" for as many as it likes; what is
+    /// more is dropped, so that nobody else has to wait for it.
+    #[arg(
+        long = "dns-client-rate",
+        env = "SEAWAY_DNS_CLIENT_RATE",
+        default_value_t = Rate(Some(Dns::CLIENT_RATE)),
+        value_name = "PACKETS|none"
+    )]
+    client_rate: Rate,
     /// How long others may remember an answer, in seconds.
     #[arg(
         long = "dns-ttl",
@@ -79,6 +91,15 @@ pub(crate) struct Flags {
     /// Services without a ready endpoint have no names.
     #[arg(long = "dns-ignore-empty-services", env = "SEAWAY_DNS_IGNORE_EMPTY_SERVICES")]
     ignore_empty_services: bool,
+    /// Which questions are logged: off, all, or one of so many, like 1/100. The document of --dns-settings may
+    /// say otherwise, and changes it while the agent runs.
+    #[arg(
+        long = "dns-log",
+        env = "SEAWAY_DNS_LOG",
+        default_value_t = QueryLog::Off,
+        value_name = "off|all|1/N"
+    )]
+    log: QueryLog,
     /// Document with hosts, rewrites, servers by zone and the cache's bounds, as `seaway migrate corefile`
     /// writes it; read again when it changes. Without it the node's /etc/resolv.conf says whom to ask.
     #[arg(long = "dns-settings", env = "SEAWAY_DNS_SETTINGS", value_name = "FILE")]
@@ -97,6 +118,30 @@ enum Pods {
     Disabled,
     Verified,
     Insecure,
+}
+
+/// A bound each second, if there is one.
+#[derive(Clone, Copy)]
+struct Rate(Option<NonZero<u32>>);
+
+impl FromStr for Rate {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "none" => Ok(Rate(None)),
+            _ => text.parse().map(|rate| Rate(Some(rate))).map_err(|_| "a number above 0, or none"),
+        }
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(rate) => rate.fmt(f),
+            None => f.write_str("none"),
+        }
+    }
 }
 
 impl Flags {
@@ -137,6 +182,8 @@ impl Flags {
             node_port: self.node_port,
             clients: self.clients.clone(),
             autopath: !self.no_autopath,
+            client_rate: self.client_rate.0,
+            log: self.log,
         })
     }
 }

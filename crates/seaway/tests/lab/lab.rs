@@ -56,6 +56,17 @@ impl Lab {
         lab
     }
 
+    /// A lab that is up with these flags, and whose agents have these variables.
+    pub(crate) fn up_with_env(flags: &[&str], variables: &[(&str, &str)]) -> Lab {
+        let mut lab = Lab::new();
+        lab.up = true;
+        let mut command = lab.seaway(&["lab", "up"]);
+        let output = command.args(flags).envs(variables.iter().copied()).output();
+        let output = output.expect("start seaway lab up");
+        assert!(output.status.success(), "lab up {flags:?}: {}", lab.told(&output));
+        lab
+    }
+
     /// A lab that is up with these flags and the objects of this manifest.
     pub(crate) fn up_with(flags: &[&str], manifest: &str) -> Lab {
         let mut lab = Lab::new();

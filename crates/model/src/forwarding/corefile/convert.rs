@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::lines::Line;
 use super::rewrite::rewrites;
 use super::{Converted, Left};
-use crate::DomainName;
 use crate::forwarding::document::{MOST_SERVERS, is_server_name};
 use crate::forwarding::tree::duration;
 use crate::forwarding::{CacheClass, CacheSettings, ForwardZone, Forwarding, Host, Over, Upstream};
+use crate::{DomainName, QueryLog};
 
 /// Plugins for which nothing is to be set: an agent does what they do, or has no need of it.
 const IMPLIED: [&str; 18] = [
@@ -85,9 +85,24 @@ impl Converter {
                 Err(why) => self.leave(line, why),
             },
             "kubernetes" => self.kubernetes(line),
-            "log" => self.leave(line, "it is a setting of the agent"),
+            "log" => self.log(zones, line),
             plugin if IMPLIED.contains(&plugin) => {}
             _ => self.leave(line, "there is no equivalent"),
+        }
+    }
+
+    /// `log [NAMES…] [FORMAT] { class … }`.
+    fn log(&mut self, zones: &[DomainName], line: &Line) {
+        self.settings.log = Some(QueryLog::ALL);
+        let is_for_all = |word| matches!(word, "." | "{common}");
+        if !zones.contains(&DomainName::ROOT) || !line.args().into_iter().all(is_for_all) {
+            self.leave(line, "all questions are logged, in the common log format");
+        }
+        for option in &line.block {
+            let words: Vec<&str> = option.words.iter().map(String::as_str).collect();
+            if !matches!(words[..], ["class", .., "all"] | ["class", "all", ..]) {
+                self.leave(option, "all questions are logged");
+            }
         }
     }
 

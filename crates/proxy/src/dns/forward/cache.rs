@@ -12,6 +12,7 @@ use model::forwarding::{CacheClass, CacheSettings};
 use wire::dns::{Rcode, RecordType, Section};
 
 use super::learn::is_negative;
+use super::tally::CacheTally;
 use crate::dns::{Found, FoundRecord, Sought};
 
 /// Bytes that each room holds at most.
@@ -128,14 +129,14 @@ impl Cache {
         found
     }
 
-    /// How many answers are remembered, and how many denials.
-    pub(super) fn len(&self) -> (usize, usize) {
-        (self.success.entries.len(), self.denial.entries.len())
-    }
-
-    /// How many had to go for others.
-    pub(super) fn evictions(&self) -> u64 {
-        self.success.evictions + self.denial.evictions
+    /// How many answers are remembered, and how many denials, and what had to go for others.
+    pub(super) fn tally(&self) -> [CacheTally; 2] {
+        let tally = |room: &Room| CacheTally {
+            entries: room.entries.len(),
+            evictions: room.evictions,
+            ..CacheTally::default()
+        };
+        [&self.success, &self.denial].map(tally)
     }
 }
 

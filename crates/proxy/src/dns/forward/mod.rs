@@ -13,10 +13,10 @@ mod flights;
 mod learn;
 mod probe;
 mod race;
-mod random;
 mod routes;
 mod rules;
 mod stream;
+mod tally;
 mod tasks;
 mod tls;
 mod upstream;
@@ -36,12 +36,16 @@ use wire::dns::Rcode;
 
 use self::cache::{Cache, Remembered};
 use self::flights::{Boarded, Flight, Flights};
+use self::learn::is_negative;
 use self::probe::Probes;
 use self::race::Timing;
 use self::routes::Routes;
 use self::rules::Rules;
 use self::tasks::Tasks;
+use self::upstream::Standing;
 use super::{Found, Others, Prior, Sought};
+
+pub use self::tally::{CacheTally, Connections, Tally, UpstreamTally};
 
 /// How often files with nameservers are read.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -79,34 +83,13 @@ struct Active {
 /// What happened so far.
 #[derive(Debug, Default)]
 struct Counts {
-    hits: AtomicU64,
+    /// Of answers, and of denials.
+    hits: [AtomicU64; 2],
     misses: AtomicU64,
     prefetches: AtomicU64,
     stale: AtomicU64,
     rejects: AtomicU64,
-}
-
-/// What a forwarder did so far, and what it remembers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tally {
-    /// Questions that were answered from memory.
-    pub hits: u64,
-    /// Questions that were not.
-    pub misses: u64,
-    /// Answers that were renewed before their time.
-    pub prefetches: u64,
-    /// Answers that were given after their time.
-    pub stale: u64,
-    /// Answers that had to go for others.
-    pub evictions: u64,
-    /// Questions for which there was no room.
-    pub rejects: u64,
-    /// Answers that are remembered.
-    pub answers: usize,
-    /// Denials that are remembered.
-    pub denials: usize,
-    /// Health checks of servers that failed.
-    pub failed_checks: u64,
+    broken: AtomicU64,
 }
 
 impl Forwarder {
@@ -170,22 +153,20 @@ impl Forwarder {
 
     /// What it did so far.
     pub fn tally(&self) -> Tally {
-        let Counts { hits, misses, prefetches, stale, rejects } = &self.0.counts;
+        let Counts { hits, misses, prefetches, stale, rejects, broken } = &self.0.counts;
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let [success, denial] = self.0.cache().tally();
         let active = self.0.active.load();
         let upstreams = active.routes.iter().flat_map(|route| route.upstreams());
-        let cache = self.0.cache();
-        let (answers, denials) = cache.len();
         Tally {
-            hits: count(hits),
+            success: CacheTally { hits: count(&hits[0]), ..success },
+            denial: CacheTally { hits: count(&hits[1]), ..denial },
             misses: count(misses),
             prefetches: count(prefetches),
             stale: count(stale),
-            evictions: cache.evictions(),
             rejects: count(rejects),
-            answers,
-            denials,
-            failed_checks: upstreams.map(|upstream| count(&upstream.failures)).sum(),
+            broken: count(broken),
+            upstreams: tally::by_server(upstreams.map(|upstream| &**upstream)),
         }
     }
 }
@@ -209,7 +190,7 @@ impl Others for Forwarder {
         let Remembered::Fresh { found, is_due } = self.0.cache().get(sought, Instant::now()) else {
             return None; // Whoever asks on is counted then.
         };
-        self.0.count(&self.0.counts.hits);
+        self.0.count_hit(sought, &found);
         if is_due && self.0.fly(sought).is_some() {
             self.0.count(&self.0.counts.prefetches);
         }
@@ -229,7 +210,7 @@ impl Shared {
         }
         let stale = match self.cache().get(sought, Instant::now()) {
             Remembered::Fresh { found, .. } => {
-                self.count(&self.counts.hits);
+                self.count_hit(sought, &found);
                 return found;
             }
             Remembered::Stale { found, is_tried: true } => {
@@ -278,7 +259,11 @@ impl Shared {
     /// Asks the servers whose the name is, and remembers what they say.
     async fn find(&self, sought: &Sought) -> Found {
         let upstreams = self.active.load().routes.find(&sought.name).map(routes::Route::order);
-        let found = race::ask(&upstreams.unwrap_or_default(), sought, self.timing).await;
+        let upstreams = upstreams.unwrap_or_default();
+        if upstreams.first().is_some_and(|best| best.standing() == Standing::Down) {
+            self.count(&self.counts.broken);
+        }
+        let found = race::ask(&upstreams, sought, self.timing).await;
         let mut cache = self.cache();
         let found = cache.clamp(sought, found.unwrap_or_else(failure));
         cache.put(sought, &found, Instant::now());
@@ -310,6 +295,10 @@ impl Shared {
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count_hit(&self, sought: &Sought, found: &Found) {
+        self.count(&self.counts.hits[usize::from(is_negative(found, sought))]);
     }
 
     fn count(&self, counter: &AtomicU64) {

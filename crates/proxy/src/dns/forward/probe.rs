@@ -9,10 +9,9 @@ use model::DomainName;
 use tokio::time::timeout;
 use wire::dns::RecordType;
 
-use super::random;
 use super::routes::Route;
 use super::upstream::Upstream;
-use crate::dns::Sought;
+use crate::dns::{Sought, random};
 
 /// How long a question takes to come back, at most.
 const ROUND: Duration = Duration::from_secs(2);

@@ -11,11 +11,11 @@ use model::DomainName;
 use model::forwarding::{self, ForwardZone, Over, Policy, Server};
 use nix::net::if_::if_nametoindex;
 
-use super::random;
 use super::rules::parents;
 use super::tasks::Tasks;
 use super::tls;
 use super::upstream::Upstream;
+use crate::dns::random;
 
 /// Servers that one zone has at most (DNS-81).
 const MOST_UPSTREAMS: usize = 15;

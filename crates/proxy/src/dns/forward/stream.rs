@@ -17,8 +17,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use wire::dns::hear;
 
-use super::random;
+use super::tally::Connections;
 use super::tasks::Tasks;
+use crate::dns::random;
 
 /// How long a connection takes to be made, and a question to be taken off us.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -32,7 +33,14 @@ pub(super) struct Stream {
     target: Target,
     expire: Duration,
     tasks: Arc<Tasks>,
-    open: Mutex<Option<mpsc::Sender<Question>>>,
+    open: Mutex<Open>,
+}
+
+/// The connection, if there is one, and those that there have been.
+#[derive(Debug, Default)]
+struct Open {
+    questions: Option<mpsc::Sender<Question>>,
+    connections: Connections,
 }
 
 /// Where a connection leads.
@@ -64,7 +72,7 @@ struct Question {
 impl Stream {
     /// No connection yet.
     pub(super) fn new(target: Target, expire: Duration, tasks: Arc<Tasks>) -> Self {
-        Stream { target, expire, tasks, open: Mutex::new(None) }
+        Stream { target, expire, tasks, open: Mutex::default() }
     }
 
     /// Asks. The answer has an id of its own.
@@ -89,15 +97,22 @@ impl Stream {
         }
     }
 
+    /// How often there was a connection to ask on.
+    pub(super) fn connections(&self) -> Connections {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).connections
+    }
+
     /// The connection, and whether it was there.
     fn connection(&self) -> (mpsc::Sender<Question>, bool) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(there) = open.as_ref().filter(|open| !open.is_closed()) {
-            return (there.clone(), true);
+        if let Some(there) = open.questions.clone().filter(|open| !open.is_closed()) {
+            open.connections.reused += 1;
+            return (there, true);
         }
         let (sender, questions) = mpsc::channel(QUEUE);
         self.tasks.spawn(serve(self.target.clone(), questions, self.expire));
-        *open = Some(sender.clone());
+        open.questions = Some(sender.clone());
+        open.connections.made += 1;
         (sender, false)
     }
 }

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::DomainName;
 use model::forwarding::{ForwardZone, Over, Server};
@@ -12,11 +13,12 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::rustls::pki_types::ServerName;
 use wire::dns::{Asked, Heard, Rcode, RecordType, hear};
 
+use super::datagram;
 use super::learn::learn;
 use super::stream::{Stream, Target, TlsLayer};
+use super::tally::{Account, Connections};
 use super::tasks::Tasks;
-use super::{datagram, random};
-use crate::dns::{Found, Sought};
+use crate::dns::{Found, Sought, random};
 
 /// How long a server may take to show that it is there.
 const CHECK: Duration = Duration::from_secs(1);
@@ -36,8 +38,8 @@ pub(super) struct Upstream {
     is_checked: AtomicBool,
     is_loop: AtomicBool,
     tasks: Arc<Tasks>,
-    /// Health checks that failed, ever.
-    pub(super) failures: AtomicU64,
+    /// How it went, ever.
+    pub(super) account: Account,
 }
 
 /// How good a choice a server is; the lower the better.
@@ -84,8 +86,23 @@ impl Upstream {
             is_checked: AtomicBool::new(false),
             is_loop: AtomicBool::new(false),
             tasks: Arc::clone(tasks),
-            failures: AtomicU64::new(0),
+            account: Account::default(),
         })
+    }
+
+    /// Where it is.
+    pub(super) fn addr(&self) -> SocketAddr {
+        self.server.addr
+    }
+
+    /// Whether it is asked over TLS.
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(self.server.over, Over::Tls(_))
+    }
+
+    /// How often there was a connection to ask on.
+    pub(super) fn connections(&self) -> Connections {
+        self.stream.connections()
     }
 
     /// How good a choice it is.
@@ -120,10 +137,13 @@ impl Upstream {
     /// # Errors
     /// When the server cannot be reached, or what it says is no answer.
     pub(super) async fn ask(&self, sought: &Sought) -> io::Result<Found> {
-        match self.ask_once(sought, true).await? {
-            (_, true) => Ok(self.ask_once(sought, false).await?.0),
-            (found, false) => Ok(found),
-        }
+        let start = Instant::now();
+        let found = match self.ask_once(sought, true).await? {
+            (_, true) => self.ask_once(sought, false).await?.0,
+            (found, false) => found,
+        };
+        self.account.add(found.rcode, start.elapsed());
+        Ok(found)
     }
 
     /// Asks, and says whether the server seems not to understand EDNS (RFC 6891 §7).
@@ -180,7 +200,7 @@ impl Upstream {
             self.fails.store(0, Ordering::Relaxed);
         } else {
             self.fails.fetch_add(1, Ordering::Relaxed);
-            self.failures.fetch_add(1, Ordering::Relaxed);
+            self.account.failed_checks.fetch_add(1, Ordering::Relaxed);
         }
         let standing = self.standing();
         if standing == Standing::Down && was != Standing::Down {

@@ -68,6 +68,9 @@ pub(super) struct Args {
     /// of this machine].
     #[arg(long = "nameserver", value_name = "ADDR,…", value_delimiter = ',')]
     nameservers: Vec<IpAddr>,
+    /// Document that every agent goes by, and by what it says later, as of `seaway agent`.
+    #[arg(long, value_name = "FILE")]
+    dns_settings: Option<PathBuf>,
     /// MTU of pods; derived from the underlay when left out.
     #[arg(long)]
     mtu: Option<u32>,
@@ -160,7 +163,7 @@ fn spec(name: LabName, args: Args) -> anyhow::Result<Spec> {
     }
     let absolute = |path: PathBuf| {
         let absolute = std::path::absolute(&path);
-        absolute.with_context(|| format!("--state-dir {}", path.display()))
+        absolute.with_context(|| format!("the working directory, for {}", path.display()))
     };
     let spec = Spec {
         name,
@@ -180,6 +183,7 @@ fn spec(name: LabName, args: Args) -> anyhow::Result<Spec> {
         masquerade_all: args.masquerade_all,
         nameservers: args.nameservers,
         images,
+        dns_settings: args.dns_settings.map(absolute).transpose()?,
         state_dir: args.state_dir.map(absolute).transpose()?,
     };
     Ok(spec.with_default_cidrs())

@@ -9,6 +9,8 @@ mod change;
 mod clients;
 mod dig;
 mod elsewhere;
+mod floods;
+mod log;
 mod path;
 mod race;
 mod stage;
@@ -25,6 +27,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         change::trials(),
         clients::trials(&stage),
         elsewhere::trials(&stage),
+        floods::trials(),
+        log::trials(),
         path::trials(&stage),
         race::trials(&stage),
         vectors::trials(&stage),

@@ -81,7 +81,11 @@ impl Stage {
 
     /// A new one, with flags that begin with [`FLAGS`].
     pub(crate) fn up_with(flags: &[&str]) -> Stage {
-        let lab = Lab::up(flags);
+        Stage::on(Lab::up(flags))
+    }
+
+    /// A new one in a lab that is up, with flags that begin with [`FLAGS`].
+    pub(crate) fn on(lab: Lab) -> Stage {
         // Before the shells: nodes look for it from the beginning.
         let upstream = Upstream::start(&lab);
         let stage = Stage { lab, upstream };
