@@ -79,12 +79,19 @@ fn write(questions: &Receiver<Asked>, lost: &AtomicU64, known: &Weak<Known>) {
     }
 }
 
-/// What is written: CoreDNS's line, and behind it the client, if it is a pod of this node, and where the
-/// answer is from.
+/// What is written: CoreDNS's line, and behind it the client, if it is a pod of this node, the name of its
+/// search list that it was answered by, if it is not the one in question, and where the answer is from.
 fn line(asked: &Asked, pods: &LocalPods) -> String {
     let mut line = asked.to_string();
-    if let Some(pod) = pods.at(asked.client.ip()).and_then(|client| client.pod.as_ref()) {
+    let client = pods.at(asked.client.ip());
+    if let Some(pod) = client.and_then(|client| client.pod.as_ref()) {
         line.push_str(&format!(" pod={pod}"));
+    }
+    let list = client.and_then(|client| client.search.as_ref());
+    if let Some((list, step)) = list.zip(asked.searched)
+        && let Some(name) = list.after(&asked.name).nth(step.into())
+    {
+        line.push_str(&format!(" name={name}"));
     }
     let plugin = asked.origin.plugin();
     if !plugin.is_empty() {
@@ -97,7 +104,7 @@ fn line(asked: &Asked, pods: &LocalPods) -> String {
 mod tests {
     use std::time::Duration;
 
-    use model::PodRef;
+    use model::{PodRef, SearchList};
     use plan::LocalPod;
     use proxy::dns::Origin;
     use wire::dns::{Rcode, RecordType, Transport};
@@ -109,7 +116,9 @@ mod tests {
         let pod =
             PodRef { namespace: "shop".to_owned(), name: "web-0".to_owned(), uid: String::new() };
         let (ip, pod) = ([10, 244, 1, 5].into(), Some(Arc::new(pod)));
-        let pods: LocalPods = [(ip, LocalPod { pod, search: None })].into_iter().collect();
+        let list = ["a.svc.cluster.local", "svc.cluster.local"];
+        let search = SearchList::new(&list, &["ndots:5"]).map(Arc::new);
+        let pods: LocalPods = [(ip, LocalPod { pod, search })].into_iter().collect();
         let asked = Asked {
             client: (ip, 40_000).into(),
             transport: Transport::Tcp,
@@ -121,6 +130,7 @@ mod tests {
             question: 44,
             rcode: Rcode::NoError,
             origin: Origin::Zones,
+            searched: None,
             flags: 0x8580,
             answer: 60,
             took: Duration::from_micros(20),
@@ -129,6 +139,10 @@ mod tests {
         let rest = "qr,aa,rd,ra 60 0.000020000s";
         let told = format!("{ip}:40000 - {question} {rest} pod=shop/web-0 plugin=kubernetes");
         assert_eq!(line(&asked, &pods), told);
+        let name = "web.shop.a.svc.cluster.local.".parse().unwrap();
+        let searched = line(&Asked { name, searched: Some(0), ..asked }, &pods);
+        let found = " pod=shop/web-0 name=web.shop.svc.cluster.local. plugin=kubernetes";
+        assert!(searched.ends_with(found), "{searched}");
         let client = ([203, 0, 113, 9], 40_000).into();
         let stranger = Asked { client, origin: Origin::Refusal, ..asked };
         assert_eq!(line(&stranger, &pods), format!("{client} - {question} {rest}"));

@@ -36,6 +36,9 @@ pub struct Asked {
     pub rcode: Rcode,
     /// Where the answer is from.
     pub origin: Origin,
+    /// Which name of its search list the client was answered by, if by one of them: counted from 0 after
+    /// the one in question.
+    pub searched: Option<u8>,
     /// The second two bytes of the answer: its flags.
     pub flags: u16,
     /// Length of the answer, in bytes.
@@ -120,6 +123,7 @@ impl Log {
             question: question.len(),
             rcode: told.rcode,
             origin: told.origin,
+            searched: told.searched,
             flags: answer.get(2..4).map_or(0, |two| u16::from_be_bytes([two[0], two[1]])),
             answer: answer.len(),
             took,

@@ -91,6 +91,7 @@ fn a_question_is_written_as_by_coredns() {
         question: 41,
         rcode: Rcode::NoError,
         origin: Origin::Others,
+        searched: None,
         flags: 0x81a0,
         answer: 68,
         took: Duration::from_nanos(37_990_251),

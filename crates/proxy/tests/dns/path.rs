@@ -1,13 +1,15 @@
 //! Search lists: a pod asks once, and the server goes along its list.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::sync_channel;
 
 use model::{DomainName, SearchList};
 use plan::zone::Zones;
 use plan::{LocalPod, LocalPods};
-use seaway_proxy::dns::{Admits, Limits, Origin, Zone};
+use seaway_proxy::dns::{Admits, Limits, Log, Origin, Zone};
 use wire::dns::{Rcode, RecordType, Section, hear};
 
 use super::node::{A, Node, head, query, tcp, udp, with_opt};
@@ -98,6 +100,23 @@ fn dns102_the_first_name_of_the_list_that_is_there_is_the_answer() {
     assert_eq!(of(Origin::Others, Rcode::NoError), Some(5 * 4));
     assert_eq!(of(Origin::Memory, Rcode::NoError), Some(4));
     assert_eq!(of(Origin::Zones, Rcode::NoError), Some(6 * 4));
+}
+
+#[test]
+fn dns102_which_name_it_was_is_told() {
+    let node = start(5);
+    let (to, told) = sync_channel(4);
+    let log = Log::new(NonZero::<u32>::MIN, to, Arc::default());
+    node.known.log.store(Some(Arc::new(log)));
+    for (name, searched) in [
+        ("web.ns.pod.svc.cluster.local", Some(0)),
+        ("www.example.org.pod.svc.cluster.local", Some(3)),
+        ("nowhere.example.org.pod.svc.cluster.local", None),
+        ("web.ns.svc.cluster.local", None),
+    ] {
+        udp(node.v4.addr, &query(7, name, A)).unwrap();
+        assert_eq!(told.recv().unwrap().searched, searched, "{name}");
+    }
 }
 
 #[test]
