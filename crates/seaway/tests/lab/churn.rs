@@ -72,7 +72,7 @@ fn state(lab: &Lab) -> String {
     let script = "ip -o link | sed -e 's/<[^>]*>//' -e 's/ state.*//'; ip -o addr | sed 's/valid_lft.*//'; \
                   ip route show table all | sed 's/ *linkdown//'; ip -6 route show table all | sed -e 's/expires.*//' -e 's/ *linkdown//'; ip rule; \
                   ip -6 rule; ip neigh show nud permanent; bridge fdb show; \
-                  nft list ruleset | sed 's/packets [0-9]* bytes [0-9]*//'; \
+                  nft list ruleset | sed 's/packets [0-9]* bytes [0-9]*//; /limit rate over.* expires /d'; \
                   find /run/netns /run/pods /run/seaway/state/pending -mindepth 1 2>/dev/null; \
                   seaway dump ipam | grep ' leased'; sysctl net.ipv4.ip_forward";
     let node = text(&lab.node("node-1", &["sh", "-c", script]));

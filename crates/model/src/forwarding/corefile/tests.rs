@@ -148,3 +148,26 @@ fn braces_that_do_not_fit_are_told() {
         assert!(left.iter().any(is_told) || corefile.starts_with('a'), "{corefile}: {left:?}");
     }
 }
+
+#[test]
+fn a_log_is_one_of_all_questions_and_what_it_leaves_out_is_told() {
+    for (corefile, told) in [
+        (". {\n  log\n}", &[][..]),
+        (". {\n  log . {common} {\n    class all\n  }\n}", &[]),
+        (
+            ". {\n  log corp.example {\n    class denial error\n  }\n}",
+            &[
+                "Corefile:2: log corp.example: all questions are logged, in the common log format",
+                "Corefile:3: class denial error: all questions are logged",
+            ],
+        ),
+        (
+            "corp.example {\n  log\n}",
+            &["Corefile:2: log: all questions are logged, in the common log format"],
+        ),
+    ] {
+        let (text, left) = converted(corefile);
+        assert_eq!(text, "log: all\n", "{corefile}");
+        assert_eq!(left, told, "{corefile}");
+    }
+}

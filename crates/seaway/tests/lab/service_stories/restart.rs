@@ -137,10 +137,14 @@ fn entries(lab: &Lab, node: &str) -> BTreeSet<String> {
 
 fn ruleset(lab: &Lab, node: &str) -> String {
     let listed = success(&lab.node(node, &["nft", "list", "ruleset"])).expect("list the ruleset");
-    // Packets go on being counted.
-    let words = listed.split_inclusive('\n').map(|line| match line.split_once("counter packets") {
-        Some((before, _)) => format!("{before}\n"),
-        None => line.to_owned(),
+    // Packets go on being counted, those of each client of DNS as well.
+    let is_lasting =
+        |line: &&str| !(line.contains("limit rate over") && line.contains(" expires "));
+    let words = listed.split_inclusive('\n').filter(is_lasting).map(|line| {
+        match line.split_once("counter packets") {
+            Some((before, _)) => format!("{before}\n"),
+            None => line.to_owned(),
+        }
     });
     words.collect()
 }
