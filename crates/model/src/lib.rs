@@ -10,6 +10,7 @@ mod config;
 pub mod decode;
 mod dns;
 mod domain;
+pub mod encode;
 pub mod forwarding;
 mod host;
 mod label;

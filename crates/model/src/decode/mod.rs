@@ -1,5 +1,5 @@
-//! Kubernetes' wire shapes → model. Private serde structs of just the fields Seaway reads; the only
-//! place where those shapes appear.
+//! Kubernetes' wire shapes → model. Private serde structs of just the fields Seaway reads; with
+//! [`encode`](crate::encode) the only place where those shapes appear.
 //!
 //! Decoding is lenient where Kubernetes is (unknown fields are skipped) and strict where a wrong
 //! value would mislead: the error names the object and the field, and the object alone is left out.
@@ -33,6 +33,10 @@ pub use pod::pod;
 pub use service::service;
 pub use service_cidr::service_cidr;
 pub use slice::endpoint_slice;
+
+pub(crate) use node::{TO_BE_DELETED, ZONE};
+pub(crate) use service::PROXY_NAME;
+pub(crate) use slice::{SERVICE_NAME, TRIGGERED};
 
 /// Why an object could not be taken into the World.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

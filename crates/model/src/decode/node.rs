@@ -9,10 +9,10 @@ use super::{DecodeError, Meta, Object, ip, net, read};
 use crate::{Family, Node, NodeName};
 
 /// The zone a node is in.
-const ZONE: &str = "topology.kubernetes.io/zone";
+pub(crate) const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// Key of the taint that the cluster autoscaler puts on a node before it removes it.
-const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
+pub(crate) const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
 
 #[derive(Deserialize)]
 struct WireNode {

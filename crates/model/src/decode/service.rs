@@ -8,7 +8,7 @@ use super::{DecodeError, Meta, Object, ip, net, read};
 use crate::{Rfc3339, Service, ServiceKind, ServiceName, ServicePort, TrafficPolicy};
 
 /// Source: KEP-2447.
-const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
+pub(crate) const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
 
 /// `sessionAffinityConfig.clientIP.timeoutSeconds` when nothing is said: three hours.
 const AFFINITY_SECONDS: i64 = 10_800;

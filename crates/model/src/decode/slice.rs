@@ -9,10 +9,10 @@ use crate::{
 };
 
 /// The Service a slice belongs to.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
+pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// When what a slice shows began to be so; who writes slices says it in RFC 3339.
-const TRIGGERED: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+pub(crate) const TRIGGERED: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
