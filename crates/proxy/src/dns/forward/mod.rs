@@ -128,10 +128,10 @@ impl Forwarder {
                 if shared.look() {
                     looks = 0;
                 }
-                if looks % LOOKS_PER_PROBE == 0 {
-                    shared.probe().await;
+                // Who shows nothing, because nobody listens here yet, say, is probed by the next look again.
+                if looks % LOOKS_PER_PROBE != 0 || shared.probe().await {
+                    looks += 1;
                 }
-                looks += 1;
             }
         });
         forwarder
@@ -286,11 +286,14 @@ impl Shared {
         is_new
     }
 
-    async fn probe(&self) {
+    /// Searches for loops; whether each server has shown what it does.
+    async fn probe(&self) -> bool {
         let active = self.active.load_full();
+        let mut have_shown = true;
         for route in active.routes.iter() {
-            self.probes.send(route).await;
+            have_shown &= self.probes.send(route).await;
         }
+        have_shown
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {

@@ -34,18 +34,21 @@ impl Probes {
         true
     }
 
-    /// Sends a name to each server of `route`, and waits for what becomes of it.
-    pub(super) async fn send(&self, route: &Route) {
+    /// Sends a name to each server of `route`, and waits for what becomes of it. Says whether each of them
+    /// has shown whether it is a loop.
+    pub(super) async fn send(&self, route: &Route) -> bool {
+        let mut have_shown = true;
         for upstream in route.upstreams() {
-            self.probe(route.zone(), upstream).await;
+            have_shown &= self.probe(route.zone(), upstream).await;
         }
+        have_shown
     }
 
-    async fn probe(&self, zone: &DomainName, upstream: &Arc<Upstream>) {
+    async fn probe(&self, zone: &DomainName, upstream: &Arc<Upstream>) -> bool {
         // Two labels, for some forward no single ones. In a zone whose name is that long nothing is asked.
         let name = zone.under(random::label().as_bytes());
         let Some(name) = name.and_then(|name| name.under(random::label().as_bytes())) else {
-            return;
+            return true;
         };
         let sent = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sent().insert(name, Arc::downgrade(upstream));
@@ -54,8 +57,10 @@ impl Probes {
         let asked = timeout(ROUND, upstream.ask(&sought)).await;
         let has_come_back = sent().remove(&name).is_none();
         // Who did not answer has shown nothing.
-        if !has_come_back && matches!(asked, Ok(Ok(_))) {
+        let has_answered = matches!(asked, Ok(Ok(_)));
+        if !has_come_back && has_answered {
             upstream.set_loop(false);
         }
+        has_come_back || has_answered
     }
 }
