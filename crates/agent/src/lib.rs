@@ -25,6 +25,7 @@ mod run;
 #[cfg(test)]
 mod scratch;
 mod shown;
+mod snapshot;
 mod sockets;
 mod sources;
 mod tenure;
@@ -40,3 +41,4 @@ pub use proxy::dns::end_with_other_panics;
 pub use reconcile::{FailureRow, Report, StepReport, Subject};
 pub use run::{RunError, Settings, cleanup, run};
 pub use shown::{Shown, View};
+pub use sources::Basis;

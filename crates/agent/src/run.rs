@@ -11,9 +11,9 @@ use wire::cni::Paths;
 
 use crate::handover::{self, HandoverError, Heir, Predecessor};
 use crate::journal::Journal;
-use crate::reconcile::wall_clock;
+use crate::reconcile::{Reach, wall_clock};
 use crate::tenure::{self, Ended};
-use crate::{admin, capability, cni, install, places};
+use crate::{admin, capability, cni, install, places, snapshot};
 
 /// Everything `seaway agent` is told.
 #[derive(Debug, Clone)]
@@ -151,7 +151,7 @@ impl End {
 }
 
 /// Takes everything off the node that agents put there: the kernel's state, the configuration, the
-/// plugin and the sockets; with `ledger` also the leases. No agent may be running.
+/// plugin, the sockets and what was known of the cluster; with `ledger` also the leases. No agent may be running.
 ///
 /// # Errors
 /// [`RunError`]; running it again goes on. What could not be removed is in the returned lines.
@@ -167,13 +167,16 @@ pub fn cleanup(
     let mut steps = places::steps(&paths.run_dir, &Arc::default(), None)?;
     // The rules say whose flows are ours. What cannot be read, the pass finds out again and reports.
     drop(steps.read());
-    let report = steps.pass(&plan::Plan::default(), Default::default());
+    let report = steps.pass(&plan::Plan::default(), Reach::All, Default::default());
     tracing::info!("{report}");
     let unnamed = kernel::nft::Owned::open().and_then(|mut rules| rules.clear());
     install::remove_loopback(bin_dir)?;
     install::remove(&bin_dir.join(install::PLUGIN))?;
     for name in ["cni.sock", "agent.sock", handover::SOCKET, places::SYSCTLS] {
         install::remove(&paths.run_dir.join(name))?;
+    }
+    for name in [snapshot::FILE, snapshot::NEW_FILE] {
+        install::remove(&paths.state_dir.join(name))?;
     }
     drop(journal);
     if ledger {

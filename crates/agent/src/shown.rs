@@ -11,12 +11,15 @@ use tokio::sync::watch;
 use crate::handle::Status;
 use crate::journal::Leases;
 use crate::reconcile::Report;
+use crate::sources::Basis;
 
 /// Where the loop was at the end of its last turn.
 #[derive(Debug, Default, Clone)]
 pub struct View {
     /// The World.
     pub world: World,
+    /// What it goes by.
+    pub basis: Basis,
     /// The plan, and what could not be honored.
     pub compiled: Arc<Compiled>,
     /// The last pass.

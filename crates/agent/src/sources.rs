@@ -1,17 +1,20 @@
-//! Where the World comes from, besides the journal: the API server and the machine. Each source is a
-//! level that the loop looks at; what woke it does not matter.
+//! Where the World comes from, besides the journal: the API server, or the snapshot of what it said
+//! once, and the machine. Each source is a level that the loop looks at; what woke it does not matter.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use kube::Listed;
 use model::{
-    DiffItem, EndpointSlice, Host, IfName, Namespace, Node, NodeName, OrdMap, Service, ServiceCidr,
-    ServiceName, SliceKey, World,
+    DiffItem, EndpointSlice, Host, IfName, Namespace, Node, NodeName, OrdMap, Rfc3339, Service,
+    ServiceCidr, ServiceName, SliceKey, World,
 };
 use tokio::sync::watch;
+
+use crate::snapshot::{Recall, Recalled};
 
 /// Name under which uplinks and their addresses are marked, beside the names of steps.
 pub(crate) const HOST: &str = "host";
@@ -160,9 +163,25 @@ fn ready(slice: &EndpointSlice) -> impl Iterator<Item = IpAddr> {
         .map(|endpoint| endpoint.addr)
 }
 
+/// What a World goes by.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Basis {
+    /// Nothing yet: what there is not is not known.
+    #[default]
+    Nothing,
+    /// A snapshot that was written at this time since 1970, and what has been listed since.
+    Snapshot(Duration),
+    /// Everything has been listed.
+    Lists,
+}
+
 /// Everything the loop looks at.
 pub(crate) struct Sources {
     watched: Watched,
+    /// None once it is not needed any more.
+    recall: Option<Recall>,
+    /// When the snapshot was written that has been taken into the World, if one was.
+    recalled: Option<Duration>,
     disturbed: Disturbed,
     read_host: ReadHost,
     /// Told when the machine's addresses have become others.
@@ -170,7 +189,7 @@ pub(crate) struct Sources {
     /// Why the machine's own network could not be read last time; set at the start.
     host_trouble: Option<String>,
     has_host: bool,
-    is_synced: bool,
+    basis: Basis,
 }
 
 impl fmt::Debug for Sources {
@@ -200,19 +219,27 @@ impl Sources {
     /// Sources that have not been looked at.
     pub(crate) fn new(
         watched: Watched,
+        recall: Recall,
         disturbed: Disturbed,
         read_host: ReadHost,
         moved: watch::Sender<()>,
     ) -> Self {
         Sources {
             watched,
+            recall: Some(recall),
+            recalled: None,
             disturbed,
             read_host,
             moved,
             host_trouble: None,
             has_host: false,
-            is_synced: false,
+            basis: Basis::Nothing,
         }
+    }
+
+    /// When they should be looked at although nothing has come.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.recall.as_ref().map(|recall| recall.due)
     }
 
     /// Takes the newest level of every source into `world`.
@@ -220,10 +247,12 @@ impl Sources {
         let disturbed = self.disturbed.take();
         // Before anything is taken: what is listed meanwhile is for the next look.
         let is_listed = self.watched.missing().is_none();
+        self.recall(world, is_listed);
         let mut is_new = false;
         if disturbed.places.contains(HOST) || !self.has_host || self.host_trouble.is_some() {
             is_new |= self.look_at_host(world);
         }
+        let basis = self.basis_of(is_listed);
         let Watched { nodes, services, slices, service_cidrs, namespaces } = &mut self.watched;
         is_new |= take(&nodes.borrow_and_update(), &mut world.nodes) > 0;
         is_new |= take(&service_cidrs.borrow_and_update(), &mut world.service_cidrs) > 0;
@@ -233,10 +262,40 @@ impl Sources {
         let seen = slices.borrow_and_update();
         let slices = take(&seen, &mut world.slices);
         is_new |= services + slices > 0;
-        let was_synced = std::mem::replace(&mut self.is_synced, self.has_host && is_listed);
-        let is_world_new = self.is_synced && (is_new || !was_synced);
-        let drains = self.is_synced && (!was_synced || drains(&before, &world.slices));
+        let before_basis = std::mem::replace(&mut self.basis, basis);
+        let is_world_new = basis != Basis::Nothing && (is_new || before_basis != basis);
+        let drains = basis == Basis::Lists
+            && (before_basis != Basis::Lists || drains(&before, &world.slices));
         News { is_world_new, services, slices, drain: drains.then_some(seen.revision), disturbed }
+    }
+
+    /// What a World goes by that has everything that was listed.
+    fn basis_of(&self, is_listed: bool) -> Basis {
+        match self.recalled {
+            _ if !self.has_host => Basis::Nothing,
+            _ if is_listed => Basis::Lists,
+            Some(written) => Basis::Snapshot(written),
+            None => Basis::Nothing,
+        }
+    }
+
+    /// Takes the snapshot into `world` when the API server has had its time. What has been listed so far
+    /// is to be taken after it.
+    fn recall(&mut self, world: &mut World, is_listed: bool) {
+        if is_listed {
+            self.recall = None;
+            if self.recalled.take().is_some() {
+                tracing::info!("everything is listed: the snapshot is not needed any more");
+            }
+        }
+        let is_due = |recall: &mut Recall| recall.due <= Instant::now();
+        let Some(recall) = self.recall.take_if(is_due) else { return };
+        if let Some(Recalled { written, objects }) = recall.read(&world.config.node) {
+            let (since, why) = (Rfc3339(written), self.trouble());
+            tracing::warn!("going by the snapshot of the cluster of {since}: {why}");
+            objects.put_into(world);
+            self.recalled = Some(written);
+        }
     }
 
     fn look_at_host(&mut self, world: &mut World) -> bool {
@@ -259,9 +318,9 @@ impl Sources {
         }
     }
 
-    /// Whether every source had listed once when they were last looked at.
-    pub(crate) fn is_synced(&self) -> bool {
-        self.is_synced
+    /// What the World went by when they were last looked at.
+    pub(crate) fn basis(&self) -> Basis {
+        self.basis
     }
 
     /// What keeps the World from being known.
@@ -275,24 +334,50 @@ impl Sources {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scratch::Scratch;
+    use crate::snapshot;
+
+    fn sources(watched: Watched, recall: Recall) -> Sources {
+        let read_host = Box::new(|| Ok(Host::default()));
+        Sources::new(watched, recall, Disturbed::default(), read_host, watch::Sender::new(()))
+    }
 
     #[test]
     fn a_world_is_new_once_everything_is_listed_whatever_came_last() {
+        let scratch = Scratch::new();
         let (watching, watched) = Watched::new();
-        let read_host = Box::new(|| Ok(Host::default()));
-        let moved = watch::Sender::new(());
-        let mut sources = Sources::new(watched, Disturbed::default(), read_host, moved);
+        let mut sources = sources(watched, Recall::new(scratch.path().to_owned()));
         let mut world = World::default();
-        let mut look = |sources: &mut Sources| sources.look(&mut world).is_world_new;
+        let mut look = |sources: &mut Sources| {
+            let is_new = sources.look(&mut world).is_world_new;
+            (is_new, sources.basis())
+        };
         watching.nodes.send_modify(|level| level.listed = Some(OrdMap::new()));
         watching.services.send_modify(|level| level.listed = Some(OrdMap::new()));
-        assert!(!look(&mut sources) && !sources.is_synced());
+        assert_eq!(look(&mut sources), (false, Basis::Nothing));
         assert_eq!(sources.trouble(), "the endpointslices have not been listed yet");
         watching.slices.send_modify(|level| level.listed = Some(OrdMap::new()));
         watching.service_cidrs.send_modify(|level| level.listed = Some(OrdMap::new()));
-        assert!(!look(&mut sources) && !sources.is_synced());
+        assert_eq!(look(&mut sources), (false, Basis::Nothing));
         watching.namespaces.send_modify(|level| level.listed = Some(OrdMap::new()));
-        assert!(look(&mut sources) && sources.is_synced(), "although nothing is in any list");
-        assert!(!look(&mut sources));
+        let first = look(&mut sources);
+        assert_eq!(first, (true, Basis::Lists), "although nothing is in any list");
+        assert_eq!(look(&mut sources), (false, Basis::Lists));
+    }
+
+    #[test]
+    fn without_a_snapshot_that_reads_a_world_waits_for_its_lists() {
+        for text in [None, Some("nonsense")] {
+            let scratch = Scratch::new();
+            if let Some(text) = text {
+                std::fs::write(scratch.path().join(snapshot::FILE), text).unwrap();
+            }
+            let (_watching, watched) = Watched::new();
+            let recall = Recall { due: Instant::now(), ..Recall::new(scratch.path().to_owned()) };
+            let mut sources = sources(watched, recall);
+            let news = sources.look(&mut World::default());
+            assert_eq!((news.is_world_new, sources.basis()), (false, Basis::Nothing), "{text:?}");
+            assert_eq!(sources.due(), None, "it is looked for once");
+        }
     }
 }

@@ -24,6 +24,7 @@ use crate::observe::{Metrics, Teller, tell_faults};
 use crate::reconcile::{Loop, Parts, wall_clock};
 use crate::run::{End, RunError, Settings, system};
 use crate::shown::Shown;
+use crate::snapshot::{Recall, Writing};
 use crate::sockets::{Open, Sockets};
 use crate::sources::{Disturbed, Sources, Watched};
 use crate::watchdog::Watchdog;
@@ -138,6 +139,8 @@ struct Tenure<'a> {
     tasks: JoinSet<()>,
     _monitor: Monitoring,
     turning: Option<JoinHandle<Receiver<Message>>>,
+    /// Writes what the loop knows of the cluster.
+    writing: Option<Writing>,
     plugins: Option<Plugins>,
 }
 
@@ -185,6 +188,7 @@ impl<'a> Tenure<'a> {
             tasks,
             _monitor: monitor,
             turning: None,
+            writing: None,
             plugins: None,
         };
         Ok((tenure, messages))
@@ -201,6 +205,7 @@ impl<'a> Tenure<'a> {
             .map_err(RunError::Rebuild)?;
         let sources = Sources::new(
             self.watched.clone(),
+            Recall::new(paths.state_dir.clone()),
             self.disturbed.clone(),
             places::host_reader()?,
             self.moved.clone(),
@@ -219,6 +224,9 @@ impl<'a> Tenure<'a> {
         let turning = std::thread::Builder::new().name("loop".to_owned());
         let turning = turning.spawn(|| Loop::new(parts).run());
         self.turning = Some(turning.map_err(system("start the loop's thread"))?);
+        let (shown, metrics) = (Arc::clone(&self.desk.shown), Arc::clone(&self.desk.metrics));
+        let writing = Writing::start(&paths.state_dir, &config.node, shown, metrics);
+        self.writing = Some(writing.map_err(system("start the thread that writes snapshots"))?);
         Ok(())
     }
 
@@ -313,7 +321,7 @@ impl<'a> Tenure<'a> {
     /// ends first.
     async fn hand_over(&mut self, mut heir: Heir) -> Result<Option<Heir>, RunError> {
         let server = self.close_plugins().await;
-        let inbox = self.stop_loop().await?;
+        let inbox = self.stop_loop(false).await?;
         let mut open = self.answering.open();
         open.extend(self.sockets.all());
         let given = heir.give(&open).await;
@@ -336,13 +344,16 @@ impl<'a> Tenure<'a> {
         task.await.ok()
     }
 
-    /// Ends the loop after its pass, and gives its inbox back.
-    async fn stop_loop(&mut self) -> Result<Receiver<Message>, RunError> {
+    /// Ends the loop after its pass, and gives its inbox back. Nothing is written for the next agent to
+    /// start from unless this one `is_last`.
+    async fn stop_loop(&mut self, is_last: bool) -> Result<Receiver<Message>, RunError> {
         let turning = self.turning.take().ok_or(RunError::LoopDied)?;
-        let handle = self.desk.handle.clone();
+        let (handle, writing) = (self.desk.handle.clone(), self.writing.take());
         let stop = move || {
             handle.stop();
-            turning.join()
+            let stopped = turning.join();
+            writing.into_iter().for_each(|writing| writing.end(is_last));
+            stopped
         };
         let stopped = tokio::task::spawn_blocking(stop).await;
         stopped.ok().and_then(Result::ok).ok_or(RunError::LoopDied)
@@ -353,7 +364,7 @@ impl<'a> Tenure<'a> {
         drop(self.close_plugins().await);
         if self.turning.is_some() {
             // One that died by itself has been told of.
-            drop(self.stop_loop().await);
+            drop(self.stop_loop(true).await);
         }
         let Tenure { answering, _watchdog: watchdog, mut tasks, .. } = self;
         drop(watchdog);

@@ -1,10 +1,12 @@
 //! Views as JSON, where a program would want them.
 
+use model::Rfc3339;
 use serde_json::{Value, json};
 
 use super::services;
 use crate::reconcile::StepReport;
 use crate::shown::View;
+use crate::sources::Basis;
 
 /// A view by its name; `None` when it is only text.
 pub(super) fn dump(name: &str, view: &View) -> Option<Value> {
@@ -61,7 +63,12 @@ fn report(view: &View) -> Value {
         })
     };
     let report = &view.report;
+    let snapshot = match view.basis {
+        Basis::Snapshot(written) => Some(Rfc3339(written).to_string()),
+        Basis::Nothing | Basis::Lists => None,
+    };
     json!({
+        "snapshot": snapshot,
         "generation": report.generation.0,
         "seconds": report.took.as_secs_f64(),
         "steps": report.steps.iter().map(step).collect::<Vec<_>>(),

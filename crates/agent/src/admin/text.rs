@@ -4,13 +4,14 @@ use std::fmt::{Display, Write};
 use std::net::IpAddr;
 
 use http::StatusCode;
-use model::DomainName;
+use model::{DomainName, Rfc3339};
 use plan::zone::Asked;
 use plan::{Plan, Table};
 
 use super::Answer;
 use crate::places::PLACES;
 use crate::shown::View;
+use crate::sources::Basis;
 
 /// What only the agent knows.
 const KNOWN: [&str; 8] =
@@ -32,7 +33,7 @@ pub(super) fn dump(name: &str, view: &View) -> Option<String> {
         "dns" => view.zones.to_string(),
         "rejected" => lines(&view.compiled.rejected),
         "plan" => plan(&view.compiled.plan),
-        "report" => format!("{}\n", view.report),
+        "report" => format!("{}{}\n", basis(view.basis), view.report),
         _ => return None,
     })
 }
@@ -60,6 +61,19 @@ fn reverse(addr: IpAddr) -> String {
             let nibbles = (0..32).map(|i| format!("{:x}.", v6.to_bits() >> (4 * i) & 0xf));
             format!("{}ip6.arpa.", nibbles.collect::<String>())
         }
+    }
+}
+
+/// What the World goes by, when that is not what it should be.
+fn basis(basis: Basis) -> String {
+    match basis {
+        Basis::Snapshot(written) => {
+            let at = Rfc3339(written);
+            format!(
+                "by the snapshot of the cluster of {at}: not everything has been listed since\n"
+            )
+        }
+        Basis::Nothing | Basis::Lists => String::new(),
     }
 }
 

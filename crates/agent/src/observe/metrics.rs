@@ -46,6 +46,10 @@ pub struct Metrics {
     ledger_bytes: Gauge,
     ledger_errors: Counter,
     ledger_rebuilds: Counter,
+    snapshot_bytes: Gauge,
+    snapshot_written: Gauge,
+    snapshot_errors: Counter,
+    snapshot_recalled: Gauge,
     watch_up: ByLabel<Label, Gauge>,
     objects: ByLabel<Label, Gauge>,
     rejected: ByLabel<Label, Gauge>,
@@ -100,6 +104,18 @@ impl Metrics {
             ledger_bytes: registered!(r, "ledger_bytes", "Length of the ledger"),
             ledger_errors: registered!(r, "ledger_errors", "Commits that failed"),
             ledger_rebuilds: registered!(r, "ledger_rebuilds", "Ledgers rebuilt from the kernel"),
+            snapshot_bytes: registered!(r, "snapshot_bytes", "Length of the last snapshot"),
+            snapshot_written: registered!(
+                r,
+                "snapshot_written_timestamp_seconds",
+                "When the last snapshot was written"
+            ),
+            snapshot_errors: registered!(r, "snapshot_errors", "Snapshots that were not written"),
+            snapshot_recalled: registered!(
+                r,
+                "snapshot_recalled_timestamp_seconds",
+                "When the snapshot was written that the World goes by; 0 when everything is listed"
+            ),
             watch_up: registered!(r, "kube_watch_up", "1 while the watch of the kind works"),
             objects: registered!(r, "kube_objects", "Objects known"),
             rejected: registered!(r, "kube_objects_rejected", "Objects left out as unreadable"),
@@ -179,6 +195,22 @@ impl Metrics {
     /// The ledger was rebuilt from what the kernel shows.
     pub(crate) fn ledger_rebuilt(&self) {
         self.ledger_rebuilds.inc();
+    }
+
+    /// A snapshot of so many bytes was written.
+    pub(crate) fn snapshot_written(&self, bytes: u64, now: Duration) {
+        self.snapshot_bytes.set(signed(bytes));
+        self.snapshot_written.set(signed(now.as_secs()));
+    }
+
+    /// A snapshot was not written.
+    pub(crate) fn snapshot_failed(&self) {
+        self.snapshot_errors.inc();
+    }
+
+    /// The World goes by a snapshot that was written then, or by none.
+    pub(crate) fn recalled(&self, written: Option<Duration>) {
+        self.snapshot_recalled.set(written.map_or(0, |written| signed(written.as_secs())));
     }
 
     /// The newest level of the watch of a kind, by its plural.

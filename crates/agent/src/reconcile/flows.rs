@@ -24,7 +24,7 @@ use model::{AttachmentKey, IfName, chain};
 use plan::{Flow, FlowFilter, FlowKey, Plan, Serving, Suspect, Table, suspects};
 
 use super::report::{FailureRow, StepReport, Subject};
-use super::stage::Stage;
+use super::stage::{Reach, Stage};
 use crate::observe::Metrics;
 
 /// Longer than a packet is on its way between two hooks of one node.
@@ -117,7 +117,11 @@ impl<T: Tracking> Stage for Flows<T> {
         NAME
     }
 
-    fn put(&mut self, plan: &Plan) -> bool {
+    fn put(&mut self, plan: &Plan, reach: Reach) -> bool {
+        // Flows may have begun by newer rules than the plan's. All are looked at once it is known.
+        if reach == Reach::Changes {
+            return false;
+        }
         let start = Instant::now();
         if let Err(error) = self.look(&plan.flows) {
             let text = chain(&error);

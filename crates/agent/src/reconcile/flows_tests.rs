@@ -86,7 +86,7 @@ fn step(memory: &Memory) -> Flows<Memory> {
 }
 
 fn pass(step: &mut Flows<Memory>, plan: &Plan) -> StepReport {
-    step.put(plan);
+    step.put(plan, Reach::All);
     step.report()
 }
 

@@ -28,13 +28,13 @@ use crate::health::Due;
 use crate::journal::Journal;
 use crate::observe::{Followed, Metrics};
 use crate::shown::{Shown, View};
-use crate::sources::Sources;
+use crate::sources::{Basis, Sources};
 
 pub use report::{FailureRow, Report, StepReport, Subject};
 
 pub(crate) use flows::Flows;
 pub(crate) use pass::Steps;
-pub(crate) use stage::{InPlan, Stage, table};
+pub(crate) use stage::{InPlan, Reach, Stage, table};
 pub(crate) use step::{OwnLinks, Step};
 
 use retry::Retry;
@@ -64,9 +64,9 @@ pub(crate) struct Loop {
     retry: Retry,
     /// Endpoints go by the slices of this revision, and the kernel may not have followed yet.
     drain: Option<u64>,
-    /// Every source has listed once. Until then it is not known what does *not* exist, so nothing is
-    /// compiled and nothing is removed.
-    is_synced: bool,
+    /// What the World goes by. Until that is something it is not known what does *not* exist, so nothing
+    /// is compiled and nothing is removed.
+    basis: Basis,
 }
 
 /// What the loop is made of.
@@ -116,7 +116,7 @@ impl Loop {
             compiling: Duration::ZERO,
             retry,
             drain: None,
-            is_synced: false,
+            basis: Basis::Nothing,
         }
     }
 
@@ -129,7 +129,8 @@ impl Loop {
             if stop {
                 return self.inbox;
             }
-            let wait = self.retry.deadline().saturating_duration_since(Instant::now());
+            let due = self.sources.due().into_iter().fold(self.retry.deadline(), Instant::min);
+            let wait = due.saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(wait) {
                 Ok(message) => messages.push(message),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -145,7 +146,7 @@ impl Loop {
         let mut turn = Turn::default();
         let stop = self.take(messages, &mut turn);
         self.record(&mut turn);
-        if self.is_synced {
+        if self.basis != Basis::Nothing {
             self.pass();
             self.answer(turn);
         } else {
@@ -162,7 +163,7 @@ impl Loop {
         let now = Instant::now();
         self.due.take();
         let news = self.sources.look(&mut self.world);
-        self.is_synced = self.sources.is_synced();
+        self.basis = self.sources.basis();
         self.metrics.proxy.changed(news.services, news.slices);
         self.drain = news.drain.or(self.drain);
         if news.is_world_new {
@@ -180,7 +181,7 @@ impl Loop {
 
     /// Compiles the World as it is now, under a new generation.
     fn compile(&mut self) {
-        if !self.is_synced {
+        if self.basis == Basis::Nothing {
             return;
         }
         self.world.generation = Generation(self.world.generation.0 + 1);
@@ -219,7 +220,7 @@ impl Loop {
         if !self.names.are_complete() {
             plan.listeners = Table::default();
         }
-        let report = self.steps.pass(&plan, self.world.generation);
+        let report = self.steps.pass(&plan, reach(self.basis), self.world.generation);
         let has_failures = report.failures().next().is_some();
         self.retry.pass_ended(Instant::now(), has_failures, self.steps.is_unsettled());
         self.metrics.pass(&report);
@@ -272,7 +273,7 @@ impl Loop {
     /// Whether ADD can be served.
     fn status(&self) -> Status {
         let node = &self.world.config.node;
-        if !self.is_synced {
+        if self.basis == Basis::Nothing {
             return Status::NotReady(self.sources.trouble());
         }
         // Who asks in the very turn in which everything is listed is answered before its pass.
@@ -308,6 +309,7 @@ impl Loop {
         self.shown.put(
             View {
                 world: self.world.clone(),
+                basis: self.basis,
                 compiled: Arc::clone(&self.compiled),
                 report: Arc::clone(&self.report),
                 leases: leases.clone(),
@@ -316,7 +318,20 @@ impl Loop {
             },
             self.status(),
         );
+        self.metrics.recalled(match self.basis {
+            Basis::Snapshot(written) => Some(written),
+            Basis::Nothing | Basis::Lists => None,
+        });
         self.metrics.ready(matches!(self.status(), Status::Ready { .. }));
+    }
+}
+
+/// How far a plan reaches that follows from a World with this basis.
+fn reach(basis: Basis) -> Reach {
+    match basis {
+        // An agent that was here after the snapshot was written may have known more.
+        Basis::Nothing | Basis::Snapshot(_) => Reach::Changes,
+        Basis::Lists => Reach::All,
     }
 }
 

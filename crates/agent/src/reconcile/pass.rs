@@ -6,7 +6,7 @@ use model::{AttachmentKey, Generation};
 use plan::Plan;
 
 use super::report::{FailureRow, Report};
-use super::stage::Stage;
+use super::stage::{Reach, Stage};
 use crate::sources::Disturbance;
 
 /// All steps of a node, in their order: what a row stands on comes before it.
@@ -24,16 +24,16 @@ impl Steps {
         self.0.iter().map(|step| step.name()).collect()
     }
 
-    /// Brings every place to `plan`: writes run forwards, removals backwards, so nothing is removed
+    /// Brings every place to `plan` as far as it reaches: writes run forwards, removals backwards, so nothing is removed
     /// while something else still stands on it. A step that fails stops no other.
-    pub(crate) fn pass(&mut self, plan: &Plan, generation: Generation) -> Report {
+    pub(crate) fn pass(&mut self, plan: &Plan, reach: Reach, generation: Generation) -> Report {
         let start = Instant::now();
         let mut shaken = false;
         for step in &mut self.0 {
             if shaken {
                 step.mark_stale();
             }
-            shaken |= step.put(plan);
+            shaken |= step.put(plan, reach);
         }
         for step in self.0.iter_mut().rev() {
             step.delete();

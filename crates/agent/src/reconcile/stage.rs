@@ -7,13 +7,23 @@ use plan::{Plan, Table};
 
 use super::report::StepReport;
 
+/// How much of a place is brought to a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// All of it.
+    All,
+    /// What has changed since the first plan that reached so far. The plan follows from old knowledge, and
+    /// what the place held then may follow from newer: it stays. Where there was nothing, all of it.
+    Changes,
+}
+
 /// A step, whatever its place holds.
 pub(crate) trait Stage: Send {
     /// Its name, as in reports and `seaway dump`.
     fn name(&self) -> &'static str;
     /// Writes what `plan` has and the place has not, and removes nothing yet, unless the place
     /// changes in one transaction. Returns whether that may have taken rows of later steps along.
-    fn put(&mut self, plan: &Plan) -> bool;
+    fn put(&mut self, plan: &Plan, reach: Reach) -> bool;
     /// Removes what the last [`Stage::put`] found too much.
     fn delete(&mut self);
     /// Removes the links of `keys` and nothing else, whatever the place holds.

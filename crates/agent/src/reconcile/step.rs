@@ -11,7 +11,7 @@ use model::{AttachmentKey, IfName, chain};
 use plan::{Changes, Mechanism, ObserveError, Plan, Put, Table, diff};
 
 use super::report::{About, FailureRow, StepReport, Subject};
-use super::stage::{InPlan, Stage};
+use super::stage::{InPlan, Reach, Stage};
 
 /// A row as one line.
 type Line<M> = fn(&<M as Mechanism>::Key, &<M as Mechanism>::Row) -> String;
@@ -47,6 +47,8 @@ pub(crate) struct Step<M: Mechanism> {
     have: Option<Table<M::Key, M::Row>>,
     /// Rows whose last write failed: what stands there is anyone's guess.
     unsure: BTreeSet<M::Key>,
+    /// What was there when plans began that don't reach everything.
+    ground: Ground<Table<M::Key, M::Row>>,
     /// `have` may be wrong: read before the next diff.
     stale: bool,
     /// Links of which `have` may be wrong.
@@ -56,6 +58,16 @@ pub(crate) struct Step<M: Mechanism> {
     /// Deletes of the pass at hand, kept until every step has put.
     pending: Vec<M::Key>,
     report: StepReport,
+}
+
+/// What a place held when a plan came that reaches no further than [`Reach::Changes`].
+enum Ground<T> {
+    /// No such plan has come.
+    Unseen,
+    /// Nothing, so all that is there now is of such plans.
+    Bare,
+    /// `found`. What has changed since `first`, that plan's table, is changed there.
+    Built { found: T, first: T },
 }
 
 impl<M: Mechanism> Step<M>
@@ -80,6 +92,7 @@ where
             leads: false,
             have: None,
             unsure: BTreeSet::new(),
+            ground: Ground::Unseen,
             stale: true,
             doubtful: BTreeSet::new(),
             drifted: false,
@@ -108,13 +121,38 @@ where
         Step { own_links: Some(own_links), ..self }
     }
 
-    /// Reads the place if need be, and says what differs from `want`.
-    fn begin(&mut self, want: &Table<M::Key, M::Row>) -> Changes<M::Key, M::Row> {
+    /// Reads the place if need be.
+    fn look(&mut self) {
         if self.is_known() {
             self.stale = false;
         } else if self.stale || !self.doubtful.is_empty() {
             self.observe();
         }
+    }
+
+    /// What the place should hold by a plan that has `want` for it and reaches so far.
+    fn target(&mut self, want: &Table<M::Key, M::Row>, reach: Reach) -> Table<M::Key, M::Row> {
+        let Some(have) = &self.have else { return want.clone() };
+        match (reach, &self.ground) {
+            (Reach::All, _) => self.ground = Ground::Unseen,
+            (Reach::Changes, Ground::Unseen) if have.is_empty() => self.ground = Ground::Bare,
+            (Reach::Changes, Ground::Unseen) => {
+                self.ground = Ground::Built { found: have.clone(), first: want.clone() };
+            }
+            (Reach::Changes, Ground::Bare | Ground::Built { .. }) => {}
+        }
+        match &self.ground {
+            Ground::Unseen | Ground::Bare => want.clone(),
+            Ground::Built { found, first } => {
+                let mut target = found.clone();
+                target.patch(&diff(first, want));
+                target
+            }
+        }
+    }
+
+    /// What differs from `want`.
+    fn changes(&self, want: &Table<M::Key, M::Row>) -> Changes<M::Key, M::Row> {
         let Some(have) = &self.have else { return Changes::default() };
         let mut changes = diff(have, want);
         for key in &self.unsure {
@@ -226,9 +264,11 @@ where
         self.name
     }
 
-    fn put(&mut self, plan: &Plan) -> bool {
+    fn put(&mut self, plan: &Plan, reach: Reach) -> bool {
         let failed = !self.unsure.is_empty() || self.have.is_none();
-        let mut changes = self.begin((self.table.get)(plan));
+        self.look();
+        let want = self.target((self.table.get)(plan), reach);
+        let mut changes = self.changes(&want);
         let replaced = changes.puts.values().any(|put| put.old.is_some());
         let drifted = std::mem::take(&mut self.drifted);
         let shakes = self.carries && (replaced || drifted) || self.leads && (failed || drifted);
@@ -236,7 +276,7 @@ where
             self.pending = std::mem::take(&mut changes.deletes);
         }
         self.apply(&changes);
-        self.share((self.table.get)(plan));
+        self.share(&want);
         shakes
     }
 

@@ -20,7 +20,7 @@ fn step(place: &Place<plan::RuleKey, plan::Rule>) -> Step<Place<plan::RuleKey, p
 }
 
 fn pass(step: &mut impl Stage, plan: &Plan) -> StepReport {
-    step.put(plan);
+    step.put(plan, Reach::All);
     step.delete();
     step.report()
 }
@@ -79,18 +79,18 @@ fn a_place_that_cannot_be_read_is_not_written() {
 fn rows_that_were_not_there_for_a_while_shake_the_steps_that_take_them_for_granted() {
     let place = Place::default();
     let mut step = step(&place).leading();
-    assert!(step.put(&wanted(&[1])), "nobody knows what was there before");
-    assert!(!step.put(&wanted(&[1, 2])));
+    assert!(step.put(&wanted(&[1]), Reach::All), "nobody knows what was there before");
+    assert!(!step.put(&wanted(&[1, 2]), Reach::All));
     place.refuse(Some(rule(3).0));
-    assert!(!step.put(&wanted(&[1, 3])));
+    assert!(!step.put(&wanted(&[1, 3]), Reach::All));
     place.refuse(None);
-    assert!(step.put(&wanted(&[1, 3])), "it failed, and is there now");
-    assert!(!step.put(&wanted(&[1, 3])));
+    assert!(step.put(&wanted(&[1, 3]), Reach::All), "it failed, and is there now");
+    assert!(!step.put(&wanted(&[1, 3]), Reach::All));
     place.disturb(|rows| {
         rows.remove(&rule(1).0);
     });
     step.mark_stale();
-    assert!(step.put(&wanted(&[1, 3])), "somebody had removed it");
+    assert!(step.put(&wanted(&[1, 3]), Reach::All), "somebody had removed it");
 }
 
 #[test]
@@ -122,12 +122,12 @@ fn a_doubtful_link_is_read_alone_and_its_loss_shakes_later_steps() {
     assert_eq!((pass(&mut step, &plan).puts, place.reads()), (2, 1));
 
     step.mark_doubtful(&[key("a").host_link()].into());
-    assert!(!step.put(&plan), "it is as it was");
+    assert!(!step.put(&plan, Reach::All), "it is as it was");
     place.disturb(|rows| drop(rows.remove(&key("a"))));
     step.mark_doubtful(&[key("b").host_link()].into());
-    assert!(!step.put(&plan), "nobody looked at a");
+    assert!(!step.put(&plan, Reach::All), "nobody looked at a");
     step.mark_doubtful(&[key("a").host_link()].into());
-    assert!(step.put(&plan));
+    assert!(step.put(&plan, Reach::All));
     assert_eq!((step.report().drift, place.rows(), place.reads()), (1, plan.pods, 1));
 }
 
@@ -139,4 +139,36 @@ fn detach_touches_only_places_of_links() {
     let ifname = "eth0".parse().unwrap();
     step.detach(&[AttachmentKey { container_id: "a".into(), ifname }]);
     assert_eq!(place.rows(), wanted(&[1]).rules);
+}
+
+#[test]
+fn a_plan_of_old_knowledge_changes_what_it_was_asked_for_since_and_nothing_else() {
+    let place = Place::default();
+    place.disturb(|rows| *rows = wanted(&[1, 9]).rules);
+    let mut step = step(&place);
+    // Rule 2 is in the first plan and not there: who wrote the place last may have known better.
+    for (plan, there) in
+        [([2, 3].as_slice(), [1, 9].as_slice()), (&[2, 3, 4], &[1, 4, 9]), (&[2, 3], &[1, 9])]
+    {
+        step.put(&wanted(plan), Reach::Changes);
+        step.delete();
+        assert_eq!(place.rows(), wanted(there).rules, "{plan:?}");
+    }
+    place.disturb(|rows| *rows = Table::default());
+    step.mark_stale();
+    step.put(&wanted(&[2, 3]), Reach::Changes);
+    assert_eq!(place.rows(), wanted(&[1, 9]).rules, "drift is repaired to what was there");
+    pass(&mut step, &wanted(&[2, 3]));
+    assert_eq!(place.rows(), wanted(&[2, 3]).rules);
+}
+
+#[test]
+fn where_there_was_nothing_a_plan_of_old_knowledge_is_all_there_is() {
+    let place = Place::default();
+    let mut step = step(&place);
+    for plan in [[1, 2].as_slice(), &[2, 3], &[3]] {
+        step.put(&wanted(plan), Reach::Changes);
+        step.delete();
+        assert_eq!(place.rows(), wanted(plan).rules);
+    }
 }

@@ -1,6 +1,7 @@
 //! Claims about the loop, on places in memory and a ledger on disk.
 
 mod drain;
+mod recalled;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,6 +18,7 @@ use crate::fake::Place;
 use crate::handle::{Attach, Handle, RequestError, Status};
 use crate::journal::Leases;
 use crate::scratch::Scratch;
+use crate::snapshot::Recall;
 use crate::sources::{Disturbance, Disturbed, Watched, Watching};
 
 type Rows<K, R> = Place<K, R>;
@@ -76,14 +78,16 @@ struct Agent {
 
 impl Agent {
     fn start(state: &Path, kernel: &Kernel) -> Self {
+        Agent::start_with(state, kernel, Recall::new(state.to_owned()))
+    }
+
+    /// The same, with a snapshot for when nothing is listed.
+    fn start_with(state: &Path, kernel: &Kernel, recall: Recall) -> Self {
         let (inbox, messages) = sync_channel(1024);
         let (watching, watched) = Watched::new();
         let disturbed = Disturbed::default();
-        let uplink = Uplink {
-            name: "eth0".parse().unwrap(),
-            mtu: 1500,
-            addrs: vec!["192.0.2.1/24".parse().unwrap()],
-        };
+        let addrs = vec!["192.0.2.1/24".parse().unwrap()];
+        let uplink = Uplink { name: "eth0".parse().unwrap(), mtu: 1500, addrs };
         let host = Host { uplinks: vec![uplink] };
         let shown = Arc::new(Shown::default());
         let parts = Parts {
@@ -92,6 +96,7 @@ impl Agent {
             journal: Journal::open(state, 0).unwrap().0,
             sources: Sources::new(
                 watched,
+                recall,
                 disturbed.clone(),
                 Box::new(move || Ok(host.clone())),
                 watch::Sender::new(()),

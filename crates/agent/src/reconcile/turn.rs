@@ -8,6 +8,7 @@ use super::requests::{Batch, Draft, answer};
 use super::{Loop, wall_clock};
 use crate::handle::{Attached, Message, Reply, RequestError};
 use crate::journal::{CommitError, Entry};
+use crate::sources::Basis;
 
 /// What a turn was asked for.
 #[derive(Debug, Default)]
@@ -32,7 +33,7 @@ impl Loop {
                 Message::Attach(attach, reply) if reply.is_closed() => {
                     tracing::debug!("nobody waits for ADD {} any more", attach.key);
                 }
-                Message::Attach(attach, reply) if self.is_synced => {
+                Message::Attach(attach, reply) if self.basis != Basis::Nothing => {
                     batch.attach(&attach, reply, &mut draft);
                 }
                 Message::Attach(_, reply) => drop(answer(reply, Err(self.unsynced()))),

@@ -6,9 +6,12 @@ use std::process::{Child, Output, Stdio};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::lab::{Lab, eventually, success, test, text};
+use crate::processes;
+use crate::service_stories::{ask_agent, signal};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -17,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         test("fifty_adds_at_once_get_fifty_addresses_and_leave_nothing", a_crowd),
         test("gc_removes_what_the_runtime_no_longer_lists", garbage),
         test("without_an_agent_add_says_try_again_and_status_says_unavailable", no_agent),
+        test("pods_come_and_go_by_an_agent_that_started_without_an_api_server", no_api_server),
         test("a_plugin_killed_at_any_time_leaves_nothing_after_del", killed_plugins),
         test("an_agent_killed_during_adds_leaves_nothing_after_del", killed_agents),
     ]
@@ -163,6 +167,34 @@ fn killed_agents() {
         let now = node.state();
         if now == before { Ok(()) } else { Err(now) }
     });
+}
+
+fn no_api_server() {
+    let node = Node::up();
+    let conf = node.conf("1.1.0", json!({}));
+    let before = node.state();
+    let snapshot = node.lab.dir().join("nodes/node-1/run/seaway/state/snapshot");
+    eventually("what is known is written down", || std::fs::metadata(&snapshot));
+    let cut = node.lab.seaway(&["lab", "cut"]).arg("control").output().expect("start seaway lab");
+    success(&cut).expect("the API server is away");
+    for agent in processes::in_role(&node.lab, "agent") {
+        signal(&agent, Signal::SIGKILL);
+    }
+    let recalled = || ask_agent(&node.lab, "node-1", "dump/report");
+    eventually("an agent goes by it", || match recalled()? {
+        report if report.starts_with("by the snapshot") => Ok(()),
+        report => Err(report),
+    });
+    let result = node.add("a", &conf);
+    let address = result["ips"][0]["address"].as_str().expect("an address");
+    let address = address.split('/').next().expect("an address before the slash");
+    let ping = node.run(&["ping", "-c1", "-W2", address]);
+    assert!(ping.status.success(), "ping {address}: {}", node.lab.told(&ping));
+    let mut checked = conf.clone();
+    checked["prevResult"] = result;
+    node.succeeds("CHECK", "a", &checked);
+    node.succeeds("DEL", "a", &conf);
+    assert_eq!(node.state(), before);
 }
 
 /// The only node of a lab without pods.

@@ -76,6 +76,10 @@ pub(super) fn examine(run_dir: &Path, timeout: Duration) -> Vec<Finding> {
     match dump::ask_json(&socket, "services") {
         Err(error) => findings.push(Finding::new("agent", Verdict::Bad, format!("{error:#}"))),
         Ok(services) => {
+            findings.push(match dump::ask_json(&socket, "report") {
+                Ok(report) => cluster(&report),
+                Err(error) => Finding::new("cluster", Verdict::Bad, format!("{error:#}")),
+            });
             findings.push(rules::compared(&socket));
             findings.push(node_ports(&services));
             findings.push(frontends::answer(&services, timeout));
@@ -86,6 +90,21 @@ pub(super) fn examine(run_dir: &Path, timeout: Duration) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether the agent goes by what the API server lists.
+fn cluster(report: &Value) -> Finding {
+    let what = "cluster";
+    match report["snapshot"].as_str() {
+        None => Finding::new(what, Verdict::Good, "as the API server has listed it"),
+        Some(at) => Finding::new(
+            what,
+            Verdict::Doubtful,
+            format!(
+                "as a snapshot of {at} has it: since the agent started, not everything could be listed"
+            ),
+        ),
+    }
 }
 
 /// Where node ports and health checks are open.
@@ -114,6 +133,14 @@ mod tests {
             assert_eq!(Finding::read(&finding.json()), Some(finding));
         }
         assert_eq!(Finding::read(&json!({ "what": "x", "verdict": "fine", "text": "" })), None);
+    }
+
+    #[test]
+    fn a_cluster_by_a_snapshot_is_doubtful() {
+        assert_eq!(cluster(&json!({ "snapshot": null })).verdict, Verdict::Good);
+        let old = cluster(&json!({ "snapshot": "2026-05-01T00:00:00.000000Z" }));
+        assert_eq!(old.verdict, Verdict::Doubtful);
+        assert!(old.text.contains("2026-05-01"), "{}", old.text);
     }
 
     #[test]

@@ -1,0 +1,139 @@
+//! Claims about snapshots: what was written is read, all of it or nothing.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use fixtures::clusters::cluster_with_services;
+use model::{NodeName, World, decode};
+use proptest::prelude::*;
+
+use super::read::read;
+use super::write::write;
+use super::*;
+use crate::scratch::Scratch;
+
+const AT: Duration = Duration::from_secs(1_795_255_278);
+
+fn me() -> NodeName {
+    NodeName::from("node-1")
+}
+
+fn objects() -> Objects {
+    let mut world = World::default();
+    let node = decode::node(br#"{"metadata":{"name":"node-1"}}"#).unwrap();
+    world.nodes.insert(node.name.clone(), Arc::new(node));
+    let namespace = decode::namespace(br#"{"metadata":{"name":"shop"}}"#).unwrap();
+    world.namespaces.insert("shop".into(), Arc::new(namespace));
+    let json =
+        br#"{"metadata":{"name":"web","namespace":"shop"},"spec":{"clusterIP":"10.96.0.9"}}"#;
+    let service = decode::service(json).unwrap();
+    world.services.insert(service.name.clone(), Arc::new(service));
+    Objects::of(&world)
+}
+
+/// What is read of a file with this text.
+fn said(text: &[u8]) -> String {
+    let scratch = Scratch::new();
+    fs::write(scratch.path().join(FILE), text).unwrap();
+    match read(scratch.path(), &me()) {
+        Ok(Some(recalled)) => format!("{} nodes", recalled.objects.nodes.len()),
+        Ok(None) => "nothing".to_owned(),
+        Err(error) => {
+            let text = error.to_string();
+            assert!(text.starts_with(scratch.path().to_str().unwrap()), "{text}");
+            text.split_once(" is not used: ").unwrap().1.to_owned()
+        }
+    }
+}
+
+/// The bytes of a snapshot.
+fn written(objects: &Objects) -> Vec<u8> {
+    let scratch = Scratch::new();
+    let bytes = write(scratch.path(), &me(), objects, AT).unwrap();
+    let text = fs::read(scratch.path().join(FILE)).unwrap();
+    assert_eq!(bytes, text.len() as u64);
+    text
+}
+
+#[test]
+fn what_is_written_is_read_by_its_node_and_by_no_other_user() {
+    let scratch = Scratch::new();
+    assert!(read(scratch.path(), &me()).unwrap().is_none());
+    write(scratch.path(), &me(), &Objects::default(), AT).unwrap();
+    write(scratch.path(), &me(), &objects(), AT).unwrap();
+    let recalled = read(scratch.path(), &me()).unwrap().unwrap();
+    assert_eq!((recalled.written, recalled.objects), (AT, objects()));
+    let files: Vec<_> = fs::read_dir(scratch.path()).unwrap().map(|e| e.unwrap()).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    assert_eq!(files[0].metadata().unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn what_is_no_snapshot_of_this_node_is_refused_with_its_reason() {
+    let text = String::from_utf8(written(&objects())).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let with = |from: &str, to: &str| text.replacen(from, to, 1);
+    let cases = [
+        (String::new(), "it ends before its end"),
+        ("leases\n".to_owned(), "its first line is not that of a snapshot"),
+        (with("snapshot 1 node-1 1", "snapshot x"), "its first line is not that of a snapshot"),
+        (with("snapshot 1", "snapshot 2"), "it has version 2, and this agent reads version 1"),
+        (with("snapshot 1 node-1", "snapshot 1 node-2"), "it was written on node node-2"),
+        (with("Service ", "Server "), "line 4 is none of a snapshot"),
+        (with("Service ", "EndpointSlice "), "line 4 is none of a snapshot"),
+        (with("10.96.0.9", "10.96"), "line 4: Service shop/web: spec.clusterIPs[0]: \"10.96\" is"),
+        (with("10.96.0.9", "10.96.0.8"), "its checksum or its number of objects"),
+        (with(lines[2], lines[1]), "its checksum or its number of objects"),
+        (with("end 3", "end 4"), "its checksum or its number of objects"),
+        (text.clone() + "more", "its checksum or its number of objects"),
+    ];
+    for (text, want) in cases {
+        let said = said(text.as_bytes());
+        assert!(said.starts_with(want), "{said}: {text}");
+    }
+    assert_eq!(said(text.as_bytes()), "1 nodes");
+}
+
+#[test]
+fn cut_or_changed_anywhere_a_snapshot_is_refused() {
+    let text = written(&objects());
+    for cut in 0..text.len() {
+        assert_ne!(said(&text[..cut]), "1 nodes", "cut at {cut}");
+        let mut broken = text.clone();
+        broken[cut] ^= 1;
+        assert_ne!(said(&broken), "1 nodes", "byte {cut}");
+    }
+}
+
+#[test]
+fn one_that_cannot_be_written_leaves_the_old_one_and_nothing_else() {
+    let scratch = Scratch::new();
+    write(scratch.path(), &me(), &objects(), AT).unwrap();
+    // A directory cannot be opened for writing, nor replaced by a file.
+    fs::create_dir(scratch.path().join(NEW_FILE)).unwrap();
+    write(scratch.path(), &me(), &Objects::default(), AT).unwrap_err();
+    assert_eq!(read(scratch.path(), &me()).unwrap().unwrap().objects, objects());
+}
+
+/// A node whose zone is a label, too, as it is of every Node of an API server.
+fn labelled((name, node): (NodeName, Arc<Node>)) -> (NodeName, Arc<Node>) {
+    let zone = node.zone.iter().map(|zone| ("topology.kubernetes.io/zone", &**zone));
+    let labels = zone.collect();
+    (name, Arc::new(Node { labels, ..Node::clone(&node) }))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_cluster_is_read_as_it_was_written(cluster in cluster_with_services()) {
+        let scratch = Scratch::new();
+        for world in cluster.values() {
+            let mut objects = Objects::of(world);
+            objects.nodes = objects.nodes.into_iter().map(labelled).collect();
+            write(scratch.path(), &me(), &objects, AT).unwrap();
+            prop_assert_eq!(read(scratch.path(), &me()).unwrap().unwrap().objects, objects);
+        }
+    }
+}
