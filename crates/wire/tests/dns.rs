@@ -149,7 +149,7 @@ fn name_at(message: &[u8], mut at: usize) -> (DomainName, usize) {
 }
 
 #[test]
-fn a_name_is_said_once_and_in_its_own_case() {
+fn dns67_a_name_is_said_once_and_in_its_own_case() {
     let ask = |asked: &str, target: &str| {
         let bytes = message(0, [1, 0, 0, 0], asked, 1, &[]);
         let (query, mut out) = (read(&bytes).unwrap(), Vec::new());
@@ -198,7 +198,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+    fn dns142_any_bytes_are_read_or_refused_by_the_one_reader(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
         match read(&bytes) {
             Ok(query) => prop_assert_eq!(&bytes[12..12 + query.question.len()], query.question),
             Err(Unanswered::Silent) => {}

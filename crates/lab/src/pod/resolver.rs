@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_c_libraries_do_not_take_is_left_out_and_told() {
+    fn dns51_what_c_libraries_do_not_take_is_left_out_and_told() {
         let servers = vec!["10.96.0.10".parse().unwrap()];
         let dns = Dns { servers, domain: "cluster.local".to_owned() };
         let searches = |count: usize, length: usize| -> Vec<String> {

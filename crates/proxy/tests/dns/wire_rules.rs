@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use plan::zone::{Question, answer, write};
-use seaway_proxy::dns::{Admits, Limits, Origin, Zone};
+use seaway_proxy::dns::{Admits, Limits, Listen, Origin, Zone};
 use wire::dns::{Rcode, Reply, Transport, Unanswered, read, refuse};
 
 use super::node::{
@@ -93,6 +93,27 @@ fn dns87_answers_bring_what_was_asked_for_alone_and_1232_bytes_by_udp_at_most() 
         }
         let over_udp = udp(node.v4.addr, &asked).unwrap();
         assert!(over_udp.len() <= 1232, "{name}: {}", over_udp.len());
+    }
+}
+
+#[test]
+fn an_address_that_is_taken_is_told_of_and_is_listened_at_once_it_is_free() {
+    let [v4, v6] = super::node::places().map(|addr| Listen { addr, admits: Admits::Everyone });
+    let node = Node::at(v4, v6, Limits::default());
+    let other = std::net::UdpSocket::bind(v4.addr).unwrap();
+    for _ in 0..2 {
+        let errors = node.server().listen(&[v4, v6], Vec::new());
+        let told: Vec<_> = errors.iter().map(|error| error.addr).collect();
+        assert_eq!(told, [v4.addr]);
+        let why = std::error::Error::source(&errors[0]).unwrap().to_string();
+        assert!(why.contains("Address already in use"), "{why}");
+    }
+    let message = query(1, "web.ns.svc.cluster.local", A);
+    assert_eq!(head(&udp(v6.addr, &message).unwrap()), (1, 0, 1));
+    drop(other);
+    assert!(node.server().listen(&[v4, v6], Vec::new()).is_empty());
+    for got in node.ask_everywhere(&message) {
+        assert_eq!(head(&got), (1, 0, 1));
     }
 }
 

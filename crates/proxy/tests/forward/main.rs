@@ -1,7 +1,9 @@
 //! What a node asks of other servers, who behave well and not so well.
 #![expect(clippy::unwrap_used, reason = "what surprises a test ends it")]
 
+mod forgers;
 mod server;
+mod tls;
 
 use std::time::Duration;
 

@@ -11,9 +11,11 @@ mod dig;
 mod elsewhere;
 mod floods;
 mod log;
+mod outage;
 mod path;
 mod race;
 mod stage;
+mod trouble;
 mod upstream;
 mod vectors;
 mod wire;
@@ -29,8 +31,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         elsewhere::trials(&stage),
         floods::trials(),
         log::trials(),
+        outage::trials(),
         path::trials(&stage),
         race::trials(&stage),
+        trouble::trials(),
         vectors::trials(&stage),
         wire::trials(&stage),
     ]
