@@ -1,7 +1,11 @@
-//! Agents end, planned and not, while dnsperf asks them for names.
+//! Agents end, planned and not, while clients ask them for names.
 
+use std::net::{SocketAddr, UdpSocket};
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use fixtures::message;
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 
@@ -63,17 +67,65 @@ fn planned(nodes: usize) {
     }
 }
 
-/// What a client on the node of the killed agent sees.
+/// Clients on the node of the killed agent, each with a socket that it keeps and one question after the other.
+/// A question that the agent had not answered yet is lost with it, and no other: the next one is answered by
+/// another node.
 fn killed() {
+    const CLIENTS: usize = 4;
+    const KILLS: usize = 5;
     let lab = up(3);
-    let client = Perf::start(&lab, 1, "udp");
-    for _ in 0..5 {
-        let agent = agent(&lab).expect("an agent");
-        signal(&agent, Signal::SIGKILL);
-        another(&lab, &agent);
+    let at = SocketAddr::new(server(&lab).parse().expect("an address"), 53);
+    let (netns, is_over) = (service_stories::netns(&lab, "client-1"), AtomicBool::new(false));
+    let ask = || netns.run(|| ask_on(at, &is_over)).expect("enter the pod");
+    let tallies = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(ask)).collect();
+        for _ in 0..KILLS {
+            let agent = agent(&lab).expect("an agent");
+            signal(&agent, Signal::SIGKILL);
+            another(&lab, &agent);
+        }
+        is_over.store(true, Ordering::Relaxed);
+        clients.into_iter().map(|client| client.join().expect("it ends")).collect::<Vec<_>>()
+    });
+    let all_is_well = |tally: &Tally| tally.sent > 100 && tally.lost <= KILLS as u64;
+    assert!(tallies.iter().all(all_is_well), "{tallies:?}\n{}", lab.logs());
+}
+
+/// Asks until it is over, and again what was not answered within a second; never twice in vain.
+fn ask_on(at: SocketAddr, is_over: &AtomicBool) -> Tally {
+    let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    socket.connect(at).expect("connect");
+    socket.set_read_timeout(Some(Duration::from_secs(1))).expect("set a timeout");
+    let mut tally = Tally { sent: 0, lost: 0 };
+    let mut message =
+        message::query("kubernetes.default.svc.cluster.local", message::kind("A"), None);
+    for id in (0..=u16::MAX).cycle() {
+        if is_over.load(Ordering::Relaxed) {
+            break;
+        }
+        message[..2].copy_from_slice(&id.to_be_bytes());
+        tally.sent += 1;
+        if answered(&socket, &message) {
+            std::thread::sleep(Duration::from_millis(2));
+            continue;
+        }
+        tally.lost += 1;
+        assert!(answered(&socket, &message), "lost twice: {tally:?}");
     }
-    let tally = client.end(&lab);
-    assert!(tally.sent > 1000 && tally.lost == 0, "{tally:?}");
+    tally
+}
+
+/// Asks once.
+fn answered(socket: &UdpSocket, message: &[u8]) -> bool {
+    socket.send(message).expect("send");
+    let mut reply = [0; 512];
+    while let Ok(length) = socket.recv(&mut reply) {
+        // Another one may come late.
+        if reply[..2] == message[..2] {
+            return message::read(&reply[..length]).rcode() == 0;
+        }
+    }
+    false
 }
 
 /// The agent of node-1.
@@ -99,7 +151,7 @@ struct Perf {
     mode: &'static str,
 }
 
-/// What it has counted.
+/// What a client has counted.
 #[derive(Debug)]
 struct Tally {
     sent: u64,

@@ -44,7 +44,7 @@ pub(crate) fn kubectl(lab: &Lab, words: &str) -> String {
 }
 
 /// The network namespace of a pod, of a node or of the client outside.
-fn netns(lab: &Lab, name: &str) -> Netns {
+pub(crate) fn netns(lab: &Lab, name: &str) -> Netns {
     Place::find(lab, name).netns
 }
 
