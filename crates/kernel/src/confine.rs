@@ -183,6 +183,26 @@ pub fn set_capabilities(keep: Capabilities) -> io::Result<()> {
     check(set)
 }
 
+/// Gives every signal its default meaning. A program is started deaf to those that its parent ignores, and a
+/// shell cannot trap them: a lab that a script starts in the background ignores SIGINT and SIGQUIT.
+///
+/// # Errors
+/// What the kernel says.
+#[expect(unsafe_code, reason = "libc's own refuses the signals that it uses itself")]
+pub fn heed_signals() -> io::Result<()> {
+    /// `struct sigaction` as the kernel has it, all zeros: `SIG_DFL`, no flags, nothing masked.
+    const DEFAULT: [u64; 4] = [0; 4];
+    /// Bytes of a set of signals.
+    const SET: usize = 8;
+    let settable = |signal: &libc::c_int| !matches!(*signal, libc::SIGKILL | libc::SIGSTOP);
+    (1..=64).filter(settable).try_for_each(|signal| {
+        let old = std::ptr::null_mut::<u64>();
+        // SAFETY: the kernel reads one action, which installs no code, and is asked for none.
+        // WHY: no wrapper takes every signal.
+        check(unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), old, SET) })
+    })
+}
+
 /// Makes the mount at `path` and every mount below it read-only, in this mount namespace.
 ///
 /// # Errors

@@ -173,3 +173,14 @@ fn without_the_api_server_an_add_waits_and_a_del_is_done() {
     agent.del("c1").unwrap();
     assert!(!bench.run("ip", &["-o", "link"]).contains("alias seaway c1"));
 }
+
+#[test]
+fn dns86_an_agent_is_well_before_it_is_ready_and_ready_once_it_knows_the_cluster() {
+    let bench = Bench::new();
+    bench.api.go_away();
+    let agent = bench.start_unready();
+    let ready = agent.get("/readyz").unwrap_err();
+    assert!(agent.get("/healthz").is_ok() && ready.contains(" 503 "), "{ready}");
+    bench.api.come_back();
+    bench.eventually("it is ready", || agent.get("/readyz").is_ok());
+}

@@ -78,7 +78,8 @@ fn become_container(runner: &mut UnixStream) -> Result<std::convert::Infallible,
         Program::Role(argv) => role(argv, &me),
     };
     drop_privileges(&launch.identity, &account)?;
-    // exec gives SIGPIPE its default back and unblocks all signals.
+    confine::heed_signals().map_err(during("heed signals"))?;
+    // exec unblocks all signals.
     let error = command.env_clear().envs(env).exec();
     Err(format!("exec: {:?}: {error}", command.get_program()))
 }

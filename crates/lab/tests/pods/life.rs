@@ -13,7 +13,7 @@ pub(crate) async fn a_container_has_its_own_view_of_the_machine(lab: &Lab) {
     std::fs::write("/tmp/seaway-test-not-seen", "").ok();
     let script = "echo mine > /seaway-test-own && cat /seaway-test-own; ls /tmp; touch /tmp/a && ls /tmp; \
         hostname; cat /etc/hostname; echo $$$$; ls /run; tail -1 /etc/hosts; echo $IP $A; pwd; \
-        grep ^CapBnd /proc/self/status; grep ^nameserver /etc/resolv.conf; echo x 2>/dev/null \
+        grep -E '^(SigIgn|CapBnd)' /proc/self/status; grep ^nameserver /etc/resolv.conf; echo x 2>/dev/null \
         > /proc/sys/kernel/hostname || echo read-only; ls /sys/class/net; kill -0 2 2>&1; exit 3";
     let mut spec = shell_pod(script);
     let main = &mut spec["containers"][0];
@@ -36,6 +36,7 @@ pub(crate) async fn a_container_has_its_own_view_of_the_machine(lab: &Lab) {
         "10.244.1.2\tview",
         "10.244.1.2 <10.244.1.2>",
         "/usr",
+        "SigIgn:\t0000000000000000",
         "CapBnd:\t00000000a80425fb",
         "nameserver 10.96.0.10",
         "read-only",

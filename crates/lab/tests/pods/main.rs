@@ -13,7 +13,6 @@ mod probes;
 mod sandbox;
 mod volumes;
 
-use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
@@ -109,9 +108,10 @@ fn go_inside() -> ExitCode {
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWIPC;
     unshare(all).expect("needs root");
-    let mut again = Command::new("/proc/self/exe");
-    again.arg0("pods").args(std::env::args_os().skip(1)).env(INSIDE, "1");
-    let status = again.status().unwrap();
+    // As a shell starts what it does not wait for: deaf to a signal that containers may wait for.
+    let mut again = Command::new("sh");
+    again.args(["-c", "trap '' QUIT; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
+    let status = again.args(std::env::args_os().skip(1)).env(INSIDE, "1").status().unwrap();
     ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))
 }
 
