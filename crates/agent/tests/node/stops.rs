@@ -38,7 +38,8 @@ const PAUSE: Duration = Duration::from_micros(20);
 
 /// Stops every thread of `pid` at each call until the one numbered `at` (from 0) that has an effect, and
 /// kills the process instead. Says by `ready` when counting begins. Ends early, without a kill, when
-/// `is_over`. Returns whether it killed.
+/// `is_over`. Returns whether the process has ended, by this or by itself: a successor gives up when its
+/// predecessor loses patience with one that is stopped all the time.
 ///
 /// Threads are let go when the calling thread ends, so it should be one of its own.
 pub(crate) fn kill_before(pid: u32, at: usize, ready: Sender<()>, is_over: &AtomicBool) -> bool {
@@ -49,7 +50,15 @@ pub(crate) fn kill_before(pid: u32, at: usize, ready: Sender<()>, is_over: &Atom
     while !is_over.load(Ordering::Relaxed) {
         // All that have stopped are let go together: the kernel names those first that call most, and
         // one that waits for its turn is taken for one that hangs.
-        let stopped: Vec<_> = std::iter::from_fn(stop).collect();
+        let mut stopped = Vec::new();
+        loop {
+            match stop() {
+                Ok(Some(one)) => stopped.push(one),
+                Ok(None) => break,
+                Err(Errno::ECHILD) => return true,
+                Err(errno) => panic!("wait for a stop: {errno}"),
+            }
+        }
         if stopped.is_empty() {
             std::thread::sleep(PAUSE);
         }
@@ -88,18 +97,16 @@ enum Stop {
     Signal(Signal),
 }
 
-/// A traced thread that has stopped since it was last let go.
-fn stop() -> Option<(Pid, Stop)> {
+/// A traced thread that has stopped since it was last let go; `ECHILD` when none is left.
+fn stop() -> nix::Result<Option<(Pid, Stop)>> {
     let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG;
     let own = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
-    match waitid(Id::All, flags | own) {
-        Ok(WaitStatus::PtraceSyscall(thread)) => Some((thread, Stop::Call)),
-        Ok(WaitStatus::PtraceEvent(thread, ..)) => Some((thread, Stop::Event)),
-        Ok(WaitStatus::Stopped(thread, signal)) => Some((thread, Stop::Signal(signal))),
-        Ok(_) => None,
-        Err(Errno::ECHILD) => panic!("the traced process has ended by itself"),
-        Err(errno) => panic!("wait for a stop: {errno}"),
-    }
+    Ok(match waitid(Id::All, flags | own)? {
+        WaitStatus::PtraceSyscall(thread) => Some((thread, Stop::Call)),
+        WaitStatus::PtraceEvent(thread, ..) => Some((thread, Stop::Event)),
+        WaitStatus::Stopped(thread, signal) => Some((thread, Stop::Signal(signal))),
+        _ => None,
+    })
 }
 
 /// Traces every thread that there is and, from then on, every one that they start.

@@ -76,11 +76,6 @@ impl Hosts {
         }
     }
 
-    /// Where the pod is, for threads of its own.
-    pub(crate) fn pod(&self) -> Netns {
-        self.pod.clone()
-    }
-
     /// What `client` notices of one packet or connection.
     pub(crate) fn ask(&self, client: Client, protocol: u8, to: SocketAddr) -> Notice {
         self.at(client, || fixtures::hosts::ask(protocol, to))
