@@ -105,7 +105,10 @@ fn stop() -> nix::Result<Option<(Pid, Stop)>> {
         WaitStatus::PtraceSyscall(thread) => Some((thread, Stop::Call)),
         WaitStatus::PtraceEvent(thread, ..) => Some((thread, Stop::Event)),
         WaitStatus::Stopped(thread, signal) => Some((thread, Stop::Signal(signal))),
-        _ => None,
+        WaitStatus::Exited(..)
+        | WaitStatus::Signaled(..)
+        | WaitStatus::Continued(_)
+        | WaitStatus::StillAlive => None,
     })
 }
 
