@@ -293,7 +293,7 @@ impl<'a> Tenure<'a> {
         loop {
             tokio::select! {
                 heir = door.heir() => {
-                    if let Some(heir) = self.hand_over(heir).await? {
+                    if let Some(heir) = self.hand_over(heir, door).await? {
                         return Ok(Ended { heir: Some(heir), is_told: false });
                     }
                 }
@@ -302,7 +302,7 @@ impl<'a> Tenure<'a> {
                         tracing::info!("told to end; waiting for the agent that takes over");
                         let heir = tokio::time::timeout(SUCCEEDED_WITHIN, door.heir()).await;
                         if let Ok(heir) = heir {
-                            let heir = self.hand_over(heir).await?;
+                            let heir = self.hand_over(heir, door).await?;
                             return Ok(Ended { heir, is_told: true });
                         }
                     }
@@ -319,7 +319,11 @@ impl<'a> Tenure<'a> {
 
     /// Gives everything to `heir`, which is returned once it answers. It goes on as before when that
     /// ends first.
-    async fn hand_over(&mut self, mut heir: Heir) -> Result<Option<Heir>, RunError> {
+    async fn hand_over(
+        &mut self,
+        mut heir: Heir,
+        door: &mut Door,
+    ) -> Result<Option<Heir>, RunError> {
         let server = self.close_plugins().await;
         let inbox = self.stop_loop(false).await?;
         let mut open = self.answering.open();
@@ -331,6 +335,8 @@ impl<'a> Tenure<'a> {
         }
         drop(heir);
         tracing::warn!("the agent that was to take over has ended; this one goes on");
+        // It may have opened a door of its own in the place of this one's.
+        *door = Door::open(&self.settings.paths.run_dir)?;
         self.sockets.reclaim();
         self.begin(inbox)?;
         server.into_iter().for_each(|server| self.answer_plugins(server));
