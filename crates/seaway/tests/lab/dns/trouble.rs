@@ -110,9 +110,11 @@ fn held(command: &mut Command) -> Child {
     child
 }
 
-/// Takes port 53 of an address over UDP as soon as nobody else has it, until its input ends.
+/// Takes port 53 of an address over UDP as soon as nobody else has it, until its input ends. It says when it
+/// begins and when it has it, five letters each.
 const TAKE: &str = "
 import socket, sys
+print('tries', flush=True, end='')
 while True:
     try:
         taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -120,7 +122,7 @@ while True:
         break
     except OSError:
         taken.close()
-print('taken', flush=True)
+print('taken', flush=True, end='')
 sys.stdin.read()
 ";
 
@@ -132,15 +134,10 @@ fn taken() {
     thief.args(["node-1", "--", "python3", "-c", TAKE, LINK_LOCAL]);
     thief.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut thief = thief.spawn().expect("start seaway lab node");
-    let tries = || {
-        let all = processes::below(thief.id());
-        let is_it = |process: &Process| process.has_word("python3") && !process.has_word("lab");
-        all.iter().any(is_it).then_some(()).ok_or("not yet")
-    };
-    eventually("it tries", tries);
-    signal(&agent, Signal::SIGKILL);
-    let mut said = [0; 5];
     let stdout = thief.stdout.as_mut().expect("it is piped");
+    let mut said = [0; 5];
+    stdout.read_exact(&mut said).expect("it tries");
+    signal(&agent, Signal::SIGKILL);
     stdout.read_exact(&mut said).expect("it has the address");
     let trouble = format!("answer DNS at {LINK_LOCAL}:53");
     eventually("the report says so", || {
