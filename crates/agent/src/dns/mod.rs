@@ -97,8 +97,8 @@ pub(crate) struct Done {
 
 /// A server that runs, and the rules by which packets get to it.
 ///
-/// The rules go first, whatever ends the agent: they are the field that is dropped first, and their
-/// descriptor is older than those of the sockets.
+/// The rules go first, whatever ends the agent: they are the field that is dropped first, and [`Owned`]
+/// closes before other descriptors do.
 pub(crate) struct Answering {
     untracked: Mutex<Owned>,
     client_rate: Option<NonZero<u32>>,
@@ -178,8 +178,7 @@ impl Answering {
         self.server.beats()
     }
 
-    /// Copies of what is open, for the agent after this one: the rules first, since the kernel closes
-    /// descriptors in that order.
+    /// Copies of what is open, for the agent after this one.
     pub(crate) fn open(&self) -> Vec<(String, Arc<dyn Open>)> {
         let rules = self.untracked.lock().unwrap_or_else(PoisonError::into_inner).to_fd();
         let rules = rules.map_err(|error| tracing::warn!("{}", model::chain(&error)));

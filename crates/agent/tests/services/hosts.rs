@@ -66,6 +66,11 @@ impl Hosts {
         Hosts { pod, backend, outside }
     }
 
+    /// The pod that is no backend.
+    pub(crate) fn pod(&self) -> Netns {
+        self.pod.clone()
+    }
+
     /// Does something where `client` is.
     pub(crate) fn at<T: Send>(&self, client: Client, act: impl FnOnce() -> T + Send) -> T {
         match client {

@@ -8,8 +8,10 @@ mod listed;
 mod names;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
+use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -23,7 +25,7 @@ use model::{
 };
 use plan::converge;
 
-use fixtures::hosts::{Notice, ask_on};
+use fixtures::hosts::{Notice, ask_on, run};
 use fixtures::plain;
 use hosts::{Client, Hosts, OPEN, addr};
 
@@ -166,6 +168,44 @@ fn new_connections_spread_evenly_over_all_backends() {
         assert_eq!(shares.len(), OPEN.len());
         assert!(shares.values().all(|share| (59..=141).contains(share)), "{shares:?}");
     }
+}
+
+#[test]
+fn s91_s92_no_packet_leaves_untranslated_while_endpoints_come_and_go() {
+    const CHANGES: usize = 400;
+    let mut cluster = Cluster::start();
+    // Who is not Seaway counts what still goes to the Service's own addresses when it leaves.
+    let count = "counter comment untranslated";
+    run("nft add table inet judge");
+    run("nft add chain inet judge leaving { type filter hook postrouting priority 300 ; }");
+    run(&format!("nft add rule inet judge leaving ip daddr 10.96.0.0/16 {count}"));
+    run(&format!("nft add rule inet judge leaving ip6 daddr fd00:96::/112 {count}"));
+    cluster.put("web", 1, |_| {}, &OPEN);
+    let (pod, is_over) = (cluster.hosts.pod(), AtomicBool::new(false));
+    let (pod, is_over) = (&pod, &is_over);
+    let pour = &|family: Family| {
+        let any = if family == Family::V4 { "0.0.0.0:0" } else { "[::]:0" };
+        let mut count = 0_u32;
+        while !is_over.load(Ordering::Relaxed) {
+            let socket = UdpSocket::bind(any).unwrap();
+            // One that is told that there is no way is what this is about, and is counted elsewhere.
+            let (Ok(_) | Err(_)) = socket.send_to(b"?", cluster_ip(family, 1, 80));
+            count += 1;
+        }
+        count
+    };
+    let sent = thread::scope(|scope| {
+        let poured =
+            Family::ALL.map(|family| scope.spawn(move || pod.run(|| pour(family)).unwrap()));
+        for change in 0..CHANGES {
+            cluster.put("web", 1, |_| {}, &OPEN[..1 + change % 2 * 2]);
+        }
+        is_over.store(true, Ordering::Relaxed);
+        poured.map(|poured| poured.join().unwrap())
+    });
+    let listed = Command::new("nft").args(["list", "table", "inet", "judge"]).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert_eq!(listed.matches("counter packets 0 bytes 0").count(), 2, "of {sent:?}:\n{listed}");
 }
 
 #[test]

@@ -48,9 +48,18 @@ pub(super) struct NewElement<'a> {
 impl<'a> Todo<'a> {
     /// What `changes` ask for, and the rows that can't be written at all.
     pub(super) fn new(changes: &'a Changes<Key, Row>) -> (Self, Vec<(&'a Key, Inexpressible)>) {
-        let mut todo = Todo { deletes: changes.deletes.iter().rev().collect(), ..Todo::default() };
+        Self::of(changes, |_| true)
+    }
+
+    /// The same for a `part` of the keys.
+    pub(super) fn of(
+        changes: &'a Changes<Key, Row>,
+        part: impl Fn(&Key) -> bool,
+    ) -> (Self, Vec<(&'a Key, Inexpressible)>) {
+        let deletes = changes.deletes.iter().rev().filter(|key| part(key)).collect();
+        let mut todo = Todo { deletes, ..Todo::default() };
         let mut refused = Vec::new();
-        for (key, put) in &changes.puts {
+        for (key, put) in changes.puts.iter().filter(|(key, _)| part(key)) {
             if let Err(why) = todo.put(key, put) {
                 refused.push((key, why));
             }

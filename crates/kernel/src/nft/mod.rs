@@ -153,14 +153,22 @@ impl Mechanism for Nft {
         self.generation.is_some() && self.socket.generation().ok() == self.generation
     }
 
-    /// One transaction. When it is refused, the rows that were refused are left out of the next.
+    /// One transaction, and one before it for what is new and others [lead to](ahead). When one is refused,
+    /// the rows that were refused are left out of the next.
     ///
     /// A table in which a set's declaration or a chain's hook changes is made anew, in the same
     /// transaction: the kernel can't change either while rules use them.
     fn apply(&mut self, changes: &Changes<Key, Row>) -> Vec<Failure<Key>> {
         let anew = made_anew(changes);
         if anew.is_empty() {
-            return self.write(changes, BTreeSet::new());
+            let first = ahead(changes);
+            let none = BTreeSet::new;
+            let mut failures = match first.is_empty() {
+                true => Vec::new(),
+                false => self.write(changes, |key| first.contains(key), none()),
+            };
+            failures.extend(self.write(changes, |key| !first.contains(key), none()));
+            return failures;
         }
         let mut want = match self.read() {
             Ok(have) => have,
@@ -172,17 +180,19 @@ impl Mechanism for Nft {
         for (key, row) in want.iter().filter(|(key, _)| anew.contains(&encode::family(key))) {
             all.puts.insert(key.clone(), Put { row: row.clone(), old: None });
         }
-        self.write(&all, anew)
+        self.write(&all, |_| true, anew)
     }
 }
 
 impl Nft {
+    /// Writes the `part` of `changes` in one transaction.
     fn write(
         &mut self,
         changes: &Changes<Key, Row>,
+        part: impl Fn(&Key) -> bool,
         resets: BTreeSet<TableFamily>,
     ) -> Vec<Failure<Key>> {
-        let (todo, refused) = Todo::new(changes);
+        let (todo, refused) = Todo::of(changes, part);
         let mut failures: Vec<_> = refused
             .into_iter()
             .map(|(key, why)| Failure {
@@ -210,6 +220,27 @@ fn made_anew(changes: &Changes<Key, Row>) -> BTreeSet<TableFamily> {
     };
     let changed = changes.puts.iter().filter(|(_, put)| differs(put));
     changed.map(|(key, _)| encode::family(key)).collect()
+}
+
+/// What of `changes` is written one transaction before the rest: new chains that others lead to, with the
+/// new sets that they look into.
+///
+/// A packet reads rules of the generation in which it began and elements of the newest: one that is under
+/// way during a transaction may be led by a new element to a new chain, and finds that empty. One
+/// transaction later the chain has its rules in both generations.
+fn ahead(changes: &Changes<Key, Row>) -> BTreeSet<&Key> {
+    let is_new = |key: &Key| changes.puts.get(key).is_some_and(|put| put.old.is_none());
+    let stands = |key: &Key| !is_new(&Key::Table(encode::family(key)));
+    let of_kind = |kind: fn(&Row) -> bool| {
+        let puts = changes.puts.iter().filter(move |(_, put)| kind(&put.row));
+        puts.map(|(key, _)| key).filter(|key| is_new(key) && stands(key))
+    };
+    let mut first: BTreeSet<_> =
+        of_kind(|row| matches!(row, Row::Chain(chain) if chain.hook.is_none())).collect();
+    if !first.is_empty() {
+        first.extend(of_kind(|row| matches!(row, Row::Set(_))));
+    }
+    first
 }
 
 /// Tells operations that found their object gone already from those that were refused.

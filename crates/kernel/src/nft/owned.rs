@@ -56,14 +56,12 @@ pub enum OwnedError {
 
 impl Owned {
     /// A socket for the table in the network namespace of the calling thread. There is no table yet.
-    ///
-    /// The kernel closes descriptors from the lowest on when a process dies: open this one before the
-    /// sockets that answer, and the rules are gone before those are.
+    /// When the process dies, the table is gone before other descriptors are closed.
     ///
     /// # Errors
     /// [`OwnedError::Open`].
     pub fn open() -> Result<Self, OwnedError> {
-        Ok(Owned { socket: Socket::open().map_err(OwnedError::Open)? })
+        Self::of(Socket::open()).map_err(OwnedError::Open)
     }
 
     /// Takes over the table with the socket that another [`Owned`] was.
@@ -71,7 +69,13 @@ impl Owned {
     /// # Errors
     /// [`OwnedError::Open`] when it is no such socket.
     pub fn from_fd(fd: OwnedFd) -> Result<Self, OwnedError> {
-        Ok(Owned { socket: Socket::of(fd).map_err(OwnedError::Open)? })
+        Self::of(Socket::of(fd)).map_err(OwnedError::Open)
+    }
+
+    fn of(socket: io::Result<Socket>) -> io::Result<Self> {
+        let mut socket = socket?;
+        socket.close_first()?;
+        Ok(Owned { socket })
     }
 
     /// A copy of the socket, to give to whoever takes over. The table stays as long as one is open.

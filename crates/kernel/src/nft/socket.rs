@@ -1,10 +1,12 @@
 //! A netlink socket to nf_tables: dumps, and transactions.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket,
     sockopt,
@@ -27,6 +29,12 @@ const DONE: u16 = 3;
 const SILENCE: Duration = Duration::from_secs(10);
 /// Longer than any datagram that the kernel sends (32 KiB of a dump).
 const DATAGRAM: usize = 1 << 17;
+
+/// Above the descriptors of whoever has fewer open than this. The kernel keeps a table as long as the
+/// highest one: 128 KiB.
+const HIGHEST: i32 = 1 << 14;
+/// How many descriptors may be the highest at once.
+const ROOM: i32 = 16;
 
 /// A socket to nf_tables in the network namespace of the thread that opened it.
 #[derive(Debug)]
@@ -99,6 +107,19 @@ impl Socket {
                 }
             }
         }
+    }
+
+    /// Has the socket close before others when the process dies: the kernel puts away what a dying process
+    /// has open from the highest descriptor down (`task_work_add()` is a stack).
+    #[expect(unsafe_code, reason = "std duplicates to the lowest number alone")]
+    pub(super) fn close_first(&mut self) -> io::Result<()> {
+        let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        let highest = i32::try_from(limit).unwrap_or(i32::MAX).min(HIGHEST);
+        let least = highest.saturating_sub(ROOM).max(self.fd.as_raw_fd());
+        let fd = fcntl(&self.fd, FcntlArg::F_DUPFD_CLOEXEC(least))?;
+        // SAFETY: fcntl(2) has just made it, and nobody else knows of it.
+        self.fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(())
     }
 
     /// A copy of the descriptor.

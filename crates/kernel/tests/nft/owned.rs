@@ -1,5 +1,6 @@
 //! The table that goes with its socket.
 
+use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -75,6 +76,20 @@ fn a_table_is_gone_when_its_holder_is_killed_and_stays_while_it_is_handed_over()
         holder.wait().unwrap();
         await_end(&mut Owned::open().unwrap());
         assert_eq!(nft("list ruleset"), before, "it is gone, and nothing else is");
+    });
+}
+
+/// A dying process' descriptors are put away from the highest down.
+#[test]
+fn a_table_goes_before_what_else_its_holder_has_open() {
+    isolated(|| {
+        let held = Owned::open().unwrap().into_fd();
+        let others: Vec<_> = (0..500).map(|_| held.try_clone().unwrap()).collect();
+        let low = others.into_iter().min_by_key(AsRawFd::as_raw_fd).unwrap();
+        assert!(low.as_raw_fd() < held.as_raw_fd());
+        let inherited = Owned::from_fd(low).unwrap().into_fd();
+        let others: Vec<_> = (0..500).map(|_| held.try_clone().unwrap()).collect();
+        assert!(others.iter().all(|other| other.as_raw_fd() < inherited.as_raw_fd()));
     });
 }
 

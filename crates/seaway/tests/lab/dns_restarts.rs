@@ -109,8 +109,6 @@ fn ask_on(at: SocketAddr, is_over: &AtomicBool) -> Tally {
         while !answered(&socket, &message) {
             tally.lost += 1;
             assert!(tally.lost <= KILLS, "{tally:?}");
-            // One that is refused hears of it at once, and asks again no sooner than the others.
-            std::thread::sleep(Duration::from_secs(1));
         }
         std::thread::sleep(Duration::from_millis(2));
     }
