@@ -18,7 +18,7 @@ use crate::dns::{Answering, Listeners};
 use crate::handle::{Handle, Message};
 use crate::handover::{Door, Heir, Predecessor, Verdict};
 use crate::health::{self, Due};
-use crate::journal::{Found, Journal, OpenError};
+use crate::journal::Journal;
 use crate::monitor::Monitoring;
 use crate::observe::{Metrics, Teller, tell_faults};
 use crate::reconcile::{Loop, Parts, wall_clock};
@@ -34,9 +34,6 @@ use tasks::{announce, answer_at, pass_on, watch_cluster};
 
 /// Most messages that wait for the loop.
 const INBOX: usize = 1024;
-
-/// How long the ledger may stay locked by an agent that has just ended.
-const UNLOCKED_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long the first pass after a takeover may take. The agent before goes on when it takes longer.
 const FIRST_PASS_WITHIN: Duration = Duration::from_secs(30);
@@ -197,7 +194,7 @@ impl<'a> Tenure<'a> {
     /// Opens the ledger and the places, rebuilds a lost ledger, and has the loop turn.
     fn begin(&mut self, inbox: Receiver<Message>) -> Result<(), RunError> {
         let Settings { paths, config, .. } = self.settings;
-        let (mut journal, found) = open_ledger(&paths.state_dir)?;
+        let (mut journal, found) = Journal::open_soon(&paths.state_dir, wall_clock())?;
         let listeners = Some(Listeners::new(Arc::clone(&self.answering)));
         let mut steps = places::steps(&paths.run_dir, &self.desk.metrics, listeners)?;
         let have = steps.read().map_err(RunError::Read)?;
@@ -386,18 +383,5 @@ impl<'a> Tenure<'a> {
             (None, _) => tracing::warn!("something still answers by DNS"),
         }
         tasks.shutdown().await;
-    }
-}
-
-/// Opens the ledger. An agent that has just ended, however it did, may have it for a moment still.
-fn open_ledger(state_dir: &std::path::Path) -> Result<(Journal, Found), OpenError> {
-    let start = Instant::now();
-    loop {
-        match Journal::open(state_dir, wall_clock()) {
-            Err(OpenError::InUse(_)) if start.elapsed() < UNLOCKED_WITHIN => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            opened => return opened,
-        }
     }
 }

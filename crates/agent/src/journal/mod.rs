@@ -15,6 +15,7 @@ mod record;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 pub use leases::{Doubled, Leases};
 pub use record::Entry;
@@ -23,6 +24,9 @@ use file::Store;
 
 /// A file is rewritten when it is larger than this and than four times what it amounts to.
 const WORTH_COMPACTING: u64 = 64 * 1024;
+
+/// How long the ledger may stay locked by an agent that has just ended.
+const UNLOCKED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why there is no ledger.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +110,23 @@ pub struct Journal {
 }
 
 impl Journal {
+    /// The same as [`open`](Self::open), but an agent that has just ended, however it did, may have the
+    /// ledger for a moment still.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_soon(dir: &Path, now: u64) -> Result<(Self, Found), OpenError> {
+        let start = Instant::now();
+        loop {
+            match Self::open(dir, now) {
+                Err(OpenError::InUse(_)) if start.elapsed() < UNLOCKED_WITHIN => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                opened => return opened,
+            }
+        }
+    }
+
     /// Opens the ledger in `dir`, which is made if need be. `now` names the file of a damaged one.
     ///
     /// # Errors

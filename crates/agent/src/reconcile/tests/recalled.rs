@@ -27,10 +27,21 @@ impl Agent {
         self.handle.wake();
     }
 
-    /// Writes down what it knows now, as it does from time to time.
-    fn write(&self, state: &Path) {
-        let (shown, node) = (Arc::clone(&self.shown), NodeName::from("a"));
+    /// An agent that knows of the other node and has written down what it knows.
+    async fn written(state: &Path, kernel: &Kernel) -> Agent {
+        let agent = Agent::start(state, kernel);
+        agent.list_nodes(&[B]);
+        agent.ready().await;
+        let (shown, node) = (Arc::clone(&agent.shown), NodeName::from("a"));
         Writing::start(state, &node, shown, Arc::default()).unwrap().end(true);
+        agent
+    }
+
+    /// Waits until it goes by what the API server says.
+    async fn listed(&self) {
+        let mut views = self.shown.views();
+        let listed = views.wait_for(|view| view.basis == Basis::Lists);
+        tokio::time::timeout(Duration::from_secs(10), listed).await.unwrap().unwrap();
     }
 
     /// An agent with nobody to list anything, and a snapshot that is due.
@@ -43,11 +54,7 @@ impl Agent {
 #[tokio::test]
 async fn dns99_after_a_reboot_without_an_api_server_a_node_is_as_its_snapshot_says() {
     let (scratch, kernel) = (Scratch::new(), Kernel::default());
-    let agent = Agent::start(scratch.path(), &kernel);
-    agent.list_nodes(&[B]);
-    agent.ready().await;
-    agent.write(scratch.path());
-    drop(agent);
+    drop(Agent::written(scratch.path(), &kernel).await);
     let rebooted = Kernel::default();
     let agent = Agent::recalled(scratch.path(), &rebooted);
     agent.ready().await;
@@ -58,9 +65,7 @@ async fn dns99_after_a_reboot_without_an_api_server_a_node_is_as_its_snapshot_sa
     let attached = agent.handle.attach(add("c")).await.unwrap();
     assert_eq!(rebooted.pods.rows().get(&key("c")), Some(&attached.link));
     agent.list_nodes(&[]);
-    let mut views = agent.shown.views();
-    let listed = views.wait_for(|view| view.basis == Basis::Lists);
-    tokio::time::timeout(Duration::from_secs(10), listed).await.unwrap().unwrap();
+    agent.listed().await;
     agent.handle.status().await;
     let to_b = |key: &RouteKey| key.dst.to_string() == B.2;
     assert!(kernel.routes.rows().keys().any(to_b), "b was there before");
@@ -71,10 +76,7 @@ async fn dns99_after_a_reboot_without_an_api_server_a_node_is_as_its_snapshot_sa
 #[tokio::test]
 async fn dns99_what_the_kernel_has_of_newer_times_than_the_snapshot_stays() {
     let (scratch, kernel) = (Scratch::new(), Kernel::default());
-    let agent = Agent::start(scratch.path(), &kernel);
-    agent.list_nodes(&[B]);
-    agent.ready().await;
-    agent.write(scratch.path());
+    let agent = Agent::written(scratch.path(), &kernel).await;
     agent.list_nodes(&[B_MOVED]);
     agent.handle.attach(add("old")).await.unwrap();
     drop(agent);
@@ -92,20 +94,14 @@ async fn dns99_what_the_kernel_has_of_newer_times_than_the_snapshot_stays() {
     assert_eq!(kernel.rules.rows(), rules);
     assert_eq!(kernel.nft.rows(), nft);
     agent.list_nodes(&[B_MOVED]);
-    let mut views = agent.shown.views();
-    let listed = views.wait_for(|view| view.basis == Basis::Lists);
-    tokio::time::timeout(Duration::from_secs(10), listed).await.unwrap().unwrap();
+    agent.listed().await;
     assert_eq!(agent.shown.view().report.changes(), 0, "the kernel had it all");
 }
 
 #[tokio::test]
 async fn until_a_snapshot_is_due_an_agent_waits_for_lists() {
     let (scratch, kernel) = (Scratch::new(), Kernel::default());
-    let agent = Agent::start(scratch.path(), &kernel);
-    agent.list_nodes(&[B]);
-    agent.ready().await;
-    agent.write(scratch.path());
-    drop(agent);
+    drop(Agent::written(scratch.path(), &kernel).await);
     let agent = Agent::start(scratch.path(), &Kernel::default());
     assert!(matches!(agent.handle.status().await, Status::NotReady(_)));
     agent.list_nodes(&[B_MOVED]);
