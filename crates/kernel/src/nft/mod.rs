@@ -153,7 +153,7 @@ impl Mechanism for Nft {
         self.generation.is_some() && self.socket.generation().ok() == self.generation
     }
 
-    /// One transaction, and one before it for what is new and others [lead to](ahead). When one is refused,
+    /// One transaction, and one before it for new chains that others lead to. When one is refused,
     /// the rows that were refused are left out of the next.
     ///
     /// A table in which a set's declaration or a chain's hook changes is made anew, in the same
