@@ -109,6 +109,17 @@ impl World {
         all.take_while(move |(key, _)| key.service == *service).map(|(_, slice)| slice)
     }
 
+    /// Whether there is any policy: each pod may be meant by one then.
+    pub fn has_policies(&self) -> bool {
+        !self.policies.is_empty() || !self.cluster_policies.is_empty()
+    }
+
+    /// The pod that a runtime calls so, and not an earlier or later one of its name.
+    pub fn pod_of(&self, named: &PodRef) -> Option<&Arc<Pod>> {
+        let pod = self.pods.get(&ObjectName::new(&named.namespace, &named.name))?;
+        Some(pod).filter(|pod| named.uid.is_empty() || *pod.uid == *named.uid)
+    }
+
     /// The addresses at which every node answers DNS for itself: those of the settings, and the cluster
     /// IPs of the Service that clients ask.
     pub fn dns_addrs(&self) -> impl Iterator<Item = IpAddr> {

@@ -11,6 +11,8 @@ pub struct Namespace {
     pub name: Arc<str>,
     /// `metadata.labels`, with the one of its name that every namespace has.
     pub labels: Labels,
+    /// It is being deleted, with everything that is in it.
+    pub is_terminating: bool,
 }
 
 impl Namespace {
@@ -20,6 +22,7 @@ impl Namespace {
     /// The namespace `name` with these labels, and the one of its name.
     pub fn new(name: &str, labels: impl IntoIterator<Item = (String, String)>) -> Self {
         let own = (Namespace::NAME_LABEL.to_owned(), name.to_owned());
-        Namespace { name: name.into(), labels: labels.into_iter().chain([own]).collect() }
+        let labels = labels.into_iter().chain([own]).collect();
+        Namespace { name: name.into(), labels, is_terminating: false }
     }
 }

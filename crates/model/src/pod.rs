@@ -36,7 +36,8 @@ impl fmt::Display for ObjectName {
 pub struct Pod {
     /// Namespace and name.
     pub name: ObjectName,
-    /// `metadata.uid`: of two pods of one name, which.
+    /// Of two pods of one name, which: `metadata.uid`, and of a static pod that of its file, as runtimes
+    /// call it.
     pub uid: Arc<str>,
     /// `metadata.labels`.
     pub labels: Labels,

@@ -34,6 +34,7 @@ pub use service::service;
 pub use service_cidr::service_cidr;
 pub use slice::endpoint_slice;
 
+pub(crate) use namespace::TERMINATING;
 pub(crate) use node::{TO_BE_DELETED, ZONE};
 pub(crate) use service::PROXY_NAME;
 pub(crate) use slice::{SERVICE_NAME, TRIGGERED};

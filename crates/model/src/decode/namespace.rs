@@ -5,9 +5,19 @@ use serde::Deserialize;
 use super::{DecodeError, Meta, read};
 use crate::Namespace;
 
+/// `status.phase` of a namespace that is being deleted.
+pub(crate) const TERMINATING: &str = "Terminating";
+
 #[derive(Deserialize)]
 struct WireNamespace {
     metadata: Meta,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Default, Deserialize)]
+struct Status {
+    phase: Option<String>,
 }
 
 /// Reads a Namespace from its JSON.
@@ -15,8 +25,10 @@ struct WireNamespace {
 /// # Errors
 /// [`DecodeError`] when the JSON is not a Namespace.
 pub fn namespace(json: &[u8]) -> Result<Namespace, DecodeError> {
-    let wire: WireNamespace = read("Namespace", json)?;
-    Ok(Namespace::new(&wire.metadata.name, wire.metadata.labels))
+    let WireNamespace { metadata, status } = read("Namespace", json)?;
+    let is_terminating =
+        metadata.deletion_timestamp.is_some() || status.phase.as_deref() == Some(TERMINATING);
+    Ok(Namespace { is_terminating, ..Namespace::new(&metadata.name, metadata.labels) })
 }
 
 #[cfg(test)]
@@ -36,5 +48,18 @@ mod tests {
             (Some("a"), Some("shop"))
         );
         assert_eq!(read(r#"{"metadata":{}}"#).unwrap_err().object, "Namespace");
+    }
+
+    #[test]
+    fn npn22_a_namespace_that_is_being_deleted_says_so() {
+        let cases = [
+            (r#"{"metadata":{"name":"a"}}"#, false),
+            (r#"{"metadata":{"name":"a"},"status":{"phase":"Active"}}"#, false),
+            (r#"{"metadata":{"name":"a"},"status":{"phase":"Terminating"}}"#, true),
+            (r#"{"metadata":{"name":"a","deletionTimestamp":"2026-05-01T00:00:00Z"}}"#, true),
+        ];
+        for (json, want) in cases {
+            assert_eq!(namespace(json.as_bytes()).unwrap().is_terminating, want, "{json}");
+        }
     }
 }

@@ -5,6 +5,10 @@ use serde::Deserialize;
 use super::{DecodeError, Meta, Object, ip, read};
 use crate::{NamedPort, NodeName, Pod};
 
+/// What a kubelet writes on the mirror of a static pod: the uid that runtimes know the pod by. The mirror
+/// has another one.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
 #[derive(Deserialize)]
 struct WirePod {
     metadata: Meta,
@@ -66,9 +70,10 @@ pub fn pod(json: &[u8]) -> Result<Pod, DecodeError> {
     let mut wire: WirePod = read("Pod", json)?;
     let object = Object { kind: "Pod", name: wire.metadata.full_name() };
     let ports = ports(&object, &wire.spec)?;
+    let uid = wire.metadata.annotations.get(MIRROR).unwrap_or(&wire.metadata.uid);
     Ok(Pod {
         name: wire.metadata.object_name(),
-        uid: wire.metadata.uid.as_str().into(),
+        uid: uid.as_str().into(),
         labels: wire.metadata.take_labels(),
         node: wire.spec.node_name.filter(|name| !name.is_empty()).map(NodeName),
         is_host_network: wire.spec.host_network.unwrap_or(false),
@@ -150,6 +155,13 @@ mod tests {
             port("mesh", Protocol::Tcp, 90),
         ];
         assert_eq!(pod.ports, want);
+    }
+
+    #[test]
+    fn p25_the_mirror_of_a_static_pod_has_the_uid_that_runtimes_know() {
+        let json = r#"{"metadata":{"namespace":"ns","name":"p","uid":"u",
+            "annotations":{"kubernetes.io/config.mirror":"hash"}}}"#;
+        assert_eq!(&*pod(json.as_bytes()).unwrap().uid, "hash");
     }
 
     #[test]

@@ -2,8 +2,13 @@
 //! objects outside of the process.
 //!
 //! An object holds what Seaway reads and nothing else, in the fields of its API. What is read of it is
-//! the object it was made from, except that moments are kept to the microsecond.
+//! the object it was made from, except that moments are kept to the microsecond, and that a policy's faults
+//! have other reasons.
 
+mod cluster_policy;
+mod network_policy;
+mod pod;
+mod selector;
 mod service;
 mod slice;
 
@@ -12,9 +17,12 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use crate::decode::{TO_BE_DELETED, ZONE};
+use crate::decode::{TERMINATING, TO_BE_DELETED, ZONE};
 use crate::{Family, Labels, Namespace, Node, Protocol, ServiceCidr};
 
+pub use cluster_policy::cluster_policy;
+pub use network_policy::network_policy;
+pub use pod::pod;
 pub use service::service;
 pub use slice::endpoint_slice;
 
@@ -43,12 +51,22 @@ pub fn node(node: &Node) -> Value {
 pub fn namespace(namespace: &Namespace) -> Value {
     let mut metadata = json!({ "name": &*namespace.name });
     put_labels(&mut metadata, &namespace.labels);
-    json!({ "metadata": metadata })
+    let mut object = json!({ "metadata": metadata });
+    if namespace.is_terminating {
+        object["status"]["phase"] = TERMINATING.into();
+    }
+    object
 }
 
 /// A ServiceCIDR.
 pub fn service_cidr(cidr: &ServiceCidr) -> Value {
     json!({ "metadata": { "name": &*cidr.name }, "spec": { "cidrs": nets(&cidr.cidrs) } })
+}
+
+/// A policy's `rule` that nobody can read, so that it stays closed.
+fn unreadable(mut rule: Value) -> Value {
+    rule["unreadable"] = true.into();
+    rule
 }
 
 fn put_labels(metadata: &mut Value, labels: &Labels) {

@@ -1,7 +1,7 @@
 //! Claims about encoding: what is read of it is what it was made from.
 
 use super::*;
-use crate::decode;
+use crate::{ClusterPolicy, NetworkPolicy, decode};
 
 /// Objects as the API server has them, with every field that is read.
 const SERVICES: [&str; 5] = [
@@ -43,6 +43,71 @@ const NODES: [&str; 2] = [
         {"type":"InternalIP","address":"2001:db8::1"},{"type":"Hostname","address":"b"}]}}"#,
 ];
 
+const PODS: [&str; 3] = [
+    r#"{"metadata":{"namespace":"ns","name":"plain","uid":"u"}}"#,
+    r#"{"metadata":{"namespace":"ns","name":"full","uid":"u","labels":{"app":"web","tier":""}},
+        "spec":{"nodeName":"a","containers":[{"ports":[{"name":"http","containerPort":80},{"containerPort":81}]},
+        {"ports":[{"name":"dns","containerPort":53,"protocol":"UDP"}]}]},
+        "status":{"phase":"Running","podIP":"10.0.0.1","podIPs":[{"ip":"10.0.0.1"},{"ip":"fd00::1"}]}}"#,
+    r#"{"metadata":{"namespace":"ns","name":"host","uid":"u"},"spec":{"nodeName":"a","hostNetwork":true},
+        "status":{"phase":"Pending","podIP":"192.0.2.1"}}"#,
+];
+
+const POLICIES: [&str; 5] = [
+    r#"{"metadata":{"namespace":"ns","name":"all"},"spec":{"podSelector":{}}}"#,
+    r#"{"metadata":{"namespace":"ns","name":"out"},"spec":{"podSelector":{},"policyTypes":["Egress"]}}"#,
+    r#"{"metadata":{"namespace":"ns","name":"both"},"spec":{"podSelector":{"matchLabels":{"app":"web"}},
+        "policyTypes":["Egress","Ingress"],"ingress":[{},{"from":[{"podSelector":{}}]},{"ports":[{}]}]}}"#,
+    r#"{"metadata":{"namespace":"ns","name":"full"},"spec":{"podSelector":{"matchExpressions":[
+        {"key":"a","operator":"In","values":["x","y"]},{"key":"a","operator":"NotIn","values":["z"]},
+        {"key":"b","operator":"Exists"},{"key":"c","operator":"DoesNotExist"}]},
+        "ingress":[{"from":[{"podSelector":{"matchLabels":{"app":"a"}}},{"namespaceSelector":{}},
+        {"namespaceSelector":{"matchLabels":{"team":"a"}},"podSelector":{"matchLabels":{"app":"a"}}},
+        {"ipBlock":{"cidr":"10.0.0.0/8","except":["10.1.0.0/16"]}},{"ipBlock":{"cidr":"fd00::/8"}}],
+        "ports":[{"port":80},{"port":1,"endPort":65535,"protocol":"UDP"},{"protocol":"SCTP"},{"port":"http"}]}],
+        "egress":[{"to":[{"ipBlock":{"cidr":"0.0.0.0/0"}}]}]}}"#,
+    r#"{"metadata":{"namespace":"ns","name":"broken"},"spec":{"podSelector":{},
+        "ingress":[{"from":[{}]},{"ports":[{"port":0}]},{"ports":[{"port":80}]}]}}"#,
+];
+
+const CLUSTER_POLICIES: [&str; 2] = [
+    r#"{"metadata":{"name":"a"},"spec":{"tier":"Admin","priority":7,"subject":{"namespaces":{}},
+        "ingress":[{"name":"one","action":"Accept","from":[{"namespaces":{"matchLabels":{"team":"a"}}},
+        {"pods":{"namespaceSelector":{},"podSelector":{"matchLabels":{"app":"a"}}}}],
+        "protocols":[{"tcp":{"destinationPort":{"number":80}}},{"destinationNamedPort":"http"},
+        {"udp":{"destinationPort":{"range":{"start":1,"end":9}}}},{"sctp":{"destinationPort":{"number":7}}}]},
+        {"action":"Pass","from":[{"namespaces":{}}]},{"action":"Deny","from":[]}],
+        "egress":[{"action":"Accept","to":[{"domainNames":["*.example.org","a.example"]},{"nodes":{}},
+        {"networks":["10.0.0.0/8","fd00::/8"]}]},{"action":"Accept","to":[{"new":1}]}]}}"#,
+    r#"{"metadata":{"name":"b"},"spec":{"tier":"Baseline","priority":1000,
+        "subject":{"pods":{"namespaceSelector":{"matchLabels":{"team":"a"}},"podSelector":{}}}}}"#,
+];
+
+const OLD_POLICY: &str = r#"{"metadata":{"name":"default"},"spec":{"priority":9,"subject":{"namespaces":{}},
+    "ingress":[{"name":"one","action":"Allow","from":[{"namespaces":{}}],
+    "ports":[{"portNumber":{"protocol":"UDP","port":53}},{"portRange":{"start":1,"end":9}},{"namedPort":"http"}]},
+    {"action":"Deny","from":[{"namespaces":{}}]},{"action":"Accept","from":[{"namespaces":{}}]}]}}"#;
+
+#[test]
+fn what_is_read_of_a_policy_is_what_it_was_made_from_and_what_was_closed_stays_so() {
+    for json in POLICIES {
+        let read = decode::network_policy(json.as_bytes()).unwrap();
+        let again = network_policy(&read).to_string();
+        let again = decode::network_policy(again.as_bytes()).unwrap();
+        assert_eq!(again.faults.len(), read.faults.len(), "{json}");
+        assert_eq!(NetworkPolicy { faults: read.faults.clone(), ..again }, read, "{json}");
+    }
+    type Decode = fn(&[u8]) -> Result<ClusterPolicy, decode::DecodeError>;
+    let new = CLUSTER_POLICIES.map(|json| (json, decode::cluster_policy as Decode));
+    let old = [decode::admin_policy as Decode, decode::baseline_policy];
+    for (json, decode) in new.into_iter().chain(old.map(|decode| (OLD_POLICY, decode))) {
+        let read = decode(json.as_bytes()).unwrap();
+        let again = decode(cluster_policy(&read).to_string().as_bytes()).unwrap();
+        assert_eq!(again.faults.len(), read.faults.len(), "{json}");
+        assert_eq!(ClusterPolicy { faults: read.faults.clone(), ..again }, read, "{json}");
+    }
+}
+
 #[test]
 fn what_is_read_of_an_object_is_what_it_was_made_from() {
     for json in SERVICES {
@@ -60,9 +125,16 @@ fn what_is_read_of_an_object_is_what_it_was_made_from() {
         let again = decode::node(node(&read).to_string().as_bytes());
         assert_eq!(again.as_ref(), Ok(&read), "{json}");
     }
-    let known =
-        decode::namespace(br#"{"metadata":{"name":"shop","labels":{"team":"a"}}}"#).unwrap();
-    assert_eq!(decode::namespace(namespace(&known).to_string().as_bytes()).as_ref(), Ok(&known));
+    for json in PODS {
+        let read = decode::pod(json.as_bytes()).unwrap();
+        assert_eq!(decode::pod(pod(&read).to_string().as_bytes()).as_ref(), Ok(&read), "{json}");
+    }
+    for rest in ["", r#","status":{"phase":"Terminating"}"#] {
+        let json = format!(r#"{{"metadata":{{"name":"shop","labels":{{"team":"a"}}}}{rest}}}"#);
+        let known = decode::namespace(json.as_bytes()).unwrap();
+        let again = decode::namespace(namespace(&known).to_string().as_bytes());
+        assert_eq!(again.as_ref(), Ok(&known));
+    }
     let json = br#"{"metadata":{"name":"more"},"spec":{"cidrs":["10.96.0.0/16","fd00:96::/112"]}}"#;
     let known = decode::service_cidr(json).unwrap();
     let again = decode::service_cidr(service_cidr(&known).to_string().as_bytes());
