@@ -6,10 +6,11 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::networking::v1 as networking;
-use kube_rs::api::ApiResource;
+use kube_rs::api::{ApiResource, GroupVersionKind};
 use model::decode::{self, DecodeError};
 use model::{
-    EndpointSlice, Namespace, Node, NodeName, Service, ServiceCidr, ServiceName, SliceKey,
+    ClusterPolicy, ClusterPolicyKind, ClusterPolicyName, EndpointSlice, Namespace, NetworkPolicy,
+    Node, NodeName, ObjectName, Pod, Service, ServiceCidr, ServiceName, SliceKey,
 };
 
 /// A kind of objects: where they are, which of them, and what is kept of each.
@@ -17,7 +18,7 @@ pub struct Kind<K, V> {
     /// Its name, in the plural.
     pub(crate) plural: &'static str,
     pub(crate) resource: ApiResource,
-    /// An API server that does not know the kind has none of it.
+    /// An API server that does not know the kind has none of it, until it does.
     pub(crate) may_be_unknown: bool,
     /// Reads an object; `None` when it is none of ours.
     pub(crate) decode: fn(&[u8]) -> Result<Option<V>, DecodeError>,
@@ -76,4 +77,40 @@ pub fn service_cidrs() -> Kind<Arc<str>, ServiceCidr> {
             Arc::clone(&cidr.name)
         });
     Kind { may_be_unknown: true, ..cidrs }
+}
+
+/// Pods of all nodes.
+pub fn pods() -> Kind<ObjectName, Pod> {
+    let decode = |json: &[u8]| decode::pod(json).map(Some);
+    Kind::new::<core::Pod>("pods", decode, |pod| pod.name.clone())
+}
+
+/// NetworkPolicies.
+pub fn policies() -> Kind<ObjectName, NetworkPolicy> {
+    let decode = |json: &[u8]| decode::network_policy(json).map(Some);
+    Kind::new::<networking::NetworkPolicy>("networkpolicies", decode, |policy: &NetworkPolicy| {
+        policy.name.clone()
+    })
+}
+
+/// Policies of the cluster of one kind, which an API server knows by a definition that somebody may
+/// bring at any time.
+pub fn cluster_policies(kind: ClusterPolicyKind) -> Kind<ClusterPolicyName, ClusterPolicy> {
+    type Decode = fn(&[u8]) -> Result<Option<ClusterPolicy>, DecodeError>;
+    let (version, plural, decode): (_, _, Decode) = match kind {
+        ClusterPolicyKind::ClusterNetworkPolicy => {
+            ("v1alpha2", "clusternetworkpolicies", |json| decode::cluster_policy(json).map(Some))
+        }
+        ClusterPolicyKind::AdminNetworkPolicy => {
+            ("v1alpha1", "adminnetworkpolicies", |json| decode::admin_policy(json).map(Some))
+        }
+        ClusterPolicyKind::BaselineAdminNetworkPolicy => {
+            ("v1alpha1", "baselineadminnetworkpolicies", |json| {
+                decode::baseline_policy(json).map(Some)
+            })
+        }
+    };
+    let kind = GroupVersionKind::gvk("policy.networking.k8s.io", version, kind.as_str());
+    let resource = ApiResource::from_gvk_with_plural(&kind, plural);
+    Kind { plural, resource, may_be_unknown: true, decode, key: |policy| policy.name.clone() }
 }

@@ -70,7 +70,7 @@ impl<K: Ord + Clone + fmt::Debug, V: PartialEq + Clone> Level<K, V> {
             Err(error) => {
                 let is_new = self.rejected.get(&name) != Some(&error);
                 if is_new {
-                    tracing::warn!("{error}; the object is left out");
+                    tracing::warn!("{error}; this version of the object is left out");
                 }
                 self.take_out(&name);
                 self.rejected.insert(name, error);
@@ -93,6 +93,11 @@ impl<K: Ord + Clone + fmt::Debug, V: PartialEq + Clone> Level<K, V> {
             self.remove(name);
         }
         !gone.is_empty()
+    }
+
+    /// Whether it has nothing, nor anything that was left out.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.rejected.is_empty()
     }
 
     fn take_out(&mut self, name: &str) -> bool {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use kube_rs::api::DynamicObject;
 use kube_rs::runtime::utils::Backoff;
 use kube_rs::runtime::watcher::{self, Event};
@@ -59,6 +59,36 @@ fn relist_after() -> Duration {
     Duration::from_secs(15 * 60) + Duration::from_nanos(now.subsec_nanos().into()) * 240
 }
 
+/// How long an API server is let alone that does not know a kind: 20 to 30 s, so that those of a large
+/// cluster's agents don't ask together for ever.
+fn unknown_until() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Duration::from_secs(20) + Duration::from_nanos(now.subsec_nanos().into()) * 10
+}
+
+/// The next event, not before `rest` is over.
+async fn next_after<S: Stream + Unpin>(rest: Duration, events: &mut S) -> Option<S::Item> {
+    if !rest.is_zero() {
+        tokio::time::sleep(rest).await;
+    }
+    events.next().await
+}
+
+/// Takes everything out of `level`, since the API server does not know the kind. Returns whether that is
+/// news.
+fn forget<K, V>(plural: &str, level: &mut Option<Level<K, V>>) -> bool
+where
+    K: Ord + Clone + fmt::Debug,
+    V: PartialEq + Clone,
+{
+    let before = level.replace(Level::default());
+    let is_new = before.is_none_or(|before| !before.is_empty());
+    if is_new {
+        tracing::info!("watch {plural}: the API server does not know the kind; asking again");
+    }
+    is_new
+}
+
 /// Keeps `level`, which is `None` until a first list was complete, and `out` with it.
 async fn follow<K, V>(
     kind: &Kind<K, V>,
@@ -73,11 +103,13 @@ async fn follow<K, V>(
     let config = watcher::Config::default();
     let mut events = std::pin::pin!(watch_events(api, config).backoff(Retry::default()));
     let mut relist = Relist::of(level.as_ref());
+    let mut rest = Duration::ZERO;
     loop {
         let event = tokio::select! {
-            event = events.next() => event,
+            event = next_after(rest, &mut events) => event,
             () = out.closed() => return,
         };
+        rest = Duration::ZERO;
         let Some(event) = event else { return };
         let mut revision = match &event {
             Ok(Event::Apply(object) | Event::Delete(object)) => Some(level::revision(object)),
@@ -105,9 +137,8 @@ async fn follow<K, V>(
                 (level.get_or_insert_default().remove(&full_name(&object)), None)
             }
             Err(error) if kind.may_be_unknown && is_unknown(&error) => {
-                let is_new = level.as_ref().is_none_or(|level| !level.objects.is_empty());
-                *level = Some(Level::default());
-                (is_new, None)
+                rest = unknown_until();
+                (forget(kind.plural, level), None)
             }
             Err(error) => (false, Some(model::chain(&error))),
         };
@@ -207,6 +238,7 @@ impl Backoff for Retry {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
     use crate::kind;
@@ -255,11 +287,70 @@ mod tests {
     }
 
     /// Version 0 is one that can't be read.
-    fn object(name: u8, version: u8) -> DynamicObject {
-        let cidr =
-            if version == 0 { "nonsense".to_owned() } else { format!("10.244.{version}.0/24") };
-        let json = format!(r#"{{"metadata":{{"name":"n{name}"}},"spec":{{"podCIDR":"{cidr}"}}}}"#);
-        serde_json::from_str(&json).unwrap()
+    fn object(kind: &str, name: u8, version: u8) -> DynamicObject {
+        let said = match (kind, version) {
+            ("nodes", 0) => json!({ "spec": { "podCIDR": "nonsense" } }),
+            ("nodes", _) => json!({ "spec": { "podCIDR": format!("10.244.{version}.0/24") } }),
+            ("pods", 0) => json!({ "status": { "podIP": "nonsense" } }),
+            ("pods", _) => json!({ "status": { "podIP": format!("10.244.1.{version}") } }),
+            ("networkpolicies", 0) => json!({ "spec": { "policyTypes": ["Sideways"] } }),
+            ("networkpolicies", 1) => json!({ "spec": { "policyTypes": ["Egress"] } }),
+            ("namespaces", 0) => json!({ "status": { "phase": 0 } }),
+            ("namespaces", 1) => json!({ "status": { "phase": "Terminating" } }),
+            _ => json!({}),
+        };
+        let mut object: DynamicObject = serde_json::from_value(said).unwrap();
+        object.metadata.name = Some(format!("n{name}"));
+        object
+    }
+
+    type Server = std::collections::BTreeMap<u8, u8>;
+
+    /// What an API server has in the end, as known by who has heard all of `events`, or missed some, and by
+    /// who begins then.
+    fn ends<K, V>(kind: &Kind<K, V>, events: &[(Heard, bool)]) -> [Level<K, V>; 2]
+    where
+        K: Ord + Clone + fmt::Debug,
+        V: PartialEq + Clone,
+    {
+        let (mut level, mut server) = (Level::default(), Server::new());
+        for (event, is_missed) in events {
+            match event {
+                Heard::Put(name, version) => {
+                    server.insert(*name, *version);
+                    // What is missed is made up for by the next list.
+                    if !is_missed {
+                        level.put(kind, &object(kind.plural, *name, *version));
+                    }
+                }
+                Heard::Gone(name) => {
+                    server.remove(name);
+                    if !is_missed {
+                        level.remove(&format!("n{name}"));
+                    }
+                }
+                Heard::Broken(count) => {
+                    let mut relist = Relist::of(Some(&level));
+                    for (name, version) in server.iter().take(*count) {
+                        relist.put(kind, &object(kind.plural, *name, *version));
+                    }
+                }
+                Heard::Relist => level = listed(kind, Some(&level), &server),
+            }
+        }
+        [listed(kind, Some(&level), &server), listed(kind, None, &server)]
+    }
+
+    fn listed<K, V>(kind: &Kind<K, V>, before: Option<&Level<K, V>>, server: &Server) -> Level<K, V>
+    where
+        K: Ord + Clone + fmt::Debug,
+        V: PartialEq + Clone,
+    {
+        let mut relist = Relist::of(before);
+        for (name, version) in server {
+            relist.put(kind, &object(kind.plural, *name, *version));
+        }
+        relist.done().0
     }
 
     proptest! {
@@ -267,45 +358,15 @@ mod tests {
         fn whatever_came_before_a_level_is_what_the_server_has(
             events in prop::collection::vec((heard(), any::<bool>()), 0..40),
         ) {
-            let nodes = kind::nodes();
-            let (mut level, mut server) = (Level::default(), std::collections::BTreeMap::new());
-            for (event, is_missed) in events {
-                match event {
-                    Heard::Put(name, version) => {
-                        server.insert(name, version);
-                        // What is missed is made up for by the next list.
-                        if !is_missed { level.put(&nodes, &object(name, version)); }
-                    }
-                    Heard::Gone(name) => {
-                        server.remove(&name);
-                        if !is_missed { level.remove(&format!("n{name}")); }
-                    }
-                    Heard::Broken(count) => {
-                        let mut relist = Relist::of(Some(&level));
-                        for (name, version) in server.iter().take(count) {
-                            relist.put(&nodes, &object(*name, *version));
-                        }
-                    }
-                    Heard::Relist => level = listed(&nodes, Some(&level), &server),
-                }
+            macro_rules! check {
+                ($($kind:expr),*) => {$(
+                    let [level, fresh] = ends(&$kind, &events);
+                    prop_assert_eq!(level.objects, fresh.objects);
+                    prop_assert_eq!(level.rejected, fresh.rejected);
+                )*};
             }
-            let level = listed(&nodes, Some(&level), &server);
-            let fresh = listed(&nodes, None, &server);
-            prop_assert_eq!(level.objects, fresh.objects);
-            prop_assert_eq!(level.rejected, fresh.rejected);
+            check!(kind::nodes(), kind::namespaces(), kind::pods(), kind::policies());
         }
-    }
-
-    fn listed(
-        nodes: &Kind<model::NodeName, model::Node>,
-        before: Option<&Level<model::NodeName, model::Node>>,
-        server: &std::collections::BTreeMap<u8, u8>,
-    ) -> Level<model::NodeName, model::Node> {
-        let mut relist = Relist::of(before);
-        for (name, version) in server {
-            relist.put(nodes, &object(*name, *version));
-        }
-        relist.done().0
     }
 
     #[test]

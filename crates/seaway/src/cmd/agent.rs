@@ -216,7 +216,7 @@ fn address(flag: &str, text: &str) -> anyhow::Result<Option<SocketAddr>> {
 }
 
 /// What is logged unless RUST_LOG says otherwise. The client's own errors are said by the watch.
-const LOG: &str = "info,kube_client=off";
+const LOG: &str = "info,kube_client=off,kube_runtime=off";
 
 /// Logs to stderr: what RUST_LOG says, else [`LOG`].
 fn start_log(format: LogFormat) -> anyhow::Result<()> {
