@@ -1,6 +1,9 @@
 //! Where the World comes from, besides the journal: the API server, or the snapshot of what it said
 //! once, and the machine. Each source is a level that the loop looks at; what woke it does not matter.
 
+mod policies;
+mod watched;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
@@ -8,13 +11,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kube::Listed;
-use model::{
-    DiffItem, EndpointSlice, Host, IfName, Namespace, Node, NodeName, OrdMap, Rfc3339, Service,
-    ServiceCidr, ServiceName, SliceKey, World,
-};
+use model::{DiffItem, EndpointSlice, Host, IfName, OrdMap, Rfc3339, SliceKey, World};
 use tokio::sync::watch;
 
 use crate::snapshot::{Recall, Recalled};
+
+pub(crate) use watched::Watched;
+#[cfg(test)]
+pub(crate) use watched::Watching;
 
 /// Name under which uplinks and their addresses are marked, beside the names of steps.
 pub(crate) const HOST: &str = "host";
@@ -47,89 +51,6 @@ impl Disturbed {
 
 /// Reads uplinks and their addresses, or says in one line why not.
 pub(crate) type ReadHost = Box<dyn FnMut() -> Result<Host, String> + Send>;
-
-/// What the watches of the API server show, as whoever reads it sees it.
-#[derive(Debug, Clone)]
-pub(crate) struct Watched {
-    pub(crate) nodes: watch::Receiver<Listed<NodeName, Node>>,
-    pub(crate) services: watch::Receiver<Listed<ServiceName, Service>>,
-    pub(crate) slices: watch::Receiver<Listed<SliceKey, EndpointSlice>>,
-    pub(crate) service_cidrs: watch::Receiver<Listed<Arc<str>, ServiceCidr>>,
-    pub(crate) namespaces: watch::Receiver<Listed<Arc<str>, Namespace>>,
-}
-
-/// The other ends of [`Watched`].
-#[derive(Debug)]
-pub(crate) struct Watching {
-    pub(crate) nodes: watch::Sender<Listed<NodeName, Node>>,
-    pub(crate) services: watch::Sender<Listed<ServiceName, Service>>,
-    pub(crate) slices: watch::Sender<Listed<SliceKey, EndpointSlice>>,
-    pub(crate) service_cidrs: watch::Sender<Listed<Arc<str>, ServiceCidr>>,
-    pub(crate) namespaces: watch::Sender<Listed<Arc<str>, Namespace>>,
-}
-
-impl Watched {
-    /// Both ends, with nothing listed.
-    pub(crate) fn new() -> (Watching, Watched) {
-        let (nodes, seen_nodes) = watch::channel(Listed::default());
-        let (services, seen_services) = watch::channel(Listed::default());
-        let (slices, seen_slices) = watch::channel(Listed::default());
-        let (service_cidrs, seen_cidrs) = watch::channel(Listed::default());
-        let (namespaces, seen_namespaces) = watch::channel(Listed::default());
-        let watched = Watched {
-            nodes: seen_nodes,
-            services: seen_services,
-            slices: seen_slices,
-            service_cidrs: seen_cidrs,
-            namespaces: seen_namespaces,
-        };
-        (Watching { nodes, services, slices, service_cidrs, namespaces }, watched)
-    }
-
-    /// Waits until everything has been listed once.
-    pub(crate) async fn listed(&mut self) {
-        while self.missing().is_some() {
-            let changed = self.changed().await;
-            if !changed {
-                // Nobody watches any more.
-                std::future::pending::<()>().await;
-            }
-        }
-    }
-
-    /// Waits until one of them has a new level; `false` when there will be none.
-    pub(crate) async fn changed(&mut self) -> bool {
-        let changed = tokio::select! {
-            changed = self.nodes.changed() => changed,
-            changed = self.services.changed() => changed,
-            changed = self.slices.changed() => changed,
-            changed = self.service_cidrs.changed() => changed,
-            changed = self.namespaces.changed() => changed,
-        };
-        changed.is_ok()
-    }
-
-    /// What has not been listed yet, with the reason if one is known; `None` when all has.
-    fn missing(&self) -> Option<String> {
-        let kinds = [
-            ("nodes", missing(&self.nodes)),
-            ("services", missing(&self.services)),
-            ("endpointslices", missing(&self.slices)),
-            ("servicecidrs", missing(&self.service_cidrs)),
-            ("namespaces", missing(&self.namespaces)),
-        ];
-        let mut missing = kinds.into_iter().filter_map(|(kind, trouble)| Some((kind, trouble?)));
-        let (kind, trouble) = missing.next()?;
-        let why = trouble.map(|trouble| format!(": {trouble}")).unwrap_or_default();
-        Some(format!("the {kind} have not been listed yet{why}"))
-    }
-}
-
-/// `None` when the kind has been listed, else why not, if that is known.
-fn missing<K: Ord, V>(seen: &watch::Receiver<Listed<K, V>>) -> Option<Option<String>> {
-    let seen = seen.borrow();
-    seen.listed.is_none().then(|| seen.trouble.clone())
-}
 
 /// Takes a new level into `known`, and returns how many objects are other ones. An old level and one
 /// that followed from it share what is the same, so they are compared without looking at it.
@@ -253,20 +174,26 @@ impl Sources {
             is_new |= self.look_at_host(world);
         }
         let basis = self.basis_of(is_listed);
-        let Watched { nodes, services, slices, service_cidrs, namespaces } = &mut self.watched;
+        let Watched { nodes, services, slices, service_cidrs, namespaces, pods, .. } =
+            &mut self.watched;
         is_new |= take(&nodes.borrow_and_update(), &mut world.nodes) > 0;
         is_new |= take(&service_cidrs.borrow_and_update(), &mut world.service_cidrs) > 0;
         is_new |= take(&namespaces.borrow_and_update(), &mut world.namespaces) > 0;
+        let pods = take(&pods.borrow_and_update(), &mut world.pods);
         let services = take(&services.borrow_and_update(), &mut world.services);
         let before = world.slices.clone();
         let seen = slices.borrow_and_update();
         let slices = take(&seen, &mut world.slices);
-        is_new |= services + slices > 0;
+        let revision = seen.revision;
+        drop(seen);
+        is_new |= services + slices > 0 || self.look_at_policies(world, is_listed);
+        // Nothing else follows from pods.
+        is_new |= pods > 0 && world.has_policies();
         let before_basis = std::mem::replace(&mut self.basis, basis);
         let is_world_new = basis != Basis::Nothing && (is_new || before_basis != basis);
         let drains = basis == Basis::Lists
             && (before_basis != Basis::Lists || drains(&before, &world.slices));
-        News { is_world_new, services, slices, drain: drains.then_some(seen.revision), disturbed }
+        News { is_world_new, services, slices, drain: drains.then_some(revision), disturbed }
     }
 
     /// What a World goes by that has everything that was listed.
@@ -283,10 +210,10 @@ impl Sources {
     /// is to be taken after it.
     fn recall(&mut self, world: &mut World, is_listed: bool) {
         if is_listed {
-            self.recall = None;
             if self.recalled.take().is_some() {
                 tracing::info!("everything is listed: the snapshot is not needed any more");
             }
+            return;
         }
         let is_due = |recall: &mut Recall| recall.due <= Instant::now();
         let Some(recall) = self.recall.take_if(is_due) else { return };
@@ -296,6 +223,26 @@ impl Sources {
             objects.put_into(world);
             self.recalled = Some(written);
         }
+    }
+
+    /// Takes the policies. When everything is listed and some of them can't be read, or end with their
+    /// namespaces, those before them count that the agent before this one knew.
+    fn look_at_policies(&mut self, world: &mut World, is_listed: bool) -> bool {
+        if is_listed
+            && let Some(recall) = self.recall.take()
+            && policies::are_in_doubt(&self.watched, world)
+            && let Some(Recalled { objects, .. }) = recall.read(&world.config.node)
+        {
+            world.policies = objects.policies;
+            world.cluster_policies = objects.cluster_policies;
+        }
+        self.take_policies(world)
+    }
+
+    /// Takes the policies alone, of which some may have stayed for the attachments that `world` had.
+    /// Returns whether they are other ones now.
+    pub(crate) fn take_policies(&mut self, world: &mut World) -> bool {
+        policies::take(&mut self.watched, world)
     }
 
     fn look_at_host(&mut self, world: &mut World) -> bool {
@@ -356,10 +303,13 @@ mod tests {
         watching.services.send_modify(|level| level.listed = Some(OrdMap::new()));
         assert_eq!(look(&mut sources), (false, Basis::Nothing));
         assert_eq!(sources.trouble(), "the endpointslices have not been listed yet");
+        watching.pods.send_modify(|level| level.trouble = Some("403".to_owned()));
         watching.slices.send_modify(|level| level.listed = Some(OrdMap::new()));
         watching.service_cidrs.send_modify(|level| level.listed = Some(OrdMap::new()));
-        assert_eq!(look(&mut sources), (false, Basis::Nothing));
         watching.namespaces.send_modify(|level| level.listed = Some(OrdMap::new()));
+        assert_eq!(look(&mut sources), (false, Basis::Nothing));
+        assert_eq!(sources.trouble(), "the pods have not been listed yet: 403");
+        watching.list_nothing();
         let first = look(&mut sources);
         assert_eq!(first, (true, Basis::Lists), "although nothing is in any list");
         assert_eq!(look(&mut sources), (false, Basis::Lists));

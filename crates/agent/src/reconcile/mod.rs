@@ -13,6 +13,7 @@ mod retry;
 mod stage;
 mod step;
 mod turn;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -39,6 +40,7 @@ pub(crate) use step::{OwnLinks, Step};
 
 use retry::Retry;
 use turn::Turn;
+use waiting::Waiting;
 
 /// The step that brings Services into the kernel.
 pub(crate) const RULES: &str = "nft";
@@ -62,6 +64,8 @@ pub(crate) struct Loop {
     /// Time spent compiling since the last pass.
     compiling: Duration,
     retry: Retry,
+    /// ADDs that came before their pods.
+    waiting: Waiting,
     /// Endpoints go by the slices of this revision, and the kernel may not have followed yet.
     drain: Option<u64>,
     /// What the World goes by. Until that is something it is not known what does *not* exist, so nothing
@@ -115,6 +119,7 @@ impl Loop {
             followed: Followed::since(since_1970()),
             compiling: Duration::ZERO,
             retry,
+            waiting: Waiting::default(),
             drain: None,
             basis: Basis::Nothing,
         }
@@ -129,7 +134,8 @@ impl Loop {
             if stop {
                 return self.inbox;
             }
-            let due = self.sources.due().into_iter().fold(self.retry.deadline(), Instant::min);
+            let sooner = self.sources.due().into_iter().chain(self.waiting.until());
+            let due = sooner.fold(self.retry.deadline(), Instant::min);
             let wait = due.saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(wait) {
                 Ok(message) => messages.push(message),
@@ -197,10 +203,12 @@ impl Loop {
         self.compiled = Arc::new(compiled);
     }
 
-    /// Takes the leases into the World; compiles when they changed.
+    /// Takes the leases into the World, and leaves out the policies that were there for those that are
+    /// gone; compiles when they changed.
     fn take_leases(&mut self) {
         if self.world.attachments != self.journal.leases().attachments {
             self.world.attachments.clone_from(&self.journal.leases().attachments);
+            self.sources.take_policies(&mut self.world);
             self.compile();
         }
     }

@@ -1,6 +1,7 @@
 //! Claims about the loop, on places in memory and a ledger on disk.
 
 mod drain;
+mod policies;
 mod recalled;
 
 use std::collections::BTreeSet;
@@ -131,11 +132,8 @@ impl Agent {
             [node("a", "192.0.2.1", cidr), node("b", "192.0.2.2", "10.244.2.0/24")]
                 .into_iter()
                 .collect();
+        self.watching.list_nothing();
         self.watching.nodes.send_modify(|shown| shown.listed = Some(nodes));
-        self.watching.services.send_modify(|shown| shown.listed = Some(OrdMap::new()));
-        self.watching.slices.send_modify(|shown| shown.listed = Some(OrdMap::new()));
-        self.watching.service_cidrs.send_modify(|shown| shown.listed = Some(OrdMap::new()));
-        self.watching.namespaces.send_modify(|shown| shown.listed = Some(OrdMap::new()));
     }
 
     async fn ready(&self) {

@@ -28,16 +28,17 @@ impl Loop {
         let mut draft =
             Draft::new(&self.world, &self.compiled, self.journal.leases(), wall_clock());
         let batch = &mut turn.batch;
+        self.waiting.decide(&self.world, batch, &mut draft);
         for message in messages {
             match message {
-                Message::Attach(attach, reply) if reply.is_closed() => {
-                    tracing::debug!("nobody waits for ADD {} any more", attach.key);
-                }
                 Message::Attach(attach, reply) if self.basis != Basis::Nothing => {
-                    batch.attach(&attach, reply, &mut draft);
+                    self.waiting.ask((attach, reply), &self.world, batch, &mut draft);
                 }
                 Message::Attach(_, reply) => drop(answer(reply, Err(self.unsynced()))),
-                Message::Detach(key, reply) => batch.detach(key, reply, &mut draft),
+                Message::Detach(key, reply) => {
+                    self.waiting.cancel(&key);
+                    batch.detach(key, reply, &mut draft);
+                }
                 Message::Gc(network, keep, reply) => batch.gc(&network, &keep, reply, &mut draft),
                 Message::Check(key, reply) => match draft.get(&key) {
                     Some(known) => turn.checks.push((Arc::clone(known), reply)),

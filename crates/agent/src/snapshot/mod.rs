@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model::{
-    EndpointSlice, Namespace, Node, NodeName, OrdMap, Service, ServiceCidr, ServiceName, SliceKey,
-    World,
+    ClusterPolicy, ClusterPolicyName, EndpointSlice, Namespace, NetworkPolicy, Node, NodeName,
+    ObjectName, OrdMap, Pod, Service, ServiceCidr, ServiceName, SliceKey, World,
 };
 
 pub(crate) use read::Recalled;
@@ -33,7 +33,7 @@ const MAGIC: &str = "seaway-snapshot";
 
 /// Version of the format this code writes, and the only one it reads. A kind of objects more is another
 /// one: what a snapshot cannot have must not look as if it were not there.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 fn path(state_dir: &Path) -> PathBuf {
     state_dir.join(FILE)
@@ -47,17 +47,24 @@ pub(crate) struct Objects {
     pub(crate) slices: OrdMap<SliceKey, Arc<EndpointSlice>>,
     pub(crate) service_cidrs: OrdMap<Arc<str>, Arc<ServiceCidr>>,
     pub(crate) namespaces: OrdMap<Arc<str>, Arc<Namespace>>,
+    pub(crate) pods: OrdMap<ObjectName, Arc<Pod>>,
+    pub(crate) policies: OrdMap<ObjectName, Arc<NetworkPolicy>>,
+    pub(crate) cluster_policies: OrdMap<ClusterPolicyName, Arc<ClusterPolicy>>,
 }
 
 impl Objects {
     fn of(world: &World) -> Self {
         let World { nodes, services, slices, service_cidrs, namespaces, .. } = world;
+        let World { pods, policies, cluster_policies, .. } = world;
         Objects {
             nodes: nodes.clone(),
             services: services.clone(),
             slices: slices.clone(),
             service_cidrs: service_cidrs.clone(),
             namespaces: namespaces.clone(),
+            pods: pods.clone(),
+            policies: policies.clone(),
+            cluster_policies: cluster_policies.clone(),
         }
     }
 
@@ -68,7 +75,17 @@ impl Objects {
             && self.slices.ptr_eq(&world.slices)
             && self.service_cidrs.ptr_eq(&world.service_cidrs)
             && self.namespaces.ptr_eq(&world.namespaces)
+            && self.pods.ptr_eq(&world.pods)
+            && self.policies.ptr_eq(&world.policies)
+            && self.cluster_policies.ptr_eq(&world.cluster_policies)
     }
+}
+
+/// Writes what `world` knows of the cluster, as its agent does.
+#[cfg(test)]
+pub(crate) fn write_now(state_dir: &Path, world: &World) {
+    let now = crate::reconcile::since_1970();
+    write::write(state_dir, &world.config.node, &Objects::of(world), now).unwrap();
 }
 
 #[cfg(test)]

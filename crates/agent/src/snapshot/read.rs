@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::decode::{self, DecodeError};
-use model::{NodeName, OrdMap};
+use model::{ClusterPolicy, NodeName, OrdMap};
 
 use super::{MAGIC, Objects, VERSION, path};
 
@@ -147,8 +147,23 @@ impl Objects {
                 let Some(slice) = decode::endpoint_slice(json)? else { return Ok(false) };
                 insert(&mut self.slices, slice.key.clone(), slice);
             }
+            b"Pod" => {
+                let pod = decode::pod(json)?;
+                insert(&mut self.pods, pod.name.clone(), pod);
+            }
+            b"NetworkPolicy" => {
+                let policy = decode::network_policy(json)?;
+                insert(&mut self.policies, policy.name.clone(), policy);
+            }
+            b"ClusterNetworkPolicy" => self.put_policy(decode::cluster_policy(json)?),
+            b"AdminNetworkPolicy" => self.put_policy(decode::admin_policy(json)?),
+            b"BaselineAdminNetworkPolicy" => self.put_policy(decode::baseline_policy(json)?),
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    fn put_policy(&mut self, policy: ClusterPolicy) {
+        self.cluster_policies.insert(policy.name.clone(), Arc::new(policy));
     }
 }

@@ -41,8 +41,10 @@ impl Recall {
 impl Objects {
     /// Puts them in the place of those that `world` has.
     pub(crate) fn put_into(self, world: &mut World) {
-        let Objects { nodes, services, slices, service_cidrs, namespaces } = self;
-        *world =
-            World { nodes, services, slices, service_cidrs, namespaces, ..std::mem::take(world) };
+        let Objects { nodes, services, slices, service_cidrs, namespaces, .. } = self;
+        let Objects { pods, policies, cluster_policies, .. } = self;
+        let before = std::mem::take(world);
+        let cluster = World { nodes, services, slices, service_cidrs, namespaces, ..before };
+        *world = World { pods, policies, cluster_policies, ..cluster };
     }
 }

@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use fixtures::clusters::cluster_with_services;
-use model::{NodeName, World, decode};
+use fixtures::policies::arbitrary;
+use model::decode::{self, DecodeError};
+use model::{NodeName, World};
 use proptest::prelude::*;
 
 use super::read::read;
@@ -29,6 +31,15 @@ fn objects() -> Objects {
         br#"{"metadata":{"name":"web","namespace":"shop"},"spec":{"clusterIP":"10.96.0.9"}}"#;
     let service = decode::service(json).unwrap();
     world.services.insert(service.name.clone(), Arc::new(service));
+    let json = br#"{"metadata":{"name":"p","namespace":"shop","uid":"u"},"spec":{"nodeName":"a"}}"#;
+    let pod = decode::pod(json).unwrap();
+    world.pods.insert(pod.name.clone(), Arc::new(pod));
+    let json = br#"{"metadata":{"name":"x","namespace":"shop"},"spec":{"podSelector":{}}}"#;
+    let policy = decode::network_policy(json).unwrap();
+    world.policies.insert(policy.name.clone(), Arc::new(policy));
+    let json = br#"{"metadata":{"name":"y"},"spec":{"priority":1,"subject":{"namespaces":{}}}}"#;
+    let policy = decode::admin_policy(json).unwrap();
+    world.cluster_policies.insert(policy.name.clone(), Arc::new(policy));
     Objects::of(&world)
 }
 
@@ -77,15 +88,16 @@ fn what_is_no_snapshot_of_this_node_is_refused_with_its_reason() {
     let cases = [
         (String::new(), "it ends before its end"),
         ("leases\n".to_owned(), "its first line is not that of a snapshot"),
-        (with("snapshot 1 node-1 1", "snapshot x"), "its first line is not that of a snapshot"),
-        (with("snapshot 1", "snapshot 2"), "it has version 2, and this agent reads version 1"),
-        (with("snapshot 1 node-1", "snapshot 1 node-2"), "it was written on node node-2"),
+        (with("snapshot 2 node-1 1", "snapshot x"), "its first line is not that of a snapshot"),
+        (with("snapshot 2", "snapshot 1"), "it has version 1, and this agent reads version 2"),
+        (with("snapshot 2 node-1", "snapshot 2 node-2"), "it was written on node node-2"),
         (with("Service ", "Server "), "line 4 is none of a snapshot"),
         (with("Service ", "EndpointSlice "), "line 4 is none of a snapshot"),
+        (with("AdminNetworkPolicy ", "NetworkPolicyClass "), "line 7 is none of a snapshot"),
         (with("10.96.0.9", "10.96"), "line 4: Service shop/web: spec.clusterIPs[0]: \"10.96\" is"),
         (with("10.96.0.9", "10.96.0.8"), "its checksum or its number of objects"),
         (with(lines[2], lines[1]), "its checksum or its number of objects"),
-        (with("end 3", "end 4"), "its checksum or its number of objects"),
+        (with("end 6", "end 7"), "its checksum or its number of objects"),
         (text.clone() + "more", "its checksum or its number of objects"),
     ];
     for (text, want) in cases {
@@ -123,6 +135,35 @@ fn labelled((name, node): (NodeName, Arc<Node>)) -> (NodeName, Arc<Node>) {
     (name, Arc::new(Node { labels, ..Node::clone(&node) }))
 }
 
+/// Policies without what their faults say, which is something else when they are read again.
+fn unreasoned(mut objects: Objects) -> Objects {
+    fn without(faults: &mut [DecodeError]) {
+        for fault in faults {
+            fault.field.clear();
+            fault.reason.clear();
+        }
+    }
+    objects.policies = objects
+        .policies
+        .into_iter()
+        .map(|(name, policy)| {
+            let mut policy = NetworkPolicy::clone(&policy);
+            without(&mut policy.faults);
+            (name, Arc::new(policy))
+        })
+        .collect();
+    objects.cluster_policies = objects
+        .cluster_policies
+        .into_iter()
+        .map(|(name, policy)| {
+            let mut policy = ClusterPolicy::clone(&policy);
+            without(&mut policy.faults);
+            (name, Arc::new(policy))
+        })
+        .collect();
+    objects
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
@@ -135,5 +176,14 @@ proptest! {
             write(scratch.path(), &me(), &objects, AT).unwrap();
             prop_assert_eq!(read(scratch.path(), &me()).unwrap().unwrap().objects, objects);
         }
+    }
+
+    #[test]
+    fn any_policies_are_read_as_they_were_written((world, _) in arbitrary::world()) {
+        let scratch = Scratch::new();
+        let objects = Objects::of(&world);
+        write(scratch.path(), &me(), &objects, AT).unwrap();
+        let recalled = read(scratch.path(), &me()).unwrap().unwrap().objects;
+        prop_assert_eq!(unreasoned(recalled), unreasoned(objects));
     }
 }

@@ -4,9 +4,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use model::{NodeName, encode};
+use model::{NodeName, OrdMap, encode};
 use serde_json::Value;
 
 use super::{FILE, MAGIC, NEW_FILE, Objects, VERSION};
@@ -42,24 +43,16 @@ pub(super) fn write(
 fn fill(file: File, node: &NodeName, objects: &Objects, now: Duration) -> io::Result<u64> {
     let mut text = Summed { inner: BufWriter::new(file), sum: crc32fast::Hasher::new(), len: 0 };
     writeln!(text, "{MAGIC} {VERSION} {node} {}", now.as_secs())?;
-    let Objects { nodes, services, slices, service_cidrs, namespaces } = objects;
-    for it in nodes.values() {
-        text.object("Node", &encode::node(it))?;
-    }
-    for it in namespaces.values() {
-        text.object("Namespace", &encode::namespace(it))?;
-    }
-    for it in service_cidrs.values() {
-        text.object("ServiceCIDR", &encode::service_cidr(it))?;
-    }
-    for it in services.values() {
-        text.object("Service", &encode::service(it))?;
-    }
-    for it in slices.values() {
-        text.object("EndpointSlice", &encode::endpoint_slice(it))?;
-    }
-    let count =
-        nodes.len() + namespaces.len() + service_cidrs.len() + services.len() + slices.len();
+    let Objects { nodes, services, slices, service_cidrs, namespaces, .. } = objects;
+    let Objects { pods, policies, cluster_policies, .. } = objects;
+    let count = text.objects(|_| "Node", nodes, encode::node)?
+        + text.objects(|_| "Namespace", namespaces, encode::namespace)?
+        + text.objects(|_| "ServiceCIDR", service_cidrs, encode::service_cidr)?
+        + text.objects(|_| "Service", services, encode::service)?
+        + text.objects(|_| "EndpointSlice", slices, encode::endpoint_slice)?
+        + text.objects(|_| "Pod", pods, encode::pod)?
+        + text.objects(|_| "NetworkPolicy", policies, encode::network_policy)?
+        + text.objects(|it| it.name.kind.as_str(), cluster_policies, encode::cluster_policy)?;
     let sum = text.sum.clone().finalize();
     writeln!(text, "end {count} {sum:08x}")?;
     let file = text.inner.into_inner().map_err(io::IntoInnerError::into_error)?;
@@ -75,9 +68,17 @@ struct Summed<W> {
 }
 
 impl<W: Write> Summed<W> {
-    /// A line with an object of this kind.
-    fn object(&mut self, kind: &str, object: &Value) -> io::Result<()> {
-        writeln!(self, "{kind} {object}")
+    /// A line for each of `objects`, with its kind and its JSON. Returns how many that were.
+    fn objects<K: Ord, V>(
+        &mut self,
+        kind: fn(&V) -> &'static str,
+        objects: &OrdMap<K, Arc<V>>,
+        encode: fn(&V) -> Value,
+    ) -> io::Result<usize> {
+        for object in objects.values() {
+            writeln!(self, "{} {}", kind(object), encode(object))?;
+        }
+        Ok(objects.len())
     }
 }
 

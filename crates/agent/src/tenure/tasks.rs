@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kube::{Client, kind};
+use kube::Client;
 use model::chain;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -17,7 +17,7 @@ use crate::reconcile::since_1970;
 use crate::run::Settings;
 use crate::shown::Shown;
 use crate::sockets::Sockets;
-use crate::sources::{Watched, Watching};
+use crate::sources::Watched;
 
 /// Answers `visitor` at `addr`, as soon as nobody else does: a kube-proxy that still runs is no reason
 /// for pods to be without a network.
@@ -44,11 +44,7 @@ pub(super) async fn pass_on(mut watched: Watched, desk: Desk) {
         if !watched.changed().await {
             return;
         }
-        desk.metrics.watched("nodes", &watched.nodes.borrow());
-        desk.metrics.watched("services", &watched.services.borrow());
-        desk.metrics.watched("endpointslices", &watched.slices.borrow());
-        desk.metrics.watched("servicecidrs", &watched.service_cidrs.borrow());
-        desk.metrics.watched("namespaces", &watched.namespaces.borrow());
+        watched.count(&desk.metrics);
         desk.due.queue(Instant::now());
         desk.metrics.proxy.queued(since_1970());
         desk.handle.wake();
@@ -76,12 +72,6 @@ pub(super) fn watch_cluster(
 ) -> (Watched, watch::Sender<()>) {
     let (watching, watched) = Watched::new();
     let (moved, moves) = watch::channel(());
-    let Watching { nodes, services, slices, service_cidrs, namespaces } = watching;
-    let (api, from) = (|| client.clone(), || settings.access.clone());
-    tasks.spawn(kube::watch(kind::nodes(), api(), from(), nodes, moves.clone()));
-    tasks.spawn(kube::watch(kind::services(), api(), from(), services, moves.clone()));
-    tasks.spawn(kube::watch(kind::endpoint_slices(), api(), from(), slices, moves.clone()));
-    tasks.spawn(kube::watch(kind::service_cidrs(), api(), from(), service_cidrs, moves.clone()));
-    tasks.spawn(kube::watch(kind::namespaces(), api(), from(), namespaces, moves));
+    watching.start(tasks, (client, &settings.access), &moves);
     (watched, moved)
 }
