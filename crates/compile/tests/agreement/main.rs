@@ -234,11 +234,14 @@ fn named(key: &Key, row: &Row) -> Vec<Key> {
             Statement::Lookup(_, _, map)
             | Statement::Vmap(_, map)
             | Statement::SetFrom(_, _, map)
+            | Statement::ConnectionMarkIn(_, map)
             | Statement::Dynamic { map, .. }
             | Statement::Excess { set: map, .. }
             | Statement::Nat(_, NatSource::Map { map, .. }) => set(map),
             Statement::Verdict(verdict) => chain(verdict),
             Statement::Match(..)
+            | Statement::Within(..)
+            | Statement::SetConnectionMark { .. }
             | Statement::CtState(_)
             | Statement::CtStatus(_)
             | Statement::Counter

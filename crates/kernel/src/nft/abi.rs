@@ -155,6 +155,15 @@ pub(super) mod ct {
     pub(crate) const STATE: u32 = 0;
     pub(crate) const KEY_DIRECTION: u32 = 1;
     pub(crate) const STATUS: u32 = 2;
+    pub(crate) const MARK: u32 = 3;
+    pub(crate) const PROTO_SRC: u32 = 11;
+    pub(crate) const SRC_IP: u32 = 19;
+    pub(crate) const SRC_IP6: u32 = 21;
+    pub(crate) const SREG: u16 = 4;
+    /// `IP_CT_DIR_ORIGINAL`.
+    pub(crate) const ORIGINAL: u8 = 0;
+    /// `IP_CT_DIR_REPLY`.
+    pub(crate) const REPLY: u8 = 1;
 }
 
 pub(super) mod fib {
@@ -173,6 +182,14 @@ pub(super) mod cmp {
     pub(crate) const DATA: u16 = 3;
     pub(crate) const EQ: u32 = 0;
     pub(crate) const NEQ: u32 = 1;
+}
+
+pub(super) mod range {
+    pub(crate) const SREG: u16 = 1;
+    pub(crate) const OP: u16 = 2;
+    pub(crate) const FROM: u16 = 3;
+    pub(crate) const TO: u16 = 4;
+    pub(crate) const EQ: u32 = 0;
 }
 
 pub(super) mod bitwise {

@@ -57,10 +57,10 @@ fn comparison(family: TableFamily) -> BoxedStrategy<(Field, Value)> {
             prop_oneof![name(), "[a-z]{1,14}\\*"].prop_map(|name| Value::Name(name.into())).boxed()
         }
         Field::EtherSaddr | Field::EtherDaddr | Field::ArpSaddrEther => value(Type::EtherAddr),
-        Field::Ip4Saddr | Field::Ip4Daddr | Field::ArpSaddrIp => {
+        Field::Ip4Saddr | Field::Ip4Daddr | Field::ArpSaddrIp | Field::Client4 | Field::Server4 => {
             prop_oneof![value(Type::Ipv4Addr), prefix(false).prop_map(Value::Prefix)].boxed()
         }
-        Field::Ip6Saddr | Field::Ip6Daddr => {
+        Field::Ip6Saddr | Field::Ip6Daddr | Field::Client6 | Field::Server6 => {
             prop_oneof![value(Type::Ipv6Addr), prefix(true).prop_map(Value::Prefix)].boxed()
         }
         // Those that checks before other fields are made of come often.
@@ -72,7 +72,7 @@ fn comparison(family: TableFamily) -> BoxedStrategy<(Field, Value)> {
         Field::Icmpv6Type | Field::FibDaddrType => value(Type::InetProto),
         Field::FibDaddrOif => select(vec![0_u8, 1]).prop_map(Value::Number).boxed(),
         Field::CtDirection => select(vec![ORIGINAL, REPLY]).prop_map(Value::Number).boxed(),
-        Field::Sport | Field::Dport => value(Type::InetService),
+        Field::Sport | Field::Dport | Field::ServerPort => value(Type::InetService),
         Field::Mark | Field::Random(_) => value(Type::Mark),
         Field::Priority => value(Type::ClassId),
     };
@@ -107,6 +107,7 @@ fn statement(family: TableFamily) -> BoxedStrategy<Statement> {
     let fields = || vec(field(family), 1..=3);
     let set = || name().prop_map(|name| SetName(name.into()));
     let writable = select(vec![Writable::Mark, Writable::Priority]);
+    let ports = select(vec![Field::Sport, Field::Dport, Field::ServerPort]);
     let side = prop_oneof![Just(Nat::Dnat), Just(Nat::Snat)];
     let dynamic_op = select(vec![DynamicOp::Update, DynamicOp::Delete]);
     prop_oneof![
@@ -121,6 +122,12 @@ fn statement(family: TableFamily) -> BoxedStrategy<Statement> {
         1 => any::<u32>().prop_map(Statement::SetMark),
         1 => any::<u32>().prop_map(Statement::SetMarkBits),
         1 => any::<u32>().prop_map(Statement::MarkBits),
+        1 => (ports, any::<u16>(), any::<u16>())
+            .prop_map(|(port, first, last)| Statement::Within(port, first, last)),
+        1 => (any::<u32>(), set()).prop_map(|(mask, set)| Statement::ConnectionMarkIn(mask, set)),
+        1 => (any::<u32>(), any::<u32>()).prop_map(|(mask, value)| {
+            Statement::SetConnectionMark { mask, value: value & mask }
+        }),
         1 => (writable, fields(), set())
             .prop_map(|(to, fields, map)| Statement::SetFrom(to, fields, map)),
         1 => (dynamic_op, vec(field(family), 1..=2), vec(field(family), 1..=2), set())

@@ -105,10 +105,12 @@ pub(super) fn kind(field: Field) -> Type {
     match field {
         Field::Iifname | Field::Oifname => Type::IfName,
         Field::EtherSaddr | Field::EtherDaddr | Field::ArpSaddrEther => Type::EtherAddr,
-        Field::Ip4Saddr | Field::Ip4Daddr | Field::ArpSaddrIp => Type::Ipv4Addr,
-        Field::Ip6Saddr | Field::Ip6Daddr => Type::Ipv6Addr,
+        Field::Ip4Saddr | Field::Ip4Daddr | Field::ArpSaddrIp | Field::Client4 | Field::Server4 => {
+            Type::Ipv4Addr
+        }
+        Field::Ip6Saddr | Field::Ip6Daddr | Field::Client6 | Field::Server6 => Type::Ipv6Addr,
         Field::Nfproto | Field::L4proto | Field::Icmpv6Type | Field::CtDirection => Type::InetProto,
-        Field::Sport | Field::Dport | Field::EtherType => Type::InetService,
+        Field::Sport | Field::Dport | Field::EtherType | Field::ServerPort => Type::InetService,
         Field::Mark | Field::FibDaddrType | Field::FibDaddrOif | Field::Random(_) => Type::Mark,
         Field::Priority => Type::ClassId,
     }

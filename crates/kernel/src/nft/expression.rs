@@ -23,6 +23,8 @@ pub(super) enum Expression {
     Load { load: Load, to: Slot },
     /// Goes on if the first register equals `bytes`, or does not.
     Cmp { equal: bool, bytes: Vec<u8> },
+    /// Goes on if the first register is `first`, `last` or between.
+    Range { first: [u8; 2], last: [u8; 2] },
     /// Keeps the first register's bits in `mask`, then flips those in `xor`, which is as long.
     Bits { mask: Vec<u8>, xor: Vec<u8> },
     /// Looks the first register up; `inverted` goes on when it is not there.
@@ -31,6 +33,8 @@ pub(super) enum Expression {
     Fill { bytes: Vec<u8> },
     /// Sets a fact about the packet, `NFT_META_`, to the first register.
     SetMeta(u32),
+    /// Sets the connection's mark to the first register.
+    SetConnectionMark,
     /// Writes an element: its key is the first register, what it leads to stands at `data`.
     Dynamic { op: DynamicOp, set: SetName, data: Slot },
     /// Goes on if more packets than this come with the first register as the key of an element.
@@ -73,6 +77,8 @@ pub(super) enum Load {
     Payload { base: u32, offset: u32, len: u32 },
     /// A fact about the flow, `NFT_CT_`.
     Ct(u32),
+    /// A part, `NFT_CT_`, of the addresses of a flow's packets in one direction, `IP_CT_DIR_`.
+    Tuple { key: u32, direction: u8 },
     /// A number below this one.
     Random(u32),
     /// The type of the destination address.
@@ -94,7 +100,9 @@ impl Expression {
         match self {
             Expression::Load { load: Load::Meta(_), .. } | Expression::SetMeta(_) => "meta",
             Expression::Load { load: Load::Payload { .. }, .. } => "payload",
-            Expression::Load { load: Load::Ct(_), .. } => "ct",
+            Expression::Load { load: Load::Ct(_) | Load::Tuple { .. }, .. }
+            | Expression::SetConnectionMark => "ct",
+            Expression::Range { .. } => "range",
             Expression::Load { load: Load::Random(_), .. } => "numgen",
             Expression::Load { load: Load::FibDaddrType | Load::FibDaddrOif, .. } => "fib",
             Expression::Dynamic { .. } | Expression::Excess { .. } => "dynset",
@@ -119,6 +127,7 @@ impl Expression {
                 out.be32(abi::cmp::OP, if *equal { abi::cmp::EQ } else { abi::cmp::NEQ });
                 out.nest(abi::cmp::DATA, |out| out.attr(abi::data::VALUE, bytes));
             }
+            Expression::Range { first, last } => write_range(out, *first, *last),
             Expression::Bits { mask, xor } => write_bits(out, mask, xor),
             Expression::Lookup { set, inverted, to } => {
                 out.text(abi::lookup::SET, &set.0);
@@ -138,17 +147,17 @@ impl Expression {
                 out.be32(abi::meta::KEY, *key);
                 out.be32(abi::meta::SREG, register(0));
             }
+            Expression::SetConnectionMark => {
+                out.be32(abi::ct::KEY, abi::ct::MARK);
+                out.be32(abi::ct::SREG, register(0));
+            }
             Expression::Dynamic { op, set, data } => {
                 write_dynamic(out, *op, set);
                 out.be32(abi::dynset::SREG_DATA, register(*data));
             }
             Expression::Excess { set, rate } => write_excess(out, set, *rate),
             Expression::Nat { destination, family, addr, port } => {
-                let kind = if *destination { abi::nat::DNAT } else { abi::nat::SNAT };
-                out.be32(abi::nat::TYPE, kind);
-                out.be32(abi::nat::FAMILY, u32::from(*family));
-                out.be32(abi::nat::ADDR_MIN, register(*addr));
-                out.be32(abi::nat::PROTO_MIN, register(*port));
+                write_nat(out, *destination, *family, [*addr, *port]);
             }
             Expression::Masquerade { flags: 0 }
             | Expression::Counter
@@ -192,6 +201,11 @@ fn write_load(out: &mut Writer, load: Load, to: u32) {
             out.be32(abi::ct::KEY, key);
             out.be32(abi::ct::DREG, to);
         }
+        Load::Tuple { key, direction } => {
+            out.be32(abi::ct::KEY, key);
+            out.be32(abi::ct::DREG, to);
+            out.attr(abi::ct::DIRECTION, &[direction]);
+        }
         Load::Random(modulus) => {
             out.be32(abi::numgen::DREG, to);
             out.be32(abi::numgen::MODULUS, modulus);
@@ -234,6 +248,20 @@ fn write_excess(out: &mut Writer, set: &SetName, rate: Rate) {
             out.be32(abi::limit::FLAGS, abi::limit::F_INV);
         });
     });
+}
+
+fn write_nat(out: &mut Writer, destination: bool, family: u8, [addr, port]: [Slot; 2]) {
+    out.be32(abi::nat::TYPE, if destination { abi::nat::DNAT } else { abi::nat::SNAT });
+    out.be32(abi::nat::FAMILY, u32::from(family));
+    out.be32(abi::nat::ADDR_MIN, register(addr));
+    out.be32(abi::nat::PROTO_MIN, register(port));
+}
+
+fn write_range(out: &mut Writer, first: [u8; 2], last: [u8; 2]) {
+    out.be32(abi::range::SREG, register(0));
+    out.be32(abi::range::OP, abi::range::EQ);
+    out.nest(abi::range::FROM, |out| out.attr(abi::data::VALUE, &first));
+    out.nest(abi::range::TO, |out| out.attr(abi::data::VALUE, &last));
 }
 
 fn write_bits(out: &mut Writer, mask: &[u8], xor: &[u8]) {

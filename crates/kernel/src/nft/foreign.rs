@@ -204,10 +204,12 @@ impl Rules {
                 Expression::Verdict(Verdict::Accept | Verdict::Return)
                 | Expression::Load { .. }
                 | Expression::Cmp { .. }
+                | Expression::Range { .. }
                 | Expression::Bits { .. }
                 | Expression::Lookup { .. }
                 | Expression::Fill { .. }
                 | Expression::SetMeta(_)
+                | Expression::SetConnectionMark
                 | Expression::Dynamic { .. }
                 | Expression::Excess { .. }
                 | Expression::Counter

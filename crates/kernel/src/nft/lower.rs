@@ -5,7 +5,7 @@
 
 use plan::nft::{
     CtState, CtStatus, Field, NFPROTO_IPV4, NFPROTO_IPV6, Nat, NatSource, Op, RejectWith, Rule,
-    SetName, Statement, TableFamily, Value, Writable, ether_type,
+    SetName, Statement, TableFamily, Type, Value, Writable, ether_type,
 };
 
 use super::abi::{ct, masq, meta, payload};
@@ -58,6 +58,7 @@ impl Lowering {
                 self.load(&[*field])?;
                 self.compare(*field, *op, value)
             }
+            Statement::Within(field, first, last) => self.within(*field, *first, *last),
             Statement::Lookup(fields, op, set) => {
                 self.load(fields)?;
                 let (set, inverted) = (set.clone(), *op == Op::Ne);
@@ -81,20 +82,21 @@ impl Lowering {
                 self.push(Expression::SetMeta(meta::MARK))
             }
             Statement::SetMarkBits(bits) => {
-                self.load(&[Field::Mark])?;
-                let (mask, xor) = ((!bits).to_ne_bytes().to_vec(), bits.to_ne_bytes().to_vec());
-                self.push(Expression::Bits { mask, xor })?;
-                self.push(Expression::SetMeta(meta::MARK))
+                let set = Expression::SetMeta(meta::MARK);
+                self.set_bits(Load::Meta(meta::MARK), *bits, *bits, set)
             }
             Statement::MarkBits(bits) => self.flags(Load::Meta(meta::MARK), *bits),
+            Statement::ConnectionMarkIn(mask, set) => self.connection_mark_in(*mask, set),
+            Statement::SetConnectionMark { mask, value } => {
+                self.set_bits(Load::Ct(ct::MARK), *mask, *value, Expression::SetConnectionMark)
+            }
             Statement::SetFrom(to, fields, map) => {
                 self.look_up(fields, map)?;
                 self.push(Expression::SetMeta(writable(*to)))
             }
             Statement::Dynamic { op, map, key, data } => {
-                let (op, set) = (*op, map.clone());
                 let data = self.load_both(key, data)?;
-                self.push(Expression::Dynamic { op, set, data })
+                self.push(Expression::Dynamic { op: *op, set: map.clone(), data })
             }
             Statement::Excess { set, key, rate } => {
                 self.load(key)?;
@@ -104,10 +106,7 @@ impl Lowering {
                 self.look_up(fields, map)?;
                 self.push(nat(*side, *ipv6))
             }
-            Statement::Masquerade { fully_random } => {
-                let flags = if *fully_random { masq::F_FULLY_RANDOM } else { 0 };
-                self.push(Expression::Masquerade { flags })
-            }
+            Statement::Masquerade { fully_random } => self.push(masquerade(*fully_random)),
             Statement::Reject(RejectWith::PortUnreachable) => self.push(Expression::RejectPort),
             Statement::Reject(RejectWith::TcpReset) => self.push(Expression::RejectReset),
             Statement::Verdict(verdict) => self.push(Expression::Verdict(verdict.clone())),
@@ -162,6 +161,36 @@ impl Lowering {
         }
         let bytes = constant(field, value).ok_or_else(misfit)?;
         self.push(Expression::Cmp { equal: op == Op::Eq, bytes })
+    }
+
+    fn connection_mark_in(&mut self, mask: u32, set: &SetName) -> Result<(), Inexpressible> {
+        self.out.push(Expression::Load { load: Load::Ct(ct::MARK), to: 0 });
+        self.out.push(keep(&mask.to_ne_bytes()));
+        let (set, to) = (set.clone(), LookupTo::Nothing);
+        self.push(Expression::Lookup { set, inverted: false, to })
+    }
+
+    fn within(&mut self, field: Field, first: u16, last: u16) -> Result<(), Inexpressible> {
+        if bytes::kind(field) != Type::InetService {
+            return Err(Inexpressible(format!("{field} is no port")));
+        }
+        self.load(&[field])?;
+        let [first, last] = [first, last].map(u16::to_be_bytes);
+        self.push(Expression::Range { first, last })
+    }
+
+    /// Sets those of a mark's bits that are in `mask` to `value`'s.
+    fn set_bits(
+        &mut self,
+        load: Load,
+        mask: u32,
+        value: u32,
+        set: Expression,
+    ) -> Result<(), Inexpressible> {
+        self.out.push(Expression::Load { load, to: 0 });
+        let xor = (value & mask).to_ne_bytes().to_vec();
+        self.out.push(Expression::Bits { mask: (!mask).to_ne_bytes().to_vec(), xor });
+        self.push(set)
     }
 
     /// Goes on when one of `mask`'s bits is set.
@@ -220,7 +249,12 @@ fn checks(family: TableFamily, field: Field) -> &'static [Check] {
             | Field::Random(_)
             | Field::FibDaddrType
             | Field::FibDaddrOif
-            | Field::CtDirection,
+            | Field::CtDirection
+            | Field::Client4
+            | Field::Client6
+            | Field::Server4
+            | Field::Server6
+            | Field::ServerPort,
             _,
         ) => &[],
     }
@@ -291,6 +325,11 @@ pub(super) fn load(field: Field) -> Load {
         Field::FibDaddrType => Load::FibDaddrType,
         Field::FibDaddrOif => Load::FibDaddrOif,
         Field::CtDirection => Load::Ct(ct::KEY_DIRECTION),
+        Field::Client4 => Load::Tuple { key: ct::SRC_IP, direction: ct::ORIGINAL },
+        Field::Client6 => Load::Tuple { key: ct::SRC_IP6, direction: ct::ORIGINAL },
+        Field::Server4 => Load::Tuple { key: ct::SRC_IP, direction: ct::REPLY },
+        Field::Server6 => Load::Tuple { key: ct::SRC_IP6, direction: ct::REPLY },
+        Field::ServerPort => Load::Tuple { key: ct::PROTO_SRC, direction: ct::REPLY },
     }
 }
 
@@ -302,6 +341,10 @@ pub(super) fn slots(field: Field) -> u32 {
 fn slot(at: u32) -> Result<Slot, Inexpressible> {
     let slot = Slot::try_from(at).ok().filter(|_| at < SLOTS);
     slot.ok_or_else(|| Inexpressible("key longer than 64 bytes".to_owned()))
+}
+
+fn masquerade(fully_random: bool) -> Expression {
+    Expression::Masquerade { flags: if fully_random { masq::F_FULLY_RANDOM } else { 0 } }
 }
 
 /// The address stands in the first slot, the port behind it.

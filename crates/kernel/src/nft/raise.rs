@@ -60,6 +60,7 @@ impl Raising<'_> {
             Expression::Load { load: Load::Ct(key @ (ct::STATE | ct::STATUS)), .. } => {
                 (self.flags(*key)?, 3)
             }
+            Expression::Load { load: Load::Ct(ct::MARK), .. } => (self.connection_mark()?, 3),
             Expression::Load { .. } => {
                 let fields = self.fields()?;
                 return self.use_of(fields);
@@ -79,7 +80,9 @@ impl Raising<'_> {
             Expression::Cmp { .. }
             | Expression::Bits { .. }
             | Expression::Lookup { .. }
+            | Expression::Range { .. }
             | Expression::SetMeta(_)
+            | Expression::SetConnectionMark
             | Expression::Dynamic { .. }
             | Expression::Excess { .. }
             | Expression::Nat { .. }
@@ -126,6 +129,10 @@ impl Raising<'_> {
         let (statement, taken) = match self.rest {
             [Expression::Cmp { equal, bytes }, ..] => {
                 (Statement::Match(fields[0], op(*equal), value(fields[0], bytes)?), 1)
+            }
+            [Expression::Range { first, last }, ..] => {
+                let [first, last] = [first, last].map(|port| u16::from_be_bytes(*port));
+                (Statement::Within(fields[0], first, last), 1)
             }
             [Expression::Bits { xor, .. }, Expression::SetMeta(meta::MARK), ..] => {
                 (Statement::SetMarkBits(number(xor)?), 2)
@@ -174,6 +181,19 @@ impl Raising<'_> {
         };
         self.rest = &self.rest[taken..];
         Some(statement)
+    }
+
+    /// The statement that begins with a read of the connection's mark.
+    fn connection_mark(&self) -> Option<Statement> {
+        match self.rest {
+            [_, Expression::Bits { mask, .. }, Expression::Lookup { set, .. }, ..] => {
+                Some(Statement::ConnectionMarkIn(number(mask)?, set.clone()))
+            }
+            [_, Expression::Bits { mask, xor }, Expression::SetConnectionMark, ..] => {
+                Some(Statement::SetConnectionMark { mask: !number(mask)?, value: number(xor)? })
+            }
+            _ => None,
+        }
     }
 
     fn flags(&self, key: u32) -> Option<Statement> {

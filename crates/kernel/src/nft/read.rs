@@ -20,6 +20,7 @@ impl Expression {
             "ct" => read_ct(attrs),
             "fib" => read_fib(attrs),
             "cmp" => read_cmp(attrs),
+            "range" => read_range(attrs),
             "bitwise" => read_bits(attrs),
             "lookup" => read_lookup(attrs),
             "immediate" => read_immediate(attrs),
@@ -85,10 +86,15 @@ fn read_payload(attrs: Attrs<'_>) -> Option<Expression> {
 }
 
 fn read_ct(attrs: Attrs<'_>) -> Option<Expression> {
-    if attrs.get(abi::ct::DIRECTION).is_some() {
-        return None;
+    let key = attrs.be32(abi::ct::KEY)?;
+    if attrs.get(abi::ct::SREG).is_some() {
+        first(attrs, abi::ct::SREG)?;
+        return (key == abi::ct::MARK).then_some(Expression::SetConnectionMark);
     }
-    let load = Load::Ct(attrs.be32(abi::ct::KEY)?);
+    let load = match attrs.get(abi::ct::DIRECTION) {
+        None => Load::Ct(key),
+        Some(direction) => Load::Tuple { key, direction: *direction.first()? },
+    };
     Some(Expression::Load { load, to: slot(attrs.be32(abi::ct::DREG)?)? })
 }
 
@@ -153,6 +159,13 @@ fn read_cmp(attrs: Attrs<'_>) -> Option<Expression> {
     };
     let bytes = attrs.nested(abi::cmp::DATA)?.get(abi::data::VALUE)?.to_owned();
     Some(Expression::Cmp { equal, bytes })
+}
+
+fn read_range(attrs: Attrs<'_>) -> Option<Expression> {
+    first(attrs, abi::range::SREG)?;
+    (attrs.be32(abi::range::OP)? == abi::range::EQ).then_some(())?;
+    let port = |kind| attrs.nested(kind)?.get(abi::data::VALUE)?.try_into().ok();
+    Some(Expression::Range { first: port(abi::range::FROM)?, last: port(abi::range::TO)? })
 }
 
 fn read_bits(attrs: Attrs<'_>) -> Option<Expression> {

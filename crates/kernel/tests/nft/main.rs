@@ -5,6 +5,7 @@
 #[path = "../../src/nft/arbitrary.rs"]
 #[expect(dead_code, reason = "shared with the unit tests, which use all of it")]
 mod arbitrary;
+mod connections;
 mod elements;
 mod excess;
 mod laws;

@@ -10,9 +10,9 @@ use fixtures::hosts::{Cable, Notice, hear, run, serve};
 use ipnet::IpNet;
 use model::Mac;
 use plan::nft::{
-    ChainKind, CtState, CtStatus, Data, DataType, Field, HookPoint, Key, Nat, NatSource, Network,
-    Op, Outcome, Packet, REPLY, RejectWith, Rewrite, Row, Rule, Set, Statement, Surroundings,
-    Transport, Type, Value, Verdict, fib_type, walk,
+    ChainKind, Connection, CtState, CtStatus, Data, DataType, Field, HookPoint, Key, Nat,
+    NatSource, Network, Op, Outcome, Packet, REPLY, RejectWith, Rewrite, Row, Rule, Set, Statement,
+    Surroundings, Transport, Type, Value, Verdict, fib_type, walk,
 };
 use seaway_kernel::netns::Netns;
 use seaway_kernel::nft::Nft;
@@ -35,7 +35,8 @@ fn predict(rows: &Rows, protocol: u8, to: SocketAddr) -> Notice {
     let local = BTreeSet::from([TO_CLIENT, TO_SERVER]);
     let links = ["10.1.0.0/24", "10.2.0.0/24"].map(|net| net.parse().unwrap()).into();
     let surroundings = Surroundings { local, links, ..Surroundings::default() };
-    let mut flow = Flow { src: CLIENT, dst: to, mark: 0, status: BTreeSet::new() };
+    let mut flow =
+        Flow { src: CLIENT, dst: to, mark: 0, connection_mark: 0, status: BTreeSet::new() };
     let at = |flow: &mut Flow, point| flow.pass(rows, protocol, point, &surroundings);
     let mut points = vec![HookPoint::Prerouting];
     if let Some(notice) = at(&mut flow, points[0]) {
@@ -60,6 +61,7 @@ struct Flow {
     src: IpAddr,
     dst: SocketAddr,
     mark: u32,
+    connection_mark: u32,
     status: BTreeSet<CtStatus>,
 }
 
@@ -82,11 +84,17 @@ impl Flow {
             ct_state: CtState::New,
             ct_status: self.status.clone(),
             is_reply: false,
+            connection: Some(Connection {
+                client: CLIENT,
+                server: self.dst,
+                mark: self.connection_mark,
+            }),
             mark: self.mark,
             priority: 0,
         };
         let walk = walk(rows, INET, point, &packet, surroundings);
         self.mark = walk.mark;
+        self.connection_mark = walk.connection_mark.unwrap_or_default();
         if let Some(rewrite) = walk.rewrite {
             match rewrite {
                 Rewrite::To { side: Nat::Dnat, addr, port } => {
@@ -254,6 +262,33 @@ fn translation() -> Rows {
     with(rows, "ports", declared, vec![to(6, 8080), to(17, 8080), to(6, 7001)])
 }
 
+/// Who speaks with whom, whatever was rewritten: the port is the server's own, and what one chain writes on
+/// a connection another one reads.
+fn connections() -> Rows {
+    let mut rows = translation();
+    let IpAddr::V4(server) = SERVER else { panic!("SERVER is IPv4") };
+    let to_server = || vec![Field::Client4, Field::Server4, Field::L4proto, Field::ServerPort];
+    let mark = |value| Statement::SetConnectionMark { mask: 0xff00, value };
+    let known = |op| Statement::Lookup(to_server(), op, set_name("known"));
+    let forward = vec![
+        answers(),
+        rule(vec![tcp(), Statement::Within(Field::ServerPort, 6999, 7000), mark(0x500)]),
+        rule(vec![udp(), known(Op::Eq), mark(0x600)]),
+        rule(vec![udp(), known(Op::Ne), Statement::SetConnectionMark { mask: 1, value: 1 }]),
+        rule(vec![Statement::ConnectionMarkIn(0xff01, set_name("cut")), drop_it()]),
+    ];
+    let key = Key::Chain(INET, chain_name("forward"));
+    rows.insert(key, base(ChainKind::Filter, HookPoint::Forward, 5, forward));
+    let IpAddr::V4(client) = CLIENT else { panic!("CLIENT is IPv4") };
+    let types = vec![Type::Ipv4Addr, Type::Ipv4Addr, Type::InetProto, Type::InetService];
+    let tuple =
+        vec![Value::Ipv4(client), Value::Ipv4(server), Value::Number(17), Value::Port(7001)];
+    let known = Set { key: types, data: None, interval: false, dynamic: None };
+    let rows = with(rows, "known", known, vec![(tuple, None)]);
+    let cut = Set { key: vec![Type::Mark], data: None, interval: false, dynamic: None };
+    with(rows, "cut", cut, [0x500, 1].map(|mark| (vec![Value::Mark(mark)], None)).into())
+}
+
 #[test]
 fn the_walk_says_what_the_kernel_does() {
     isolated(|| {
@@ -277,6 +312,7 @@ fn the_walk_says_what_the_kernel_does() {
             ("another's address", spoofing(HERE)),
             ("verdict maps", verdict_maps()),
             ("translation", translation()),
+            ("connections", connections()),
         ];
         for (title, rows) in tables {
             put(&mut kernel, &rows);

@@ -4,13 +4,15 @@ use fixtures::listing::differences;
 use plan::nft::list;
 use seaway_kernel::nft::Nft;
 
+use crate::connections::connections;
 use crate::shapes::everything;
 use crate::{BRIDGE, INET, isolated, nft, put};
 
 #[test]
 fn nft_lists_every_row_as_the_plan_prints_it_and_reading_back_gives_the_rows() {
     isolated(|| {
-        let want = everything();
+        let mut want = everything();
+        want.extend(connections());
         let mut kernel = Nft::open().unwrap();
         put(&mut kernel, &want);
         for family in [INET, BRIDGE] {

@@ -32,6 +32,8 @@ pub struct Rule {
 pub enum Statement {
     /// `FIELD [!=] VALUE`. A packet without the field (another protocol) does not match.
     Match(Field, Op, Value),
+    /// `FIELD FIRST-LAST`: a port, from the first to the last.
+    Within(Field, u16, u16),
     /// `FIELD . FIELD [!=] @set`.
     Lookup(Vec<Field>, Op, SetName),
     /// `FIELD . FIELD vmap @map`.
@@ -52,6 +54,16 @@ pub enum Statement {
     SetMarkBits(u32),
     /// `meta mark & BITS != 0`: matches when one of the bits is set.
     MarkBits(u32),
+    /// `ct mark & MASK == @set`: matches when these bits of the connection's mark are in the set.
+    ConnectionMarkIn(u32, SetName),
+    /// `ct mark set ct mark & … | VALUE`: of the connection's mark these bits become those of the value,
+    /// and the others stay. Does nothing to a packet without a connection.
+    SetConnectionMark {
+        /// The bits that are set.
+        mask: u32,
+        /// What they become; it has no others.
+        value: u32,
+    },
     /// `meta mark set FIELD . FIELD map @map`. A packet whose key is not in the map does not match.
     SetFrom(Writable, Vec<Field>, SetName),
     /// `update @map { KEY : VALUES }` or `delete …`: the packet writes an element of a dynamic map.
@@ -141,6 +153,17 @@ pub enum Field {
     FibDaddrOif,
     /// `ct direction`: [`ORIGINAL`] or [`REPLY`]. A packet outside of conntrack has none.
     CtDirection,
+    /// `ct original ip saddr`: who began the connection, before anything was rewritten.
+    Client4,
+    /// `ct original ip6 saddr`.
+    Client6,
+    /// `ct reply ip saddr`: who answers, after everything was rewritten. A packet outside of conntrack has
+    /// neither; like the port, it is the same for every packet of a connection, whichever way it goes.
+    Server4,
+    /// `ct reply ip6 saddr`.
+    Server6,
+    /// `ct reply proto-src`: the port that answers.
+    ServerPort,
 }
 
 /// Number of `ct direction original`: the packet goes the way of its flow's first.
@@ -151,7 +174,7 @@ pub const REPLY: u8 = 1;
 
 impl Field {
     /// Every field there is, with one modulus for [`Field::Random`].
-    pub const ALL: [Field; 22] = [
+    pub const ALL: [Field; 27] = [
         Field::Iifname,
         Field::Oifname,
         Field::EtherSaddr,
@@ -174,6 +197,11 @@ impl Field {
         Field::FibDaddrType,
         Field::FibDaddrOif,
         Field::CtDirection,
+        Field::Client4,
+        Field::Client6,
+        Field::Server4,
+        Field::Server6,
+        Field::ServerPort,
     ];
 
     /// Whether rules of `family` can read it.

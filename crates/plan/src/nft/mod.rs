@@ -8,6 +8,7 @@ mod expr;
 mod list;
 mod packet;
 mod print;
+mod statement;
 mod symbol;
 mod values;
 mod walk;
@@ -18,7 +19,7 @@ pub use expr::{
 };
 
 pub use list::list;
-pub use packet::{Learned, Network, Packet, Surroundings, Transport, fib_type};
+pub use packet::{Connection, Learned, Network, Packet, Surroundings, Transport, fib_type};
 pub use values::Values;
 pub use walk::{Outcome, Rewrite, Step, Walk, walk};
 

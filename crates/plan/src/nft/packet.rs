@@ -1,7 +1,7 @@
 //! A packet at a hook, as the rules of a table see it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 use model::{IfName, Mac};
@@ -29,10 +29,24 @@ pub struct Packet {
     pub ct_status: BTreeSet<CtStatus>,
     /// Whether it answers the first packet of its flow.
     pub is_reply: bool,
+    /// The connection it is of; `None` outside of conntrack, or where no rule asks.
+    pub connection: Option<Connection>,
     /// Its mark.
     pub mark: u32,
     /// Its priority.
     pub priority: u32,
+}
+
+/// A connection, as conntrack knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connection {
+    /// Source of its first packet, before anything was rewritten.
+    pub client: IpAddr,
+    /// Source of what answers, as far as its destination is chosen. The port means nothing where the
+    /// protocol has none.
+    pub server: SocketAddr,
+    /// Its mark.
+    pub mark: u32,
 }
 
 /// Network header of a packet and what follows it.
@@ -178,12 +192,34 @@ impl Packet {
                 Value::Number(u8::from(surroundings.fib_type(dst) == fib_type::UNICAST))
             }),
             Field::CtDirection => self.direction(),
+            Field::Client4 => {
+                self.connection.map(|of| of.client).filter(IpAddr::is_ipv4).map(Value::from)
+            }
+            Field::Client6 => {
+                self.connection.map(|of| of.client).filter(IpAddr::is_ipv6).map(Value::from)
+            }
+            Field::Server4 => {
+                self.connection.map(|of| of.server.ip()).filter(IpAddr::is_ipv4).map(Value::from)
+            }
+            Field::Server6 => {
+                self.connection.map(|of| of.server.ip()).filter(IpAddr::is_ipv6).map(Value::from)
+            }
+            Field::ServerPort => {
+                self.ports().and(self.connection).map(|of| Value::Port(of.server.port()))
+            }
         }
     }
 
     fn direction(&self) -> Option<Value> {
         let tracked = !matches!(self.ct_state, CtState::Invalid | CtState::Untracked);
         tracked.then_some(Value::Number(if self.is_reply { super::REPLY } else { super::ORIGINAL }))
+    }
+
+    /// Sets bits of its connection's mark, if it has one.
+    pub(super) fn set_connection_mark(&mut self, mask: u32, value: u32) {
+        if let Some(connection) = &mut self.connection {
+            connection.mark = connection.mark & !mask | value;
+        }
     }
 
     /// Applies a rewrite of its flow. Where it is masqueraded, its source is known later.
@@ -194,6 +230,9 @@ impl Packet {
         };
         self.ct_status.insert(status);
         let Rewrite::To { side, addr, port } = rewrite else { return };
+        if let (Nat::Dnat, Some(connection)) = (side, &mut self.connection) {
+            connection.server = SocketAddr::new(addr, port);
+        }
         let Network::Ip { src, dst, transport } = &mut self.network else { return };
         let (own, own_port) = match (side, transport) {
             (Nat::Dnat, Transport::Ports { dport, .. }) => (dst, dport),

@@ -130,7 +130,12 @@ pub(super) fn number(field: Field, number: u8) -> String {
         | Field::Dport
         | Field::Mark
         | Field::Priority
-        | Field::Random(_) => protocol(number),
+        | Field::Random(_)
+        | Field::Client4
+        | Field::Client6
+        | Field::Server4
+        | Field::Server6
+        | Field::ServerPort => protocol(number),
     }
 }
 

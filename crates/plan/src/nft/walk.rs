@@ -21,6 +21,8 @@ pub struct Walk<'a> {
     pub rewrite: Option<Rewrite>,
     /// Its mark afterwards.
     pub mark: u32,
+    /// The mark of its connection afterwards, if it has one.
+    pub connection_mark: Option<u32>,
     /// The rules that matched, in order.
     pub trace: Vec<Step<'a>>,
     /// What rules have learned, with what the packet added and took out.
@@ -109,7 +111,8 @@ pub fn walk<'a>(
         }
     }
     let Walker { packet, trace, learned, chances, .. } = walker;
-    Walk { outcome, rewrite, mark: packet.mark, trace, learned, chances: chances.get() }
+    let (mark, connection_mark) = (packet.mark, packet.connection.map(|of| of.mark));
+    Walk { outcome, rewrite, mark, connection_mark, trace, learned, chances: chances.get() }
 }
 
 /// Base chains at a hook, lowest priority first; by name among equals.
@@ -216,6 +219,10 @@ impl<'a> Walker<'a, '_> {
                 let found = self.value(*field);
                 found.map_or(Next::Rule, |found| when(matches(&found, value) == (*op == Op::Eq)))
             }
+            Statement::Within(field, first, last) => {
+                let ports = Value::Port(*first)..=Value::Port(*last);
+                when(self.value(*field).is_some_and(|port| ports.contains(&port)))
+            }
             Statement::Lookup(fields, op, set) => match self.values(fields) {
                 Some(values) => when(self.element(set, values).is_some() == (*op == Op::Eq)),
                 None => Next::Rule,
@@ -240,16 +247,15 @@ impl<'a> Walker<'a, '_> {
                 Next::Statement
             }
             Statement::MarkBits(bits) => when(self.packet.mark & bits != 0),
-            Statement::SetFrom(to, fields, map) => {
-                match (to, self.lead_to(fields, map).as_deref()) {
-                    (Writable::Mark, Some([Value::Mark(mark)])) => self.packet.mark = *mark,
-                    (Writable::Priority, Some([Value::ClassId(priority)])) => {
-                        self.packet.priority = *priority;
-                    }
-                    _ => return Next::Rule,
-                }
+            Statement::ConnectionMarkIn(mask, set) => {
+                let mark = self.packet.connection.map(|of| Value::Mark(of.mark & mask));
+                when(mark.is_some_and(|mark| self.element(set, vec![mark]).is_some()))
+            }
+            Statement::SetConnectionMark { mask, value } => {
+                self.packet.set_connection_mark(*mask, *value);
                 Next::Statement
             }
+            Statement::SetFrom(to, fields, map) => self.set(*to, fields, map),
             Statement::Dynamic { op, map, key, data } => self.learn(*op, map, key, data),
             // A packet alone is no excess.
             Statement::Excess { .. } | Statement::Foreign => Next::Rule,
@@ -262,6 +268,17 @@ impl<'a> Walker<'a, '_> {
             Statement::Reject(with) => Next::End(End::Reject(*with)),
             Statement::Verdict(verdict) => Next::Verdict(verdict),
         }
+    }
+
+    fn set(&mut self, to: Writable, fields: &[Field], map: &SetName) -> Next<'a> {
+        match (to, self.lead_to(fields, map).as_deref()) {
+            (Writable::Mark, Some([Value::Mark(mark)])) => self.packet.mark = *mark,
+            (Writable::Priority, Some([Value::ClassId(priority)])) => {
+                self.packet.priority = *priority;
+            }
+            _ => return Next::Rule,
+        }
+        Next::Statement
     }
 
     /// A map that leads nowhere, or to another family, lets the packet pass to the next rule.

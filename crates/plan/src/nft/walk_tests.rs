@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use model::Mac;
 
 use super::*;
+use crate::nft::Connection;
 use crate::nft::{DynamicOp, Hook, Network, ORIGINAL, REPLY, Set, Transport, Type, fib_type};
 
 fn chain(name: &str) -> ChainName {
@@ -51,6 +52,7 @@ fn packet() -> Packet {
         ct_state: CtState::New,
         ct_status: BTreeSet::new(),
         is_reply: false,
+        connection: None,
         mark: 5,
         priority: 6,
     }
@@ -277,6 +279,53 @@ fn chains_behind_a_translation_see_what_it_made_and_marks_keep_foreign_bits() {
     assert_eq!(run(&table, &answer).mark, 0x205);
     let untracked = Packet { ct_state: CtState::Untracked, ..answer };
     assert_eq!(run(&table, &untracked).mark, 5);
+}
+
+/// NP-U2: the destination is where a translation leads, the source who began, on the way back as well.
+#[test]
+fn a_connection_is_known_by_its_ends_and_its_mark_whichever_way_a_packet_goes() {
+    let ends = |client: &str, server: &str| Connection {
+        client: client.parse().unwrap(),
+        server: server.parse().unwrap(),
+        mark: 0x77,
+    };
+    let of = |connection| Packet { connection, ..packet() };
+    let lookup = |fields: &[Field]| Statement::Lookup(fields.to_vec(), Op::Eq, set("ends"));
+    let port = Statement::Within(Field::ServerPort, 8080, 8081);
+    let admit = Statement::SetConnectionMark { mask: 0xf0, value: 0x50 };
+    let rules = vec![
+        rule(
+            "admitted",
+            vec![Statement::ConnectionMarkIn(0xf0, set("now")), verdict(Verdict::Accept)],
+        ),
+        rule("of IPv6", vec![lookup(&[Field::Client6])]),
+        rule("ends", vec![lookup(&[Field::Client4, Field::Server4]), port, admit]),
+    ];
+    let addr = |addr: &str| Value::Ipv4(addr.parse().unwrap());
+    let table: Table<Key, Row> = [
+        element("ends", vec![addr("10.0.0.1"), addr("10.0.0.9")], None),
+        element("now", vec![Value::Mark(0x50)], None),
+        (key("forward"), base(ChainKind::Filter, 0, rules)),
+    ]
+    .into_iter()
+    .collect();
+    let cases = [
+        (Some(ends("10.0.0.1", "10.0.0.9:8080")), "ends", Some(0x57)),
+        (
+            Some(Connection { mark: 0x1_0057, ..ends("10.0.0.1", "10.0.0.9:8080") }),
+            "admitted",
+            Some(0x1_0057),
+        ),
+        (Some(ends("10.0.0.1", "10.0.0.9:8082")), "", Some(0x77)),
+        (Some(ends("10.0.0.9", "10.0.0.1:8080")), "", Some(0x77)),
+        (Some(ends("fd00::1", "[fd00::9]:8080")), "", Some(0x77)),
+        (None, "", None),
+    ];
+    for (connection, rules, mark) in cases {
+        let packet = of(connection);
+        let walk = run(&table, &packet);
+        assert_eq!((trace(&walk).as_str(), walk.connection_mark), (rules, mark), "{connection:?}");
+    }
 }
 
 #[test]

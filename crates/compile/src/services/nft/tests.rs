@@ -115,6 +115,7 @@ fn open<'a>(
         ct_state: CtState::New,
         ct_status: BTreeSet::new(),
         is_reply: false,
+        connection: None,
         mark: 0x80,
         priority: 0,
     };
