@@ -52,6 +52,12 @@ impl<'a> Ruleset<'a> {
         self.declare(name, Set { key: key.to_vec(), data, interval: false, dynamic: None });
     }
 
+    /// Declares a map from exact keys to verdicts.
+    pub(crate) fn verdicts(&mut self, name: &str, key: &[Type]) {
+        let data = Some(DataType::Verdict);
+        self.declare(name, Set { key: key.to_vec(), data, interval: false, dynamic: None });
+    }
+
     /// Puts an element into a set.
     pub(crate) fn element(&mut self, set: &str, key: Vec<Value>) {
         self.rows.insert(Key::Element(self.family, name(set), key.into()), Row::Element(None));
@@ -60,6 +66,12 @@ impl<'a> Ruleset<'a> {
     /// Puts an element into a map.
     pub(crate) fn entry(&mut self, map: &str, key: Vec<Value>, values: Vec<Value>) {
         let row = Row::Element(Some(Data::Values(values.into())));
+        self.rows.insert(Key::Element(self.family, name(map), key.into()), row);
+    }
+
+    /// Puts an element into a map to verdicts.
+    pub(crate) fn verdict(&mut self, map: &str, key: Vec<Value>, verdict: Verdict) {
+        let row = Row::Element(Some(Data::Verdict(verdict)));
         self.rows.insert(Key::Element(self.family, name(map), key.into()), row);
     }
 

@@ -40,7 +40,7 @@ pub use imbl::ordmap::DiffItem;
 pub use label::{LabelSelector, LabelTest, Labels, Requirement};
 pub use name::{IfName, InvalidIfName, NodeName};
 pub use namespace::Namespace;
-pub use net::{Family, InvalidMac, Mac, Protocol};
+pub use net::{Family, InvalidMac, Mac, Protocol, fnv1a};
 pub use node::Node;
 pub use pod::{NamedPort, ObjectName, Pod};
 pub use policy::{

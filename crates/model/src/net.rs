@@ -99,7 +99,7 @@ impl Mac {
 }
 
 /// FNV-1a, 64 bit: small, stable across releases and machines, and not for secrets.
-pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
+pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })

@@ -13,10 +13,12 @@
 
 mod blocks;
 mod index;
+mod nft;
 mod ports;
 mod resolve;
 mod table;
 
+pub use nft::{Around, GENERATION, lower};
 pub use resolve::resolve;
 pub use table::{
     Destination, Group, Members, Peers, PodPolicy, PolicyRule, PolicyTable, Ports, RuleName,

@@ -41,7 +41,8 @@ pub fn resolve(world: &World, me: &NodeName) -> PolicyTable {
     let named: BTreeSet<&SetKey> = shared.iter().flat_map(|group| sets(group)).collect();
     let index = Index::new(world);
     let sets = named.into_iter().map(|key| (key.clone(), Arc::new(index.members(key)))).collect();
-    PolicyTable { pods, sets }
+    let has_policies = !world.policies.is_empty() || !world.cluster_policies.is_empty();
+    PolicyTable { has_policies, pods, sets }
 }
 
 /// The sets that a group's rules name.
@@ -101,7 +102,7 @@ impl<'a> About<'a> {
         let rules = policies.flat_map(|policy| {
             let numbered = policy.rules(direction).iter().enumerate();
             numbered.map(|(i, rule)| PolicyRule {
-                of: vec![RuleName::Cluster(policy.name.clone(), i)],
+                name: RuleName::Cluster(tier, policy.name.clone(), i),
                 action: rule.action,
                 targets: self.targets(&rule.rule, direction),
             })
@@ -109,30 +110,21 @@ impl<'a> About<'a> {
         rules.filter(|rule| !rule.targets.is_empty()).collect()
     }
 
-    /// What NetworkPolicies allow: in any order, so all that is for the same ports is one rule.
+    /// What NetworkPolicies allow, rule by rule, so that it can be told which of them it was. What matches
+    /// nothing is left out.
     fn allowed(
         &self,
         policies: &[(&NetworkPolicy, &[Rule])],
         direction: Direction,
     ) -> Vec<PolicyRule> {
-        let mut by_port: BTreeMap<Destination, (Peers, Vec<RuleName>)> = BTreeMap::new();
-        for (policy, rules) in policies {
-            for (i, rule) in rules.iter().enumerate() {
-                let name = RuleName::Namespaced(policy.name.clone(), i);
-                for Target { peers, destination } in self.targets(rule, direction) {
-                    let nobody = || (nobody(), Vec::new());
-                    let (all, of) = by_port.entry(destination).or_insert_with(nobody);
-                    add(all, peers);
-                    of.push(name.clone());
-                }
-            }
-        }
-        let rules = by_port.into_iter().map(|(destination, (peers, of))| PolicyRule {
-            of,
-            action: RuleAction::Accept,
-            targets: vec![Target { peers, destination }],
+        let rules = policies.iter().flat_map(|(policy, rules)| {
+            rules.iter().enumerate().map(|(i, rule)| PolicyRule {
+                name: RuleName::Namespaced(policy.name.clone(), i),
+                action: RuleAction::Accept,
+                targets: self.targets(rule, direction),
+            })
         });
-        rules.collect()
+        rules.filter(|rule| !rule.targets.is_empty()).collect()
     }
 
     /// What a rule matches; nothing when it has peers or ports and nobody is one.
@@ -175,24 +167,6 @@ impl<'a> About<'a> {
     ) -> impl Iterator<Item = (Protocol, u16, u16)> {
         let named = self.pod.ports.iter().filter(move |port| is_named(port, name, protocol));
         named.map(|port| (port.protocol, port.port, port.port))
-    }
-}
-
-fn nobody() -> Peers {
-    Peers::Of { sets: BTreeSet::new(), blocks: Vec::new(), names: BTreeSet::new() }
-}
-
-/// `peers` and `more`.
-fn add(peers: &mut Peers, more: Peers) {
-    match (&mut *peers, more) {
-        (Peers::Any, _) => {}
-        (_, Peers::Any) => *peers = Peers::Any,
-        (Peers::Of { sets, blocks, names }, Peers::Of { sets: s, blocks: b, names: n }) => {
-            sets.extend(s);
-            names.extend(n);
-            blocks.extend(b);
-            *blocks = ipnet::IpNet::aggregate(blocks);
-        }
     }
 }
 

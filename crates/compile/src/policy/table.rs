@@ -1,17 +1,21 @@
 //! What policies ask of a node.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use model::{
-    ClusterPolicyName, DomainPattern, LabelSelector, ObjectName, PodSelector, Protocol, RuleAction,
+    ClusterPolicyName, ClusterTier, Direction, DomainPattern, LabelSelector, ObjectName,
+    PodSelector, Protocol, RuleAction,
 };
 
 /// What policies ask of a node.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct PolicyTable {
+    /// Whether there is any policy at all: a pod that is not known yet may be meant by one.
+    pub has_policies: bool,
     /// The node's pods that have an address of their own.
     pub pods: BTreeMap<ObjectName, PodPolicy>,
     /// The members of every set that a rule of those names.
@@ -25,6 +29,16 @@ pub struct PodPolicy {
     pub ingress: Arc<Group>,
     /// About what goes out.
     pub egress: Arc<Group>,
+}
+
+impl PodPolicy {
+    /// What is asked about one direction.
+    pub fn group(&self, direction: Direction) -> &Arc<Group> {
+        match direction {
+            Direction::Ingress => &self.ingress,
+            Direction::Egress => &self.egress,
+        }
+    }
 }
 
 /// What is asked about some pods in one direction.
@@ -41,8 +55,8 @@ pub struct Group {
 /// A rule, as the pods of a group meet it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PolicyRule {
-    /// The rules of policies that it stands for.
-    pub of: Vec<RuleName>,
+    /// Which one it is.
+    pub name: RuleName,
     /// What becomes of what it matches.
     pub action: RuleAction,
     /// What it matches: any of these.
@@ -52,10 +66,20 @@ pub struct PolicyRule {
 /// A rule of a policy, by its place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RuleName {
-    /// Of a policy of the cluster.
-    Cluster(ClusterPolicyName, usize),
+    /// Of a policy of the cluster, in its tier.
+    Cluster(ClusterTier, ClusterPolicyName, usize),
     /// Of a NetworkPolicy.
     Namespaced(ObjectName, usize),
+}
+
+/// As the oracle of policies says it.
+impl fmt::Display for RuleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RuleName::Cluster(tier, policy, i) => write!(f, "{tier:?} {policy} rule {i}"),
+            RuleName::Namespaced(policy, i) => write!(f, "NetworkPolicy {policy} rule {i}"),
+        }
+    }
 }
 
 /// Peers at ports.

@@ -126,7 +126,7 @@ pub(crate) fn is_allowed(world: &World, tables: &Tables, learned: &Learned, flow
 }
 
 /// 256 worlds, or as many as `PROPTEST_CASES` says.
-fn config() -> ProptestConfig {
+pub(crate) fn config() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
 }
 

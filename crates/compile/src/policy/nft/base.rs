@@ -1,0 +1,174 @@
+//! The chains and sets that are there whatever policies say.
+
+use model::{Direction, Family};
+use plan::nft::{
+    ChainKind, ChainName, CtState, Field, Hook, HookPoint, Op, Rule, Statement, Type, Value,
+    Verdict,
+};
+
+use super::Around;
+use crate::ruleset::{self, Ruleset, by_family, lookup, name};
+
+/// The bits of a connection's mark that hold the number of the policies that allowed it: the byte that is
+/// Seaway's in marks of packets, too.
+pub const GENERATION: u32 = 0xff00_0000;
+
+/// Where pods lead that are not known yet.
+pub(super) const UNKNOWN: &str = "policy_unknown";
+
+/// The number that allowed connections bear.
+const ALLOWED_BY: &str = "policy_generation";
+
+/// What has no connection ends here.
+const STRAYS: &str = "policy_strays";
+
+/// What is allowed ends here.
+const ALLOWED: &str = "policy_allowed";
+
+/// Types of ICMPv6 without which no address can be used; conntrack tracks none of them (RFC 2710, RFC 3810,
+/// RFC 4861).
+const DISCOVERY: [u8; 9] = [130, 131, 132, 133, 134, 135, 136, 137, 143];
+
+/// Protocol numbers of ICMP and ICMPv6.
+const ERRORS: [u8; 2] = [1, 58];
+
+/// The map that leads from a pod's address to what is asked about it.
+pub(super) fn dispatch(direction: Direction, family: Family) -> &'static str {
+    match direction {
+        Direction::Egress => by_family(family, "policy_egress4", "policy_egress6"),
+        Direction::Ingress => by_family(family, "policy_ingress4", "policy_ingress6"),
+    }
+}
+
+/// The addresses of pods that are asked about.
+pub(super) fn policed(family: Family) -> &'static str {
+    by_family(family, "policed4", "policed6")
+}
+
+/// Pairs of one address with itself.
+pub(super) fn itself(family: Family) -> &'static str {
+    by_family(family, "policy_self4", "policy_self6")
+}
+
+/// The node's own addresses.
+pub(super) fn own_node(family: Family) -> &'static str {
+    by_family(family, "policy_node4", "policy_node6")
+}
+
+/// Who began a connection.
+pub(super) fn client(family: Family) -> Field {
+    by_family(family, Field::Client4, Field::Client6)
+}
+
+/// Who answers it.
+pub(super) fn server(family: Family) -> Field {
+    by_family(family, Field::Server4, Field::Server6)
+}
+
+/// The type of a family's addresses.
+pub(super) fn addr_type(family: Family) -> Type {
+    by_family(family, Type::Ipv4Addr, Type::Ipv6Addr)
+}
+
+/// The constant rows.
+pub(super) fn lower(around: &Around, rules: &mut Ruleset<'_>) {
+    for family in Family::ALL {
+        let addr = addr_type(family);
+        for direction in [Direction::Egress, Direction::Ingress] {
+            rules.verdicts(dispatch(direction, family), &[addr]);
+        }
+        rules.set(policed(family), &[addr]);
+        rules.set(itself(family), &[addr, addr]);
+        rules.set(own_node(family), &[addr]);
+    }
+    for addr in &around.node {
+        rules.element(own_node(Family::of(*addr)), vec![(*addr).into()]);
+    }
+    let generation = u32::from(around.generation.get()) << GENERATION.trailing_zeros();
+    rules.set(ALLOWED_BY, &[Type::Mark]);
+    rules.element(ALLOWED_BY, vec![Value::Mark(generation)]);
+    let filter = |point| Hook { kind: ChainKind::Filter, point, priority: 0 };
+    rules.base_chain("policy_forward", filter(HookPoint::Forward), forward());
+    rules.base_chain("policy_input", filter(HookPoint::Input), input());
+    rules.chain(STRAYS, strays());
+    rules.chain(UNKNOWN, vec![ruleset::drop(Vec::new(), "its pod is not known yet")]);
+    let mark = Statement::SetConnectionMark { mask: GENERATION, value: generation };
+    rules.chain(ALLOWED, vec![ruleset::rule(vec![mark], "by the policies of this number")]);
+}
+
+/// Between pods and anybody who is not a process of the node: both ends are asked.
+fn forward() -> Vec<Rule> {
+    let stray = Statement::CtState([CtState::Invalid, CtState::Untracked].into());
+    let mut rules = established();
+    rules.push(ruleset::rule(vec![stray, goto(STRAYS)], "no connection to judge"));
+    rules.extend(asked(Direction::Egress));
+    rules.extend(asked(Direction::Ingress));
+    rules.push(ruleset::rule(vec![goto(ALLOWED)], "both ends allow it"));
+    rules
+}
+
+/// From pods to the node itself. What it sends them is not asked about (NP-N19), and what is not tracked
+/// here are questions to its own DNS (NP-F3) and discovery.
+fn input() -> Vec<Rule> {
+    let stray = Statement::CtState([CtState::Invalid].into());
+    let untracked = Statement::CtState([CtState::Untracked].into());
+    let mut rules = established();
+    rules.push(ruleset::rule(vec![untracked, accept()], "the node's own DNS"));
+    rules.push(ruleset::rule(vec![stray, goto(STRAYS)], "no connection to judge"));
+    rules.extend(asked(Direction::Egress));
+    rules.push(ruleset::rule(vec![goto(ALLOWED)], "its pod may send it"));
+    rules
+}
+
+/// What is not asked about again: an error has its connection's mark, but not its protocol.
+fn established() -> Vec<Rule> {
+    let known = Statement::ConnectionMarkIn(GENERATION, name(ALLOWED_BY));
+    let mut rules = vec![ruleset::rule(vec![known, accept()], "allowed by these policies")];
+    rules.extend(ERRORS.map(|protocol| {
+        let icmp = Statement::Match(Field::L4proto, Op::Eq, Value::Number(protocol));
+        let related = Statement::CtState([CtState::Related].into());
+        ruleset::rule(vec![icmp, related, accept()], "errors of connections")
+    }));
+    rules
+}
+
+fn asked(direction: Direction) -> [Rule; 2] {
+    Family::ALL.map(|family| {
+        let (end, why) = match direction {
+            Direction::Egress => (client(family), "who began it"),
+            Direction::Ingress => (server(family), "who answers it"),
+        };
+        let find = Statement::Vmap(vec![end], name(dispatch(direction, family)));
+        ruleset::rule(vec![find], why)
+    })
+}
+
+/// Packets that belong to no connection, by their addresses: nothing else is known of them.
+fn strays() -> Vec<Rule> {
+    let mut rules: Vec<Rule> = DISCOVERY
+        .map(|kind| {
+            let of_type = Statement::Match(Field::Icmpv6Type, Op::Eq, Value::Number(kind));
+            ruleset::rule(vec![of_type, accept()], "what addresses are found by")
+        })
+        .into();
+    for family in Family::ALL {
+        let (saddr, daddr) = by_family(
+            family,
+            (Field::Ip4Saddr, Field::Ip4Daddr),
+            (Field::Ip6Saddr, Field::Ip6Daddr),
+        );
+        for end in [saddr, daddr] {
+            let is_policed = lookup(&[end], Op::Eq, policed(family));
+            rules.push(ruleset::drop(vec![is_policed], "of no connection, at a pod with policies"));
+        }
+    }
+    rules
+}
+
+fn accept() -> Statement {
+    Statement::Verdict(Verdict::Accept)
+}
+
+fn goto(chain: &str) -> Statement {
+    Statement::Verdict(Verdict::Goto(ChainName(chain.into())))
+}
