@@ -13,14 +13,14 @@ use plan::{Listener, Mechanism};
 
 use crate::dns::Listeners;
 use crate::observe::Metrics;
-use crate::reconcile::{Flows, OwnLinks, Stage, Step, Steps, table};
+use crate::reconcile::{Flows, Marks, OwnLinks, Stage, Step, Steps, table};
 use crate::sources::ReadHost;
 
 /// File in the run directory that remembers what settings of the whole node were before.
 pub(crate) const SYSCTLS: &str = "sysctls";
 
 /// The names of all places, in the loop's order.
-pub(crate) const PLACES: [&str; 11] = [
+pub(crate) const PLACES: [&str; 12] = [
     "links",
     "addrs",
     "pods",
@@ -29,6 +29,7 @@ pub(crate) const PLACES: [&str; 11] = [
     "fdb",
     "routes",
     "rules",
+    "marks",
     "nft",
     "flows",
     LISTENERS,
@@ -64,6 +65,7 @@ pub(crate) fn steps(
     let fdb = opened("fdb", ForwardingEntries::open())?;
     let routes = opened("routes", Routes::open())?;
     let rules = opened("rules", Rules::open())?;
+    let marks = opened("marks", Entries::open())?;
     let nft = opened("nft", Nft::open())?;
     let flows = opened("flows", Entries::open())?;
     let line = |key: &Listener, (): &()| key.to_string();
@@ -89,6 +91,7 @@ pub(crate) fn steps(
         Box::new(Step::new("fdb", fdb, table!(fdb), |k, r| format!("{k} {r}"))),
         Box::new(Step::new("routes", routes, table!(routes), |k, r| format!("{k} {r}"))),
         Box::new(Step::new("rules", rules, table!(rules), |k, r| format!("{k} {r}"))),
+        Box::new(Marks::new(marks)),
         Box::new(Step::new("nft", nft, table!(nft), |k, r| format!("{k} {r}")).atomic().leading()),
         Box::new(Flows::new(flows, Arc::clone(metrics))),
     ];

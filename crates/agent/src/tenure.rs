@@ -213,6 +213,7 @@ impl<'a> Tenure<'a> {
             journal,
             sources,
             steps,
+            have,
             metrics: Arc::clone(&self.desk.metrics),
             shown: Arc::clone(&self.desk.shown),
             due: self.desk.due.clone(),

@@ -20,13 +20,16 @@ mod ruleset;
 pub mod services;
 
 use std::fmt;
+use std::sync::Arc;
 
 use model::{Generation, NodeName, OrdMap, World};
-use plan::{LocalPods, Plan};
+use plan::nft::{Key, Row};
+use plan::{LocalPods, Plan, Table};
 
 pub use cni::Attachments;
 pub use dns::Zones;
 pub use ipam::Pools;
+pub use policy::PolicyTable;
 pub use routes::Peers;
 pub use services::ServiceTable;
 
@@ -52,6 +55,8 @@ pub struct Compiled {
     pub attachments: Attachments,
     /// What this node does with packets to Services.
     pub services: ServiceTable,
+    /// What policies ask of this node's pods.
+    pub policies: Arc<PolicyTable>,
     /// What the cluster's names stand for.
     pub zones: Zones,
     /// The pods of this node by their addresses.
@@ -109,11 +114,18 @@ pub struct Compiler {
     base: Option<(World, Compiled)>,
     services: services::Memo,
     rules: services::Lowered,
+    policies: policy::Memo,
     flows: flows::Flows,
     names: dns::Memo,
 }
 
 impl Compiler {
+    /// Goes on from the rows of nftables that an agent before has left in the kernel: connections that
+    /// policies have allowed stay allowed.
+    pub fn after(found: Table<Key, Row>) -> Self {
+        Compiler { policies: policy::Memo::after(found), ..Compiler::default() }
+    }
+
     /// As [`compile()`]; every World is for the same scope as the one before.
     pub fn compile(&mut self, world: &World, scope: &Scope) -> Compiled {
         let Scope::Node(node) = scope;
@@ -121,7 +133,8 @@ impl Compiler {
             return Compiled::default();
         }
         let mut compiled = self.base(world, node);
-        let Compiled { plan, rejected, services, zones, .. } = &mut compiled;
+        let Compiled { plan, rejected, services, policies, zones, .. } = &mut compiled;
+        (*policies, plan.nft) = self.policies.update(world, node, &plan.nft);
         *services = self.services.resolve(world, node, rejected);
         plan.nft = self.rules.update(services, &plan.nft);
         plan.flows = self.flows.update(services, &plan.flows);
@@ -131,8 +144,8 @@ impl Compiler {
         compiled
     }
 
-    /// Everything that does not follow from Services and pods, which come and go a hundred times as
-    /// often as the rest.
+    /// Everything that does not follow from Services, pods and policies, which come and go a hundred times
+    /// as often as the rest.
     fn base(&mut self, world: &World, node: &NodeName) -> Compiled {
         let seen = World {
             generation: Generation::default(),

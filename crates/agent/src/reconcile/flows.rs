@@ -153,12 +153,14 @@ impl<T: Tracking> Stage for Flows<T> {
         !self.settling.is_empty()
     }
 
-    /// Takes note of whose flows the rules are that were there before: `have` holds them, as they are
-    /// read before.
-    fn read(&mut self, have: &mut Plan) -> Result<(), String> {
+    /// Whose flows the rules are that were there before.
+    fn note(&mut self, have: &Plan) {
         if self.agreed.is_none() {
             self.left = LeftBehind::of(&have.nft);
         }
+    }
+
+    fn read(&mut self, _have: &mut Plan) -> Result<(), String> {
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 //! syncs and passes. Nothing is retried inside a turn; [`Retry`] decides when the next one is.
 
 mod flows;
+mod marks;
 mod pass;
 mod report;
 mod requests;
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use compile::{Compiled, Compiler, Scope};
 use model::{Config, Generation, World};
-use plan::Table;
+use plan::{Plan, Table};
 
 use crate::dns::Names;
 use crate::handle::{Message, Status};
@@ -34,6 +35,7 @@ use crate::sources::{Basis, Sources};
 pub use report::{FailureRow, Report, StepReport, Subject};
 
 pub(crate) use flows::Flows;
+pub(crate) use marks::Marks;
 pub(crate) use pass::Steps;
 pub(crate) use stage::{InPlan, Reach, Stage, table};
 pub(crate) use step::{OwnLinks, Step};
@@ -85,6 +87,8 @@ pub(crate) struct Parts {
     pub(crate) sources: Sources,
     /// The kernel's places.
     pub(crate) steps: Steps,
+    /// What they hold.
+    pub(crate) have: Plan,
     /// Counters.
     pub(crate) metrics: Arc<Metrics>,
     /// Where others see what the loop did.
@@ -98,7 +102,8 @@ pub(crate) struct Parts {
 impl Loop {
     /// A loop that has not looked at anything yet.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { inbox, config, journal, sources, steps, metrics, shown, due, names } = parts;
+        let Parts { inbox, config, journal, sources, steps, have, metrics, shown, due, names } =
+            parts;
         let retry = Retry::new(Instant::now(), config.node.as_str());
         let attachments = journal.leases().attachments.clone();
         let world = World { config, attachments, ..World::default() };
@@ -112,7 +117,7 @@ impl Loop {
             due,
             names,
             world,
-            compiler: Compiler::default(),
+            compiler: Compiler::after(have.nft),
             compiled: Arc::default(),
             report: Arc::default(),
             programmed: None,

@@ -83,6 +83,7 @@ impl Steps {
     pub(crate) fn read(&mut self) -> Result<Plan, String> {
         let mut have = Plan::default();
         self.0.iter_mut().try_for_each(|step| step.read(&mut have))?;
+        self.0.iter_mut().for_each(|step| step.note(&have));
         Ok(have)
     }
 

@@ -46,6 +46,8 @@ pub(crate) trait Stage: Send {
     /// # Errors
     /// Why the place could not be read, as one line.
     fn read(&mut self, have: &mut Plan) -> Result<(), String>;
+    /// Takes note of what all places have, as far as that matters to what is done here.
+    fn note(&mut self, _have: &Plan) {}
     /// What the place is known to hold, a line per row.
     fn dump(&self) -> String;
 }

@@ -91,6 +91,8 @@ impl Agent {
         let uplink = Uplink { name: "eth0".parse().unwrap(), mtu: 1500, addrs };
         let host = Host { uplinks: vec![uplink] };
         let shown = Arc::new(Shown::default());
+        let mut steps = kernel.steps();
+        let have = steps.read().unwrap();
         let parts = Parts {
             inbox: messages,
             config: Config { node: NodeName::from("a"), ..Config::default() },
@@ -102,7 +104,8 @@ impl Agent {
                 Box::new(move || Ok(host.clone())),
                 watch::Sender::new(()),
             ),
-            steps: kernel.steps(),
+            steps,
+            have,
             metrics: Arc::default(),
             shown: Arc::clone(&shown),
             due: Due::default(),

@@ -45,14 +45,13 @@ fn addr(world: &World, pod: &ObjectName, family: Family) -> IpAddr {
 /// The rows of the node, whose pods have the addresses of the stage whatever the API server says.
 fn rows(stage: &World, world: &World, generation: u8) -> plan::Table<Key, Row> {
     let own = stage.pods.values().filter(|pod| pod.node.as_ref() == Some(&node()));
-    let pods = own.flat_map(|pod| pod.addrs.iter().map(|addr| (*addr, pod.name.clone())));
+    let pods = own.flat_map(|pod| pod.addrs.iter().map(|addr| (*addr, Some(pod.name.clone()))));
     let around = Around {
         pods: pods.collect(),
         node: world.nodes[&node()].ips().collect(),
         names: BTreeMap::new(),
-        generation: NonZero::new(generation).unwrap(),
     };
-    lower(&resolve(world, &node()), &around)
+    lower(&resolve(world, &node()), &around, NonZero::new(generation).unwrap())
 }
 
 fn enforce(nft: &mut Nft, rows: &plan::Table<Key, Row>) {

@@ -13,12 +13,14 @@
 
 mod blocks;
 mod index;
+mod memo;
 mod nft;
 mod ports;
 mod resolve;
 mod table;
 
-pub use nft::{Around, GENERATION, lower};
+pub use memo::Memo;
+pub use nft::{Around, GENERATION, generation, lower};
 pub use resolve::resolve;
 pub use table::{
     Destination, Group, Members, Peers, PodPolicy, PolicyRule, PolicyTable, Ports, RuleName,

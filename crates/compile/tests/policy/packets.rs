@@ -33,17 +33,16 @@ const OTHERS: u32 = 0x000a_bcde;
 pub(crate) fn around(world: &World, learned: &Learned, me: &NodeName) -> Around {
     let own = world.pods.values().filter(|pod| pod.node.as_ref() == Some(me));
     let own = own.filter(|pod| !pod.is_host_network);
-    let addrs = own.flat_map(|pod| pod.addrs.iter().map(|addr| (*addr, pod.name.clone())));
+    let addrs = own.flat_map(|pod| pod.addrs.iter().map(|addr| (*addr, Some(pod.name.clone()))));
     Around {
         pods: addrs.collect(),
         node: world.nodes[me].ips().collect(),
         names: learned.clone(),
-        generation: NOW,
     }
 }
 
 pub(crate) fn rows(world: &World, learned: &Learned) -> AllRows {
-    let of = |node: &NodeName| lower(&resolve(world, node), &around(world, learned, node));
+    let of = |node: &NodeName| lower(&resolve(world, node), &around(world, learned, node), NOW);
     world.nodes.keys().map(|node| (node.clone(), of(node))).collect()
 }
 

@@ -70,7 +70,7 @@ proptest! {
     ) {
         let node = NodeName::from("node-1");
         let constant = |world: &World| {
-            let rows = lower(&resolve(world, &node), &around(world, &learned, &node));
+            let rows = lower(&resolve(world, &node), &around(world, &learned, &node), NOW);
             let of = |key: &Key| match key {
                 Key::Table(_) => true,
                 Key::Set(_, name) => name.0.starts_with("polic"),
@@ -147,7 +147,7 @@ fn node() -> NodeName {
 }
 
 fn of_node(world: &World) -> Rows {
-    lower(&resolve(world, &node()), &around(world, &Learned::new(), &node()))
+    lower(&resolve(world, &node()), &around(world, &Learned::new(), &node()), NOW)
 }
 
 #[test]
@@ -167,8 +167,8 @@ fn npd8_a_pod_more_is_elements_and_a_new_number_is_one_element_and_one_rule() {
         let lower_with = |world: &World, generation: u8| {
             let mut around = around(world, &learned, &node());
             around.pods = self::around(&before, &learned, &node()).pods;
-            around.generation = NonZero::new(generation).expect("not zero");
-            lower(&resolve(world, &node()), &around)
+            let number = NonZero::new(generation).expect("not zero");
+            lower(&resolve(world, &node()), &around, number)
         };
         let changes = diff(&lower_with(&before, 7), &lower_with(&after, 7));
         assert!(changes.deletes.is_empty(), "{changes}");
@@ -207,10 +207,10 @@ fn npd9_a_pod_that_is_not_known_yet_speaks_with_its_own_node_alone() {
     let mut world = play.world.clone();
     let name = ObjectName::new("x", "a");
     let around = around(&world, &Learned::new(), &node());
-    assert!(around.pods.values().any(|pod| *pod == name), "x/a is on node-1");
+    assert!(around.pods.values().any(|pod| pod.as_ref() == Some(&name)), "x/a is on node-1");
     world.pods.remove(&name);
     let mut all = rows(&world, &Learned::new());
-    all.insert(node(), lower(&resolve(&world, &node()), &around));
+    all.insert(node(), lower(&resolve(&world, &node()), &around, NOW));
     let cases = [("x/a", "y/b", false), ("y/b", "x/a", false), ("y/b", "y/c", true)];
     for (from, to, want) in cases {
         let packet = oracle::Packet {
@@ -275,10 +275,10 @@ fn npd9_rules_hold_for_an_address_before_the_api_server_knows_it() {
     let table = resolve(&play.world, &node());
     let addr = "10.244.1.200".parse().expect("an address");
     let around = Around {
-        pods: [(addr, ObjectName::new("x", "a"))].into(),
+        pods: [(addr, Some(ObjectName::new("x", "a")))].into(),
         ..around(&play.world, &Learned::new(), &node())
     };
-    let rows = lower(&table, &around);
+    let rows = lower(&table, &around, NOW);
     let tcp = Transport::Ports { protocol: 6, sport: 40_000, dport: 80 };
     let peer = addr_of(&play.world, "y/b");
     let to = stale(peer, SocketAddr::new(addr, 80));

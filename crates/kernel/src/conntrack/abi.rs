@@ -4,6 +4,8 @@ use model::Family;
 
 /// `NFNL_SUBSYS_CTNETLINK`, in a message's type.
 const SUBSYSTEM: u16 = 1 << 8;
+/// `IPCTNL_MSG_CT_NEW`: without `NLM_F_CREATE`, what is there becomes another.
+pub(super) const NEW: u16 = SUBSYSTEM;
 /// `IPCTNL_MSG_CT_GET`.
 pub(super) const GET: u16 = SUBSYSTEM | 1;
 /// `IPCTNL_MSG_CT_DELETE`.
@@ -11,8 +13,10 @@ pub(super) const DELETE: u16 = SUBSYSTEM | 2;
 
 pub(super) const CTA_TUPLE_ORIG: u16 = 1;
 pub(super) const CTA_TUPLE_REPLY: u16 = 2;
+pub(super) const CTA_MARK: u16 = 8;
 pub(super) const CTA_ID: u16 = 12;
 pub(super) const CTA_ZONE: u16 = 18;
+pub(super) const CTA_MARK_MASK: u16 = 21;
 pub(super) const CTA_FILTER: u16 = 25;
 
 /// Inside of a tuple.

@@ -1,12 +1,13 @@
 //! Connection tracking of one network namespace: what it counts, and entries that have to go.
 //!
 //! Entries are no rows of a place: the kernel makes them, of packets, and most are nobody's business of
-//! ours. So there is no [`plan::Mechanism`] here but one operation: to walk those that a
-//! [`FlowFilter`] lets through and to remove those that somebody finds wrong.
+//! ours. So there is no [`plan::Mechanism`] here but two operations: to walk those that a [`FlowFilter`]
+//! lets through and to remove those that somebody finds wrong, and to take bits out of their marks.
 
 mod abi;
 mod counters;
 mod entry;
+mod marks;
 
 pub use counters::{Conntrack, observe};
 
@@ -98,54 +99,71 @@ impl Entries {
         filter: &FlowFilter,
         wrong: &dyn Fn(&Flow) -> bool,
     ) -> io::Result<(usize, Vec<Entry>)> {
+        let (mut shown, mut found) = (0, Vec::new());
+        let narrow = |body: &mut Writer| entry::write_filter(body, filter);
+        self.dump(abi::nfproto(filter.family), narrow, |message| {
+            shown += 1;
+            let entry = Entry::read(message);
+            found.extend(
+                entry.filter(|entry| filter.lets_through(&entry.flow) && wrong(&entry.flow)),
+            );
+        })?;
+        Ok((shown, found))
+    }
+
+    /// Shows `visit` every entry of a family, or of all where it is 0, that the kernel narrows down to.
+    fn dump(
+        &mut self,
+        family: u8,
+        narrow: impl FnOnce(&mut Writer),
+        mut visit: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
         let seq = self.next_seq();
         let mut request = Writer::default();
-        let family = abi::nfproto(filter.family);
-        let head = Head { kind: abi::GET, flags: DUMP, seq, family, res_id: 0 };
-        request.message(head, |body| entry::write_filter(body, filter));
+        request.message(Head { kind: abi::GET, flags: DUMP, seq, family, res_id: 0 }, narrow);
         self.socket.send(&request.bytes)?;
-        let (mut shown, mut found, mut end) = (0, Vec::new(), None);
+        let mut end = None;
         while end.is_none() {
-            self.socket.receive(|of, _, reply| {
-                if of != seq {
-                    return;
-                }
-                match reply {
-                    Reply::Message(message) => {
-                        shown += 1;
-                        let entry = Entry::read(message);
-                        found.extend(entry.filter(|entry| {
-                            filter.lets_through(&entry.flow) && wrong(&entry.flow)
-                        }));
-                    }
-                    Reply::Error { errno, .. } | Reply::Done { errno, .. } => end = Some(errno),
-                }
+            self.socket.receive(|of, _, reply| match reply {
+                _ if of != seq => {}
+                Reply::Message(message) => visit(message),
+                Reply::Error { errno, .. } | Reply::Done { errno, .. } => end = Some(errno),
             })?;
         }
         match end {
             Some(errno) if errno != 0 => Err(io::Error::from_raw_os_error(errno)),
-            Some(_) | None => Ok((shown, found)),
+            Some(_) | None => Ok(()),
         }
     }
 
     /// Removes `entries`; returns how many were still there.
     fn delete(&mut self, entries: &[Entry]) -> io::Result<usize> {
+        self.each(abi::DELETE, entries, Entry::family, Entry::write)
+    }
+
+    /// Sends a request about each of `entries`; returns how many were still there.
+    fn each<T>(
+        &mut self,
+        kind: u16,
+        entries: &[T],
+        family: impl Fn(&T) -> u8,
+        write: impl Fn(&T, &mut Writer),
+    ) -> io::Result<usize> {
         let mut requests = Writer::default();
         let mut last = self.seq;
         for entry in entries {
             last = self.next_seq();
-            let family = entry.family();
-            let head = Head { kind: abi::DELETE, flags: ACK, seq: last, family, res_id: 0 };
-            requests.message(head, |body| entry.write(body));
+            let head = Head { kind, flags: ACK, seq: last, family: family(entry), res_id: 0 };
+            requests.message(head, |body| write(entry, body));
         }
         self.socket.send(&requests.bytes)?;
-        let (mut removed, mut refused, mut is_done) = (0, None, entries.is_empty());
-        while !is_done {
+        let (mut done, mut refused, mut is_over) = (0, None, entries.is_empty());
+        while !is_over {
             self.socket.receive(|of, _, reply| {
                 if let Reply::Error { errno, .. } = reply {
-                    is_done |= of == last;
+                    is_over |= of == last;
                     match errno {
-                        0 => removed += 1,
+                        0 => done += 1,
                         libc::ENOENT => {}
                         other => refused = refused.or(Some(Errno::from_raw(other))),
                     }
@@ -154,7 +172,7 @@ impl Entries {
         }
         match refused {
             Some(errno) => Err(errno.into()),
-            None => Ok(removed),
+            None => Ok(done),
         }
     }
 

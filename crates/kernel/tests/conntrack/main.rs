@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod entries;
+mod marks;
 
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;

@@ -1,9 +1,12 @@
 //! The chains and sets that are there whatever policies say.
 
+use std::num::NonZero;
+
 use model::{Direction, Family};
+use plan::Table;
 use plan::nft::{
-    ChainKind, ChainName, CtState, Field, Hook, HookPoint, Op, Rule, Statement, Type, Value,
-    Verdict,
+    ChainKind, ChainName, CtState, Field, Hook, HookPoint, Key, Op, Row, Rule, Statement,
+    TableFamily, Type, Value, Verdict,
 };
 
 use super::Around;
@@ -71,7 +74,7 @@ pub(super) fn addr_type(family: Family) -> Type {
 }
 
 /// The constant rows.
-pub(super) fn lower(around: &Around, rules: &mut Ruleset<'_>) {
+pub(super) fn lower(around: &Around, number: NonZero<u8>, rules: &mut Ruleset<'_>) {
     for family in Family::ALL {
         let addr = addr_type(family);
         for direction in [Direction::Egress, Direction::Ingress] {
@@ -84,16 +87,44 @@ pub(super) fn lower(around: &Around, rules: &mut Ruleset<'_>) {
     for addr in &around.node {
         rules.element(own_node(Family::of(*addr)), vec![(*addr).into()]);
     }
-    let generation = u32::from(around.generation.get()) << GENERATION.trailing_zeros();
     rules.set(ALLOWED_BY, &[Type::Mark]);
-    rules.element(ALLOWED_BY, vec![Value::Mark(generation)]);
+    numbered(number, rules);
     let filter = |point| Hook { kind: ChainKind::Filter, point, priority: 0 };
     rules.base_chain("policy_forward", filter(HookPoint::Forward), forward());
     rules.base_chain("policy_input", filter(HookPoint::Input), input());
     rules.chain(STRAYS, strays());
     rules.chain(UNKNOWN, vec![ruleset::drop(Vec::new(), "its pod is not known yet")]);
-    let mark = Statement::SetConnectionMark { mask: GENERATION, value: generation };
+}
+
+/// The rows that say which number the policies have.
+pub(super) fn numbered(number: NonZero<u8>, rules: &mut Ruleset<'_>) {
+    let value = mark(number);
+    rules.element(ALLOWED_BY, vec![Value::Mark(value)]);
+    let mark = Statement::SetConnectionMark { mask: GENERATION, value };
     rules.chain(ALLOWED, vec![ruleset::rule(vec![mark], "by the policies of this number")]);
+}
+
+/// The element that is the number.
+pub(super) fn allowed_by(number: NonZero<u8>) -> Key {
+    Key::Element(TableFamily::Inet, name(ALLOWED_BY), [Value::Mark(mark(number))].into())
+}
+
+/// The number as it stands in a connection's mark.
+fn mark(number: NonZero<u8>) -> u32 {
+    u32::from(number.get()) << GENERATION.trailing_zeros()
+}
+
+/// The number that the policies of these rows have; `None` where there are no policies.
+pub fn generation(rows: &Table<Key, Row>) -> Option<NonZero<u8>> {
+    let key = Key::Chain(TableFamily::Inet, ChainName(ALLOWED.into()));
+    let Some(Row::Chain(chain)) = rows.get(&key) else { return None };
+    let statements = chain.rules.iter().flat_map(|rule| &rule.statements);
+    statements.into_iter().find_map(|statement| match statement {
+        Statement::SetConnectionMark { mask: GENERATION, value } => {
+            u8::try_from(value >> GENERATION.trailing_zeros()).ok().and_then(NonZero::new)
+        }
+        _ => None,
+    })
 }
 
 /// Between pods and anybody who is not a process of the node: both ends are asked.

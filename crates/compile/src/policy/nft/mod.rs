@@ -26,38 +26,38 @@ use plan::nft::{Key, Row, TableFamily, Value, Verdict};
 
 use super::PolicyTable;
 use crate::ruleset::Ruleset;
-pub use base::GENERATION;
+pub use base::{GENERATION, generation};
 use groups::Groups;
 
 /// What is around a node's policies.
 #[derive(Debug, Clone)]
 pub struct Around {
-    /// The addresses of the node's pods.
-    pub pods: BTreeMap<IpAddr, ObjectName>,
+    /// The addresses of the node's pods, and which pod it is where that is known.
+    pub pods: BTreeMap<IpAddr, Option<ObjectName>>,
     /// The node's own addresses.
     pub node: BTreeSet<IpAddr>,
     /// What names stand for, as the node has lately answered.
     pub names: BTreeMap<DomainName, BTreeSet<IpAddr>>,
-    /// Number of the policies, another one after each change of them. No connection may bear it that
-    /// was allowed by others.
-    pub generation: NonZero<u8>,
 }
 
 /// The rows that enforce `table`. While there is no policy, there are none.
 ///
+/// Policies have a number, another one after each change of them. No connection may bear `number` that was
+/// allowed by others.
+///
 /// A pod of the node that `table` does not know is cut off from everybody but its own node's processes: it
 /// may be meant by a policy.
-pub fn lower(table: &PolicyTable, around: &Around) -> Table<Key, Row> {
+pub fn lower(table: &PolicyTable, around: &Around, number: NonZero<u8>) -> Table<Key, Row> {
     let mut rows = Table::default();
     if !table.has_policies {
         return rows;
     }
     let mut rules = Ruleset::new(&mut rows, TableFamily::Inet);
-    base::lower(around, &mut rules);
+    base::lower(around, number, &mut rules);
     let mut groups = Groups::new(table, around, rules);
     for (addr, name) in &around.pods {
         let chains = [Direction::Egress, Direction::Ingress].map(|direction| {
-            let chain = match table.pods.get(name) {
+            let chain = match name.as_ref().and_then(|name| table.pods.get(name)) {
                 Some(pod) => groups.chain(pod.group(direction), direction, Family::of(*addr))?,
                 None => base::UNKNOWN.to_owned(),
             };
@@ -67,6 +67,13 @@ pub fn lower(table: &PolicyTable, around: &Around) -> Table<Key, Row> {
         policed(*addr, chains, groups.rules());
     }
     rows
+}
+
+/// Gives `rows` another number, if they are those of policies.
+pub(super) fn numbered(number: NonZero<u8>, rows: &mut Table<Key, Row>) {
+    let Some(old) = generation(rows) else { return };
+    rows.remove(&base::allowed_by(old));
+    base::numbered(number, &mut Ruleset::new(rows, TableFamily::Inet));
 }
 
 /// The elements of an address that some policies are about.
