@@ -22,20 +22,18 @@ use crate::scratch::Scratch;
 use crate::snapshot::Recall;
 use crate::sources::{Disturbance, Disturbed, Watched, Watching};
 
-type Rows<K, R> = Place<K, R>;
-
 /// The kernel of one node, as far as these tests look at it.
 #[derive(Default, Clone)]
 struct Kernel {
-    links: Rows<IfName, plan::Link>,
-    addrs: Rows<(IfName, ipnet::IpNet), ()>,
-    pods: Rows<AttachmentKey, PodLink>,
-    sysctls: Rows<plan::SysctlKey, plan::Setting>,
-    neighbors: Rows<NeighborKey, plan::Neighbor>,
-    fdb: Rows<plan::FdbKey, plan::Fdb>,
-    routes: Rows<RouteKey, plan::Route>,
-    rules: Rows<plan::RuleKey, plan::Rule>,
-    nft: Rows<plan::nft::Key, plan::nft::Row>,
+    links: Place<IfName, plan::Link>,
+    addrs: Place<(IfName, ipnet::IpNet), ()>,
+    pods: Place<AttachmentKey, PodLink>,
+    sysctls: Place<plan::SysctlKey, plan::Setting>,
+    neighbors: Place<NeighborKey, plan::Neighbor>,
+    fdb: Place<plan::FdbKey, plan::Fdb>,
+    routes: Place<RouteKey, plan::Route>,
+    rules: Place<plan::RuleKey, plan::Rule>,
+    nft: Place<plan::nft::Key, plan::nft::Row>,
 }
 
 impl Kernel {

@@ -1,6 +1,6 @@
 //! `node-1` of the stage, with its pods on cables and everybody else behind another one.
 //!
-//! x/a, y/a, z/a ── p0, p1, p2 node-1 up ── all other pods, other nodes, strangers
+//! x/a, y/a, z/a ── p0, p1, p2 node-1 wan ── all other pods, other nodes, strangers
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -55,9 +55,9 @@ impl Hosts {
         for (i, (_, netns, addrs)) in local.iter().enumerate() {
             plug(&format!("p{i}"), i, netns, addrs);
         }
-        plug("up", 9, &others, &far);
-        run("ip route add default dev up");
-        run("ip -6 route add default dev up");
+        plug("wan", 9, &others, &far);
+        run("ip route add default dev wan");
+        run("ip -6 route add default dev wan");
         let speak_as_first = || {
             for (gateway, is_v4) in [("169.254.1.10", true), ("fd00:fe::10", false)] {
                 let first = far.iter().find(|addr| addr.is_ipv4() == is_v4).unwrap();
@@ -112,7 +112,7 @@ fn plug(link: &str, number: usize, netns: &Netns, addrs: &[IpAddr]) {
     let here = here.map(|net| net.parse().unwrap()).into();
     let there = addrs.iter().map(host).collect();
     Cable { link, here, there, macs: None }.plug(netns);
-    if link != "up" {
+    if link != "wan" {
         addrs.iter().for_each(|addr| run(&format!("ip route add {} dev {link}", host(addr))));
     }
 }

@@ -5,8 +5,10 @@ use std::net::IpAddr;
 use std::num::NonZero;
 use std::sync::Arc;
 
-use model::{Attachment, Namespace, NetworkPolicy, Node, NodeName, ObjectName, OrdMap, Pod, World};
-use model::{AttachmentKey, ClusterPolicy, ClusterPolicyName, Host};
+use model::{
+    Attachment, ClusterPolicy, ClusterPolicyName, Namespace, NetworkPolicy, Node, NodeName,
+    ObjectName, OrdMap, Pod, World,
+};
 use plan::nft::{Key, Row};
 use plan::{Table, diff};
 
@@ -38,8 +40,7 @@ struct Seen {
     policies: OrdMap<ObjectName, Arc<NetworkPolicy>>,
     cluster_policies: OrdMap<ClusterPolicyName, Arc<ClusterPolicy>>,
     nodes: OrdMap<NodeName, Arc<Node>>,
-    attachments: OrdMap<AttachmentKey, Arc<Attachment>>,
-    host: Host,
+    around: Around,
 }
 
 impl Memo {
@@ -56,10 +57,10 @@ impl Memo {
         me: &NodeName,
         others: &Table<Key, Row>,
     ) -> (Arc<PolicyTable>, Table<Key, Row>) {
-        let seen = Seen::of(world);
+        let seen = Seen::of(world, me);
         if self.seen.as_ref() != Some(&seen) {
             self.table = Arc::new(resolve(world, me));
-            self.number_rows(&around(world, me));
+            self.number_rows(&seen.around);
             self.seen = Some(seen);
         }
         self.rows.patch(&diff(&self.others, others));
@@ -86,15 +87,14 @@ impl Memo {
 }
 
 impl Seen {
-    fn of(world: &World) -> Self {
+    fn of(world: &World, me: &NodeName) -> Self {
         Seen {
             pods: world.pods.clone(),
             namespaces: world.namespaces.clone(),
             policies: world.policies.clone(),
             cluster_policies: world.cluster_policies.clone(),
             nodes: world.nodes.clone(),
-            attachments: world.attachments.clone(),
-            host: world.host.clone(),
+            around: around(world, me),
         }
     }
 }

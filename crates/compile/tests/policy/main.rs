@@ -6,6 +6,7 @@ mod cluster;
 mod mistakes;
 mod names;
 mod namespaced;
+mod numbers;
 mod packets;
 mod rows;
 mod rows_mistakes;

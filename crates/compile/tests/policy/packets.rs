@@ -34,11 +34,7 @@ pub(crate) fn around(world: &World, learned: &Learned, me: &NodeName) -> Around 
     let own = world.pods.values().filter(|pod| pod.node.as_ref() == Some(me));
     let own = own.filter(|pod| !pod.is_host_network);
     let addrs = own.flat_map(|pod| pod.addrs.iter().map(|addr| (*addr, Some(pod.name.clone()))));
-    Around {
-        pods: addrs.collect(),
-        node: world.nodes[me].ips().collect(),
-        names: learned.clone(),
-    }
+    Around { pods: addrs.collect(), node: world.nodes[me].ips().collect(), names: learned.clone() }
 }
 
 pub(crate) fn rows(world: &World, learned: &Learned) -> AllRows {

@@ -12,8 +12,11 @@ use proptest::test_runner::TestRunner;
 
 use crate::packets::{AllRows, Rows, fate, rows};
 
+/// Something that could be wrong with rows, and how it comes about.
+type Mistake = (&'static str, fn(&mut Rows));
+
 /// What could be wrong.
-const MISTAKES: [(&str, fn(&mut Rows)); 19] = [
+const MISTAKES: [Mistake; 19] = [
     ("the ends change places", |rows| each_field(rows, swapped)),
     ("who sends a packet is taken for who began it", |rows| each_field(rows, of_header)),
     ("the packet's port is taken for the server's", |rows| {

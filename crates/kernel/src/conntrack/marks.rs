@@ -20,8 +20,7 @@ impl Entries {
     pub fn unmark(&mut self, mask: u32) -> Result<usize, Error> {
         let failed = |attempt| move |cause| Error { attempt, cause };
         let mut marked = Vec::new();
-        let listed =
-            self.dump(0, |_| {}, |message| marked.extend(Marked::read(message, mask)));
+        let listed = self.dump(0, |_| {}, |message| marked.extend(Marked::read(message, mask)));
         listed.map_err(failed("list the entries of conntrack"))?;
         let write = |entry: &Marked, body: &mut Writer| entry.write_without(mask, body);
         let mut changed = 0;

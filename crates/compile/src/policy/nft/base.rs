@@ -118,12 +118,12 @@ fn mark(number: NonZero<u8>) -> u32 {
 pub fn generation(rows: &Table<Key, Row>) -> Option<NonZero<u8>> {
     let key = Key::Chain(TableFamily::Inet, ChainName(ALLOWED.into()));
     let Some(Row::Chain(chain)) = rows.get(&key) else { return None };
-    let statements = chain.rules.iter().flat_map(|rule| &rule.statements);
-    statements.into_iter().find_map(|statement| match statement {
-        Statement::SetConnectionMark { mask: GENERATION, value } => {
-            u8::try_from(value >> GENERATION.trailing_zeros()).ok().and_then(NonZero::new)
-        }
-        _ => None,
+    let mut statements = chain.rules.iter().flat_map(|rule| &rule.statements);
+    statements.find_map(|statement| {
+        let Statement::SetConnectionMark { mask: GENERATION, value } = statement else {
+            return None;
+        };
+        u8::try_from(value >> GENERATION.trailing_zeros()).ok().and_then(NonZero::new)
     })
 }
 

@@ -30,7 +30,7 @@ pub use base::{GENERATION, generation};
 use groups::Groups;
 
 /// What is around a node's policies.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Around {
     /// The addresses of the node's pods, and which pod it is where that is known.
     pub pods: BTreeMap<IpAddr, Option<ObjectName>>,
