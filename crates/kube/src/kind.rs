@@ -23,6 +23,8 @@ pub struct Kind<K, V> {
     /// Reads an object; `None` when it is none of ours.
     pub(crate) decode: fn(&[u8]) -> Result<Option<V>, DecodeError>,
     pub(crate) key: fn(&V) -> K,
+    /// Has what an object and another one have in common in memory once.
+    pub(crate) share: fn(&mut V, &V),
 }
 
 impl<K, V> fmt::Debug for Kind<K, V> {
@@ -38,7 +40,7 @@ impl<K, V> Kind<K, V> {
         key: fn(&V) -> K,
     ) -> Self {
         let resource = ApiResource::erase::<R>(&());
-        Kind { plural, resource, may_be_unknown: false, decode, key }
+        Kind { plural, resource, may_be_unknown: false, decode, key, share: |_, _| {} }
     }
 }
 
@@ -82,7 +84,8 @@ pub fn service_cidrs() -> Kind<Arc<str>, ServiceCidr> {
 /// Pods of all nodes.
 pub fn pods() -> Kind<ObjectName, Pod> {
     let decode = |json: &[u8]| decode::pod(json).map(Some);
-    Kind::new::<core::Pod>("pods", decode, |pod| pod.name.clone())
+    let pods = Kind::new::<core::Pod>("pods", decode, |pod: &Pod| pod.name.clone());
+    Kind { share: Pod::share, ..pods }
 }
 
 /// NetworkPolicies.
@@ -112,5 +115,6 @@ pub fn cluster_policies(kind: ClusterPolicyKind) -> Kind<ClusterPolicyName, Clus
     };
     let kind = GroupVersionKind::gvk("policy.networking.k8s.io", version, kind.as_str());
     let resource = ApiResource::from_gvk_with_plural(&kind, plural);
-    Kind { plural, resource, may_be_unknown: true, decode, key: |policy| policy.name.clone() }
+    let key = |policy: &ClusterPolicy| policy.name.clone();
+    Kind { plural, resource, may_be_unknown: true, decode, key, share: |_, _| {} }
 }

@@ -52,7 +52,7 @@ impl<K: Ord + Clone + fmt::Debug, V: PartialEq + Clone> Level<K, V> {
     pub(crate) fn put(&mut self, kind: &Kind<K, V>, object: &DynamicObject) -> bool {
         let name = full_name(object);
         match decoded(kind, object) {
-            Ok(Some(new)) => {
+            Ok(Some(mut new)) => {
                 let was_rejected = self.rejected.remove(&name).is_some();
                 let key = (kind.key)(&new);
                 let moved = self.keys.get(&name).is_some_and(|old| *old != key);
@@ -61,6 +61,11 @@ impl<K: Ord + Clone + fmt::Debug, V: PartialEq + Clone> Level<K, V> {
                 }
                 if self.objects.get(&key).is_some_and(|known| **known == new) {
                     return was_rejected;
+                }
+                // Neighbors by name are often of one workload.
+                let neighbor = self.objects.get_prev(&key).or_else(|| self.objects.get_next(&key));
+                if let Some((_, neighbor)) = neighbor {
+                    (kind.share)(&mut new, neighbor);
                 }
                 self.keys.insert(name, key.clone());
                 self.objects.insert(key, Arc::new(new));
@@ -182,6 +187,25 @@ mod tests {
         assert_eq!(keys(&level), ["ns/b"]);
         assert!(level.put(&slices, &slice("")));
         assert!(keys(&level).is_empty());
+    }
+
+    #[test]
+    fn pods_of_a_workload_have_in_memory_once_what_they_have_in_common() {
+        let (mut level, pods) = (Level::default(), kind::pods());
+        for name in ["web-b", "web-a", "web-c"] {
+            let json = format!(
+                r#"{{"metadata":{{"namespace":"ns","name":"{name}","labels":{{"app":"web"}}}},
+                    "spec":{{"containers":[{{"ports":[{{"name":"http","containerPort":80}}]}}]}}}}"#
+            );
+            level.put(&pods, &object(&json));
+        }
+        let all: Vec<_> = level.objects.values().collect();
+        for pair in all.windows(2) {
+            assert!(Arc::ptr_eq(&pair[0].ports, &pair[1].ports));
+            assert!(Arc::ptr_eq(&pair[0].name.namespace, &pair[1].name.namespace));
+            let key = |at: usize| pair[at].labels.iter().next().unwrap().0;
+            assert!(std::ptr::eq(key(0), key(1)));
+        }
     }
 
     #[test]

@@ -35,9 +35,10 @@ pub async fn watch<K, V>(
 {
     let mut level = None;
     loop {
+        let listed = level.as_ref().map_or(0, |level: &Level<K, V>| level.objects.len());
         tokio::select! {
             () = follow(&kind, client.clone(), &out, &mut level) => return,
-            () = tokio::time::sleep(relist_after()) => {
+            () = tokio::time::sleep(relist_after(listed)) => {
                 tracing::debug!("{} are listed again, in case the watch has missed some", kind.plural);
                 continue;
             }
@@ -53,10 +54,12 @@ pub async fn watch<K, V>(
 
 /// When everything is listed again although nothing is wrong: a watch that has lost an event looks as
 /// one that has not (DNS-99). Between 15 and 19 minutes, so that agents which start together don't list
-/// together for ever.
-fn relist_after() -> Duration {
+/// together for ever; longer for more than 5,000 objects, which every node's agent asks one API server for.
+fn relist_after(objects: usize) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Duration::from_secs(15 * 60) + Duration::from_nanos(now.subsec_nanos().into()) * 240
+    let often =
+        Duration::from_secs(15 * 60) + Duration::from_nanos(now.subsec_nanos().into()) * 240;
+    often * u32::try_from(objects / 5000).unwrap_or(u32::MAX).clamp(1, 100)
 }
 
 /// How long an API server is let alone that does not know a kind: 20 to 30 s, so that those of a large
@@ -101,7 +104,9 @@ async fn follow<K, V>(
 {
     let api: Api<DynamicObject> = Api::all_with(client, &kind.resource);
     let config = watcher::Config::default();
-    let mut events = std::pin::pin!(watch_events(api, config).backoff(Retry::default()));
+    // A third of an object says who wrote which field of it.
+    let events = watch_events(api, config).modify(|object| object.metadata.managed_fields = None);
+    let mut events = std::pin::pin!(events.backoff(Retry::default()));
     let mut relist = Relist::of(level.as_ref());
     let mut rest = Duration::ZERO;
     loop {
@@ -366,6 +371,14 @@ mod tests {
                 )*};
             }
             check!(kind::nodes(), kind::namespaces(), kind::pods(), kind::policies());
+        }
+    }
+
+    #[test]
+    fn many_objects_are_listed_again_less_often() {
+        let minutes = |objects| relist_after(objects).as_secs() / 60;
+        for (objects, least, most) in [(0, 15, 19), (5_000, 15, 19), (50_000, 150, 190)] {
+            assert!((least..=most).contains(&minutes(objects)), "{objects}");
         }
     }
 

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// The labels of an object.
+/// The labels of an object. A copy shares them.
 #[derive(Debug, Default, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Labels(Box<[(Arc<str>, Arc<str>)]>);
+pub struct Labels(Arc<[(Arc<str>, Arc<str>)]>);
 
 impl Labels {
     /// The value of the label `key`.

@@ -49,7 +49,21 @@ pub struct Pod {
     /// what it had may be another's by then.
     pub addrs: Vec<IpAddr>,
     /// Ports of its containers that have a name.
-    pub ports: Vec<NamedPort>,
+    pub ports: Arc<[NamedPort]>,
+}
+
+impl Pod {
+    /// Has what is the same in `other`, as most is in two pods of a workload, in memory once.
+    pub fn share(&mut self, other: &Pod) {
+        fn one<T: PartialEq + Clone>(own: &mut T, other: &T) {
+            if own == other {
+                own.clone_from(other);
+            }
+        }
+        one(&mut self.name.namespace, &other.name.namespace);
+        one(&mut self.labels, &other.labels);
+        one(&mut self.ports, &other.ports);
+    }
 }
 
 /// A port of a container with a name that policies may call it by.

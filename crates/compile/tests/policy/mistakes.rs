@@ -52,7 +52,7 @@ fn mistakes() -> Vec<(&'static str, Mistake)> {
         ("NP-N11: exceptions are ignored", Rule(|rule| each_peer(rule, unexcepted))),
         ("NP-N14: any protocol is TCP", Rule(|rule| each_port(rule, tcp))),
         ("NP-N15: a range is its first port", Rule(|rule| each_port(rule, first))),
-        ("NP-N16: names of ports mean nothing", Pod(|pod| pod.ports.clear())),
+        ("NP-N16: names of ports mean nothing", Pod(|pod| pod.ports = Arc::default())),
         ("NP-N9: pods of the host's network are pods", Pod(|pod| pod.is_host_network = false)),
         ("NP-N1: isolation is forgotten", Group(|group| group.allowed = None)),
         (

@@ -1,5 +1,7 @@
 //! `v1/Pod`.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
 use super::{DecodeError, Meta, Object, ip, read};
@@ -98,7 +100,7 @@ fn addrs(object: &Object, status: &Status) -> Result<Vec<std::net::IpAddr>, Deco
     }
 }
 
-fn ports(object: &Object, spec: &Spec) -> Result<Vec<NamedPort>, DecodeError> {
+fn ports(object: &Object, spec: &Spec) -> Result<Arc<[NamedPort]>, DecodeError> {
     let sidecar = |container: &Container| container.restart_policy.as_deref() == Some("Always");
     let containers = spec.containers.iter().flatten().enumerate();
     let sidecars = spec.init_containers.iter().flatten().enumerate();
@@ -119,7 +121,7 @@ fn ports(object: &Object, spec: &Spec) -> Result<Vec<NamedPort>, DecodeError> {
     }
     named.sort_unstable();
     named.dedup();
-    Ok(named)
+    Ok(named.into())
 }
 
 #[cfg(test)]
@@ -154,7 +156,7 @@ mod tests {
             port("http", Protocol::Tcp, 80),
             port("mesh", Protocol::Tcp, 90),
         ];
-        assert_eq!(pod.ports, want);
+        assert_eq!(*pod.ports, want);
     }
 
     #[test]
