@@ -1,6 +1,7 @@
 //! Where the World comes from, besides the journal: the API server, or the snapshot of what it said
 //! once, and the machine. Each source is a level that the loop looks at; what woke it does not matter.
 
+mod pods;
 mod policies;
 mod watched;
 
@@ -174,21 +175,21 @@ impl Sources {
             is_new |= self.look_at_host(world);
         }
         let basis = self.basis_of(is_listed);
-        let Watched { nodes, services, slices, service_cidrs, namespaces, pods, .. } =
-            &mut self.watched;
+        let Watched { nodes, services, slices, service_cidrs, namespaces, .. } = &mut self.watched;
         is_new |= take(&nodes.borrow_and_update(), &mut world.nodes) > 0;
         is_new |= take(&service_cidrs.borrow_and_update(), &mut world.service_cidrs) > 0;
         is_new |= take(&namespaces.borrow_and_update(), &mut world.namespaces) > 0;
-        let pods = take(&pods.borrow_and_update(), &mut world.pods);
         let services = take(&services.borrow_and_update(), &mut world.services);
         let before = world.slices.clone();
         let seen = slices.borrow_and_update();
         let slices = take(&seen, &mut world.slices);
         let revision = seen.revision;
         drop(seen);
-        is_new |= services + slices > 0 || self.look_at_policies(world, is_listed);
-        // Nothing else follows from pods.
-        is_new |= pods > 0 && world.has_policies();
+        is_new |= services + slices > 0;
+        if is_listed {
+            self.recall_policies(world);
+        }
+        is_new |= self.look_at_policies(world);
         let before_basis = std::mem::replace(&mut self.basis, basis);
         let is_world_new = basis != Basis::Nothing && (is_new || before_basis != basis);
         let drains = basis == Basis::Lists
@@ -225,24 +226,25 @@ impl Sources {
         }
     }
 
-    /// Takes the policies. When everything is listed and some of them can't be read, or end with their
-    /// namespaces, those before them count that the agent before this one knew.
-    fn look_at_policies(&mut self, world: &mut World, is_listed: bool) -> bool {
-        if is_listed
-            && let Some(recall) = self.recall.take()
+    /// Once everything is listed and some policies can't be read, or end with their namespaces, those before
+    /// them count that the agent before this one knew.
+    fn recall_policies(&mut self, world: &mut World) {
+        if let Some(recall) = self.recall.take()
             && policies::are_in_doubt(&self.watched, world)
             && let Some(Recalled { objects, .. }) = recall.read(&world.config.node)
         {
             world.policies = objects.policies;
             world.cluster_policies = objects.cluster_policies;
         }
-        self.take_policies(world)
     }
 
-    /// Takes the policies alone, of which some may have stayed for the attachments that `world` had.
-    /// Returns whether they are other ones now.
-    pub(crate) fn take_policies(&mut self, world: &mut World) -> bool {
-        policies::take(&mut self.watched, world)
+    /// Takes policies and pods alone, which are those of the attachments that `world` has, too. Returns
+    /// whether that is another world.
+    pub(crate) fn look_at_policies(&mut self, world: &mut World) -> bool {
+        let is_new = policies::take(&mut self.watched, world);
+        let are_pods_new = pods::take(&self.watched.pods.borrow_and_update(), world);
+        // Nothing but policies follows from pods.
+        is_new || are_pods_new && world.has_policies()
     }
 
     fn look_at_host(&mut self, world: &mut World) -> bool {
@@ -279,55 +281,4 @@ impl Sources {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::scratch::Scratch;
-    use crate::snapshot;
-
-    fn sources(watched: Watched, recall: Recall) -> Sources {
-        let read_host = Box::new(|| Ok(Host::default()));
-        Sources::new(watched, recall, Disturbed::default(), read_host, watch::Sender::new(()))
-    }
-
-    #[test]
-    fn a_world_is_new_once_everything_is_listed_whatever_came_last() {
-        let scratch = Scratch::new();
-        let (watching, watched) = Watched::new();
-        let mut sources = sources(watched, Recall::new(scratch.path().to_owned()));
-        let mut world = World::default();
-        let mut look = |sources: &mut Sources| {
-            let is_new = sources.look(&mut world).is_world_new;
-            (is_new, sources.basis())
-        };
-        watching.nodes.send_modify(|level| level.listed = Some(OrdMap::new()));
-        watching.services.send_modify(|level| level.listed = Some(OrdMap::new()));
-        assert_eq!(look(&mut sources), (false, Basis::Nothing));
-        assert_eq!(sources.trouble(), "the endpointslices have not been listed yet");
-        watching.pods.send_modify(|level| level.trouble = Some("403".to_owned()));
-        watching.slices.send_modify(|level| level.listed = Some(OrdMap::new()));
-        watching.service_cidrs.send_modify(|level| level.listed = Some(OrdMap::new()));
-        watching.namespaces.send_modify(|level| level.listed = Some(OrdMap::new()));
-        assert_eq!(look(&mut sources), (false, Basis::Nothing));
-        assert_eq!(sources.trouble(), "the pods have not been listed yet: 403");
-        watching.list_nothing();
-        let first = look(&mut sources);
-        assert_eq!(first, (true, Basis::Lists), "although nothing is in any list");
-        assert_eq!(look(&mut sources), (false, Basis::Lists));
-    }
-
-    #[test]
-    fn without_a_snapshot_that_reads_a_world_waits_for_its_lists() {
-        for text in [None, Some("nonsense")] {
-            let scratch = Scratch::new();
-            if let Some(text) = text {
-                std::fs::write(scratch.path().join(snapshot::FILE), text).unwrap();
-            }
-            let (_watching, watched) = Watched::new();
-            let recall = Recall { due: Instant::now(), ..Recall::new(scratch.path().to_owned()) };
-            let mut sources = sources(watched, recall);
-            let news = sources.look(&mut World::default());
-            assert_eq!((news.is_world_new, sources.basis()), (false, Basis::Nothing), "{text:?}");
-            assert_eq!(sources.due(), None, "it is looked for once");
-        }
-    }
-}
+mod tests;

@@ -208,12 +208,12 @@ impl Loop {
         self.compiled = Arc::new(compiled);
     }
 
-    /// Takes the leases into the World, and leaves out the policies that were there for those that are
-    /// gone; compiles when they changed.
+    /// Takes the leases into the World, with what pods and policies are by them; compiles when they
+    /// changed.
     fn take_leases(&mut self) {
         if self.world.attachments != self.journal.leases().attachments {
             self.world.attachments.clone_from(&self.journal.leases().attachments);
-            self.sources.take_policies(&mut self.world);
+            self.sources.look_at_policies(&mut self.world);
             self.compile();
         }
     }

@@ -68,8 +68,9 @@ async fn p25_an_add_waits_for_its_pod_and_keeps_nobody_else_waiting() {
     agent.show_pod("new");
     let attached = waiting.await.unwrap().unwrap();
     assert_eq!(kernel.pods.rows().get(&key("c")), Some(&attached.link));
-    let known = agent.shown.view().world.pods.get(&ObjectName::new("ns", "p")).cloned();
-    assert_eq!(known, Some(pod("new")), "the pass it was answered by had the pod");
+    let named = add_for("c", "new").pod.unwrap();
+    let known = agent.shown.view().world.pod_of(&named).cloned().unwrap();
+    assert_eq!(known.addrs, attached.attachment.addrs, "the pass it was answered by had the pod");
     agent.handle.attach(add_for("d", "new")).await.unwrap();
 }
 
