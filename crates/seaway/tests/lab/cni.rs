@@ -198,12 +198,12 @@ fn no_api_server() {
 }
 
 /// The only node of a lab without pods.
-struct Node {
-    lab: Lab,
+pub(crate) struct Node {
+    pub(crate) lab: Lab,
 }
 
 impl Node {
-    fn up() -> Node {
+    pub(crate) fn up() -> Node {
         Node { lab: Lab::up(&["--nodes", "1", "--ip-family", "dual"]) }
     }
 
@@ -212,7 +212,7 @@ impl Node {
     }
 
     /// The configuration the agent wrote, as a runtime derives a request from it.
-    fn conf(&self, version: &str, change: Value) -> Value {
+    pub(crate) fn conf(&self, version: &str, change: Value) -> Value {
         let list = success(&self.run(&["cat", "/run/cni/net.d/10-seaway.conflist"]));
         let list: Value = serde_json::from_str(&list.expect("read the conflist")).expect("JSON");
         let mut conf = list["plugins"][0].clone();
@@ -224,7 +224,7 @@ impl Node {
         conf
     }
 
-    fn make_netns(&self, name: &str) {
+    pub(crate) fn make_netns(&self, name: &str) {
         success(&self.run(&["ip", "netns", "add", name])).expect("make a network namespace");
     }
 
@@ -238,7 +238,13 @@ impl Node {
     }
 
     /// The same, started by another program.
-    fn start_under(&self, starter: &[&str], command: &str, name: &str, conf: &Value) -> Child {
+    pub(crate) fn start_under(
+        &self,
+        starter: &[&str],
+        command: &str,
+        name: &str,
+        conf: &Value,
+    ) -> Child {
         let mut plugin = self.lab.seaway(&["lab", "node"]);
         plugin.args(["node-1", "--", "env", "CNI_IFNAME=eth0", "CNI_PATH=/run/cni/bin"]);
         plugin.arg(format!("CNI_COMMAND={command}")).arg(format!("CNI_CONTAINERID={name}"));
@@ -255,7 +261,7 @@ impl Node {
         self.start(command, name, conf).wait_with_output().expect("wait for the plugin")
     }
 
-    fn succeeds(&self, command: &str, name: &str, conf: &Value) -> String {
+    pub(crate) fn succeeds(&self, command: &str, name: &str, conf: &Value) -> String {
         let said = success(&self.call(command, name, conf));
         said.unwrap_or_else(|why| panic!("{command} {name}: {why}\n{}", self.lab.logs()))
     }
@@ -269,7 +275,7 @@ impl Node {
     }
 
     /// ADD to a new namespace; its result.
-    fn add(&self, name: &str, conf: &Value) -> Value {
+    pub(crate) fn add(&self, name: &str, conf: &Value) -> Value {
         self.make_netns(name);
         serde_json::from_str(&self.succeeds("ADD", name, conf)).expect("a result is JSON")
     }

@@ -29,6 +29,7 @@ mod manifests;
 mod matrix;
 mod nodes;
 mod pods;
+mod policy_sources;
 mod processes;
 mod readdress;
 mod restart;
@@ -70,6 +71,7 @@ fn main() {
         matrix::trials(),
         nodes::trials(),
         pods::trials(),
+        policy_sources::trials(),
         readdress::trials(),
         restart::trials(),
         security::trials(),
