@@ -12,16 +12,32 @@
 //! Sources: the NetworkPolicy API; ClusterNetworkPolicy, network-policy-api v0.2.0; NP-D3 to NP-D7.
 
 mod blocks;
+mod change;
+mod ends;
+mod facing;
 mod index;
+mod judge;
+mod marks;
 mod memo;
 mod nft;
+mod port_set;
 mod ports;
+mod reach;
 mod resolve;
+mod show;
 mod table;
 
+pub use change::{Change, Changes, Reason};
+pub use ends::{End, Who};
+pub use judge::{By, Connection, Exemption, Judge, Learned, Party, Step, Verdict, Verdicts};
 pub use memo::Memo;
 pub use nft::{Around, GENERATION, generation, lower};
-pub use resolve::resolve;
+pub use port_set::PortSet;
+pub use reach::{Cell, Matrix};
+pub use resolve::{resolve, resolve_pods};
+pub use show::{
+    Explained, ExplainedPeers, ExplainedRule, ExplainedTarget, ExplainedWay, explain,
+};
 pub use table::{
     Destination, Group, Members, Peers, PodPolicy, PolicyRule, PolicyTable, Ports, RuleName,
     SetKey, Target,

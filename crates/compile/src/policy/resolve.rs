@@ -16,15 +16,18 @@ use super::{
 
 /// What policies ask of the node `me`: of its pods that have an address of their own.
 pub fn resolve(world: &World, me: &NodeName) -> PolicyTable {
+    let all = world.pods.values().map(|pod| &**pod);
+    resolve_pods(world, all.filter(|pod| pod.node.as_ref() == Some(me)))
+}
+
+/// What policies ask of these pods, wherever they are: of those that have an address of their own.
+pub fn resolve_pods<'a>(world: &'a World, of: impl IntoIterator<Item = &'a Pod>) -> PolicyTable {
     let mut cluster: Vec<&ClusterPolicy> =
         world.cluster_policies.values().map(|policy| &**policy).collect();
     cluster.sort_by(|a, b| a.before(b));
     let mut shared: BTreeSet<Arc<Group>> = BTreeSet::new();
     let mut pods = BTreeMap::new();
-    for pod in world.pods.values().filter(|pod| pod.node.as_ref() == Some(me)) {
-        if pod.is_host_network {
-            continue;
-        }
+    for pod in of.into_iter().filter(|pod| !pod.is_host_network) {
         let about = About::new(world, &cluster, pod);
         let mut group = |direction| {
             let group = about.group(direction);
@@ -47,8 +50,7 @@ pub fn resolve(world: &World, me: &NodeName) -> PolicyTable {
 
 /// The sets that a group's rules name.
 fn sets(group: &Group) -> impl Iterator<Item = &SetKey> {
-    let rules = group.admin.iter().chain(group.allowed.iter().flatten()).chain(&group.baseline);
-    rules.flat_map(|rule| &rule.targets).flat_map(|target| {
+    group.rules().flat_map(|rule| &rule.targets).flat_map(|target| {
         let peers = match &target.peers {
             Peers::Any => None,
             Peers::Of { sets, .. } => Some(sets),
@@ -61,6 +63,23 @@ fn sets(group: &Group) -> impl Iterator<Item = &SetKey> {
     })
 }
 
+/// The NetworkPolicies that select `pod`, by name.
+pub(super) fn selecting<'a>(
+    world: &'a World,
+    pod: &'a Pod,
+) -> impl Iterator<Item = &'a NetworkPolicy> {
+    let first = ObjectName::new(&pod.name.namespace, "");
+    let own = world.policies.range(first..).map(|(_, policy)| &**policy);
+    let own = own.take_while(|policy| policy.name.namespace == pod.name.namespace);
+    own.filter(|policy| policy.subject.pods.matches(&pod.labels))
+}
+
+/// The policies of the cluster that are about `pod`.
+pub(super) fn about<'a>(world: &'a World, pod: &'a Pod) -> impl Iterator<Item = &'a ClusterPolicy> {
+    let all = world.cluster_policies.values().map(|policy| &**policy);
+    all.filter(|policy| is_in(world, &policy.subject, pod))
+}
+
 /// One pod and the policies that are about it.
 struct About<'a> {
     pod: &'a Pod,
@@ -71,13 +90,10 @@ struct About<'a> {
 impl<'a> About<'a> {
     /// `cluster` is in the order in which its policies are asked.
     fn new(world: &'a World, cluster: &[&'a ClusterPolicy], pod: &'a Pod) -> Self {
-        let first = ObjectName::new(&pod.name.namespace, "");
-        let own = world.policies.range(first..).map(|(_, policy)| &**policy);
-        let own = own.take_while(|policy| policy.name.namespace == pod.name.namespace);
         About {
             pod,
             cluster: cluster.iter().copied().filter(|p| is_in(world, &p.subject, pod)).collect(),
-            namespaced: own.filter(|policy| policy.subject.pods.matches(&pod.labels)).collect(),
+            namespaced: selecting(world, pod).collect(),
         }
     }
 

@@ -52,6 +52,13 @@ pub struct Group {
     pub baseline: Vec<PolicyRule>,
 }
 
+impl Group {
+    /// Its rules, from tier to tier.
+    pub fn rules(&self) -> impl Iterator<Item = &PolicyRule> {
+        self.admin.iter().chain(self.allowed.iter().flatten()).chain(&self.baseline)
+    }
+}
+
 /// A rule, as the pods of a group meet it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PolicyRule {

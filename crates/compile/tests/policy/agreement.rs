@@ -1,19 +1,18 @@
 //! What `compile` makes of policies, judged by the oracle.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use fixtures::policies::arbitrary::{flow, picks, world};
 use fixtures::policies::{Case, Play, Stage, cluster, kubernetes, matrix};
-use model::{Direction, Family, NodeName, Pod, Protocol, RuleAction, World};
+use model::{Direction, Family, NodeName, Pod, World};
 use oracle::Packet;
 use oracle::policy::{Flow, Learned, Origin, verdicts};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use seaway_compile::policy::{
-    Destination, Group, Members, Peers, PolicyRule, PolicyTable, SetKey, Target, resolve,
+    By, Connection, Group, Judge, Party, PolicyTable, RuleName, Verdicts, resolve, resolve_pods,
 };
 
 use crate::mistakes::changed;
@@ -25,104 +24,61 @@ pub(crate) fn tables(world: &World) -> Tables {
     world.nodes.keys().map(|node| (node.clone(), resolve(world, node))).collect()
 }
 
-/// A packet, as the table of one node meets it.
-struct Met<'a> {
-    table: &'a PolicyTable,
-    learned: &'a Learned,
-    packet: Packet,
-    /// The address at the other end.
-    peer: IpAddr,
-}
-
-impl Met<'_> {
-    /// Whether `group` allows it; `asks_all` is whether NetworkPolicies are asked.
-    fn is_allowed(&self, group: &Group, asks_all: bool) -> bool {
-        let tier = |rules: &[PolicyRule]| {
-            let met = rules.iter().find(|rule| self.is_met(rule));
-            met.and_then(|rule| match rule.action {
-                RuleAction::Accept => Some(true),
-                RuleAction::Deny => Some(false),
-                RuleAction::Pass => None,
-            })
-        };
-        let namespaced = || {
-            let allowed = group.allowed.as_ref().filter(|_| asks_all)?;
-            Some(allowed.iter().any(|rule| self.is_met(rule)))
-        };
-        tier(&group.admin).or_else(namespaced).or_else(|| tier(&group.baseline)).unwrap_or(true)
-    }
-
-    fn is_met(&self, rule: &PolicyRule) -> bool {
-        rule.targets.iter().any(|Target { peers, destination }| {
-            self.is_peer(peers) && self.is_destination(destination)
-        })
-    }
-
-    fn is_peer(&self, peers: &Peers) -> bool {
-        let Peers::Of { sets, blocks, names } = peers else { return true };
-        let has = |key: &SetKey| match &*self.table.sets[key] {
-            Members::Addrs(addrs) => addrs.contains(&self.peer),
-            Members::Ports(_) => false,
-        };
-        let stands_for = |(name, addrs): (&_, &std::collections::BTreeSet<IpAddr>)| {
-            names.iter().any(|pattern| pattern.matches(name)) && addrs.contains(&self.peer)
-        };
-        sets.iter().any(has)
-            || blocks.iter().any(|net| net.contains(&self.peer))
-            || self.learned.iter().any(stands_for)
-    }
-
-    fn is_destination(&self, destination: &Destination) -> bool {
-        let Packet { dst, protocol: number, dport, .. } = self.packet;
-        let known = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
-        let protocol = known.into_iter().find(|protocol| protocol.number() == number);
-        match (destination, protocol) {
-            (Destination::Any, _) => true,
-            (_, None) => false,
-            (Destination::Ports(ports), Some(protocol)) => {
-                let ranges = ports.get(&protocol).into_iter().flatten();
-                ranges.into_iter().any(|(first, last)| (*first..=*last).contains(&dport))
-            }
-            (Destination::Named(key), Some(protocol)) => match &*self.table.sets[key] {
-                Members::Ports(all) => all.contains(&(dst, protocol, dport)),
-                Members::Addrs(_) => false,
-            },
-        }
-    }
-}
-
-/// Whether the nodes of both ends let a flow through, with what no table says: see `compile::policy`.
-pub(crate) fn is_allowed(world: &World, tables: &Tables, learned: &Learned, flow: &Flow) -> bool {
+/// A flow, as a judge takes it.
+pub(crate) fn connection(world: &World, flow: &Flow) -> Connection {
     let Packet { src, dst, protocol, dport } = flow.packet;
-    if protocol == 58 && matches!(dport, 130..=137 | 143) {
-        return true;
-    }
-    let on_node = |pod: &Pod| {
-        let table = &tables[pod.node.as_ref()?];
-        Some((table, table.pods.get(&pod.name)?.clone()))
+    let networked = |pod: &&Arc<Pod>| !pod.is_host_network;
+    let client = match &flow.origin {
+        Origin::Pod(name) if world.pods.get(name).filter(networked).is_some() => {
+            Party::Pod(name.clone())
+        }
+        Origin::Process(node) => Party::Node(node.clone()),
+        Origin::Pod(_) | Origin::Elsewhere => Party::Elsewhere,
     };
-    let met = |table, peer| Met { table, learned, packet: flow.packet, peer };
-    let from = match &flow.origin {
-        Origin::Pod(name) => world.pods.get(name),
-        Origin::Process(_) | Origin::Elsewhere => None,
+    let at = |pod: &&Arc<Pod>| networked(pod) && pod.addrs.contains(&dst);
+    let back = |pod: &&Arc<Pod>| client == Party::Pod(pod.name.clone()) && at(pod);
+    let server = world.pods.values().find(back).or_else(|| world.pods.values().find(at));
+    let server = server.map_or(Party::Elsewhere, |pod| Party::Pod(pod.name.clone()));
+    let is_led = flow.is_led;
+    Connection { client, from: src, server, to: dst, protocol, port: dport, is_led }
+}
+
+/// What the nodes of both ends say of a flow, each by its own table.
+pub(crate) fn judged(world: &World, tables: &Tables, learned: &Learned, flow: &Flow) -> Verdicts {
+    let connection = connection(world, flow);
+    let empty = PolicyTable::default();
+    let judge = |party: &Party| {
+        let node = match party {
+            Party::Pod(name) => world.pods[name].node.as_ref(),
+            Party::Node(_) | Party::Elsewhere => None,
+        };
+        Judge { world, table: node.map_or(&empty, |node| &tables[node]), learned }
     };
-    let is_back = from.is_some_and(|pod| pod.addrs.contains(&dst));
-    if is_back && !flow.is_led {
-        return true;
+    Verdicts {
+        egress: judge(&connection.client).egress(&connection),
+        ingress: judge(&connection.server).ingress(&connection),
     }
-    let may_go = from.and_then(|pod| Some((pod, on_node(pod)?))).is_none_or(|(pod, on)| {
-        let node = pod.node.as_ref().and_then(|node| world.nodes.get(node));
-        let is_own_node = node.is_some_and(|node| node.ips().any(|ip| ip == dst));
-        met(on.0, dst).is_allowed(&on.1.egress, !is_back && !is_own_node)
-    });
-    let to = world.pods.values().find(|pod| !pod.is_host_network && pod.addrs.contains(&dst));
-    let may_come = to.and_then(|pod| Some((pod, on_node(pod)?))).is_none_or(|(pod, on)| {
-        let is_own_node =
-            matches!(&flow.origin, Origin::Process(node) if pod.node.as_ref() == Some(node));
-        let peer = if is_back { dst } else { src };
-        is_own_node || met(on.0, peer).is_allowed(&on.1.ingress, !is_back)
-    });
-    may_go && may_come
+}
+
+/// Whether the nodes of both ends let a flow through.
+pub(crate) fn is_allowed(world: &World, tables: &Tables, learned: &Learned, flow: &Flow) -> bool {
+    judged(world, tables, learned, flow).is_allowed()
+}
+
+/// What the oracle says, in the words of the judge.
+fn said(by: &oracle::policy::By, is_allowed: bool) -> By {
+    use oracle::policy::By as Said;
+    let rule = |name| if is_allowed { By::Accept(name) } else { By::Deny(name) };
+    match by {
+        Said::NoPod => By::NoPod,
+        Said::Itself => By::Itself,
+        Said::OwnNode => By::OwnNode,
+        Said::Discovery => By::Discovery,
+        Said::ClusterRule(tier, name, i) => rule(RuleName::Cluster(*tier, name.clone(), *i)),
+        Said::Rule(name, i) => rule(RuleName::Namespaced(name.clone(), *i)),
+        Said::Isolated(names) => By::NotAllowed(names.clone()),
+        Said::Nothing => By::Nothing,
+    }
 }
 
 /// 256 worlds, or as many as `PROPTEST_CASES` says.
@@ -139,11 +95,16 @@ proptest! {
         all in prop::collection::vec(picks(), 500),
     ) {
         let tables = tables(&world);
+        let table = resolve_pods(&world, world.pods.values().map(|pod| &**pod));
+        let everywhere = Judge { world: &world, table: &table, learned: &learned };
         for picks in &all {
             let flow = flow(&world, picks);
             let want = verdicts(&world, &learned, &flow);
-            let got = is_allowed(&world, &tables, &learned, &flow);
-            prop_assert_eq!(got, want.is_allowed(), "{:?}\nshould: {:?}", flow, want);
+            let got = judged(&world, &tables, &learned, &flow);
+            prop_assert_eq!(got.is_allowed(), want.is_allowed(), "{:?}\nshould: {:?}", flow, want);
+            let [egress, ingress] = [&want.egress, &want.ingress].map(|v| said(&v.by, v.is_allowed));
+            prop_assert_eq!([&got.egress.by, &got.ingress.by], [&egress, &ingress], "{:?}", flow);
+            prop_assert_eq!(&everywhere.judge(&connection(&world, &flow)), &got);
         }
     }
 

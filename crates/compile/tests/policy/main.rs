@@ -3,6 +3,7 @@
 
 mod agreement;
 mod cluster;
+mod judge;
 mod mistakes;
 mod names;
 mod namespaced;

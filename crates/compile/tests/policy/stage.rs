@@ -48,7 +48,8 @@ pub(crate) fn check_learned(play: &Play, learned: &Learned, cases: &str) {
     }
 }
 
-fn flow(play: &Play, text: &str) -> Flow {
+/// The flow that a line like `x/b > x/a tcp/80` is about.
+pub(crate) fn flow(play: &Play, text: &str) -> Flow {
     let (ends, rest) = text.split_once(" > ").expect("FROM > TO");
     let mut words = rest.split_whitespace();
     let (to, what) = (words.next().expect("TO"), words.next().expect("PROTOCOL"));
