@@ -27,6 +27,8 @@ enum Command {
     Check(cmd::check::Args),
     /// Print what a node holds, as tables.
     Dump(cmd::dump::Args),
+    /// Explain policies: who reaches whom, by which rules, and what others would change.
+    Policy(cmd::policy::Args),
     /// Turn the settings of what was there before into Seaway's.
     Migrate(cmd::migrate::Args),
 }
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Command::Lab(args) => cmd::lab::run(args),
         Command::Check(args) => cmd::check::run(args),
         Command::Dump(args) => cmd::dump::run(args),
+        Command::Policy(args) => cmd::policy::run(args),
         Command::Migrate(args) => cmd::migrate::run(args),
     };
     result.unwrap_or_else(|error| {

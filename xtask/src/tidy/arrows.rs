@@ -40,6 +40,7 @@ const OURS: [(&str, &[&str]); 8] = [
         "seaway",
         &[
             "seaway-agent",
+            "seaway-compile",
             "seaway-kernel",
             "seaway-kube",
             "seaway-lab",

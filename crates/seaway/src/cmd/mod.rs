@@ -10,6 +10,7 @@ pub(crate) mod inner;
 pub(crate) mod lab;
 pub(crate) mod leftovers;
 pub(crate) mod migrate;
+pub(crate) mod policy;
 
 use std::io::Write;
 
