@@ -17,7 +17,8 @@ use super::{PolicyTable, RuleName};
 /// The addresses that names stand for, names in lower case.
 pub type Learned = BTreeMap<DomainName, BTreeSet<IpAddr>>;
 
-/// Types of ICMPv6 without which no address can be used (RFC 2710, RFC 3810, RFC 4861).
+/// Types of ICMPv6 without which no address can be used; conntrack tracks none of them (RFC 2710, RFC 3810,
+/// RFC 4861).
 pub(super) const DISCOVERY: [u8; 9] = [130, 131, 132, 133, 134, 135, 136, 137, 143];
 
 /// Protocol number of ICMPv6.

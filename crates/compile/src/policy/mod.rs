@@ -35,9 +35,7 @@ pub use nft::{Around, GENERATION, generation, lower};
 pub use port_set::PortSet;
 pub use reach::{Cell, Matrix};
 pub use resolve::{resolve, resolve_pods};
-pub use show::{
-    Explained, ExplainedPeers, ExplainedRule, ExplainedTarget, ExplainedWay, explain,
-};
+pub use show::{Explained, ExplainedPeers, ExplainedRule, ExplainedTarget, ExplainedWay, explain};
 pub use table::{
     Destination, Group, Members, Peers, PodPolicy, PolicyRule, PolicyTable, Ports, RuleName,
     SetKey, Target,

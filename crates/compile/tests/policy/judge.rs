@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 use fixtures::policies::arbitrary::world;
 use fixtures::policies::write::{cluster, egress, ingress, pods, selector, spaces};
 use fixtures::policies::{Play, Step};
-use model::{Direction, Family, ObjectName, Protocol, World};
+use model::{Direction, DropReason, Family, ObjectName, Protocol, World};
+use plan::nft::{Row, Rule, Statement, Verdict};
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use seaway_compile::policy::{
     By, Cell, Changes, Connection, Judge, Learned, Matrix, Party, PolicyTable, Who, explain,
     resolve_pods,
@@ -14,6 +17,7 @@ use seaway_compile::policy::{
 use serde_json::json;
 
 use crate::agreement::{config, connection};
+use crate::packets::rows;
 use crate::stage::{after, block, flow};
 
 fn table(world: &World) -> PolicyTable {
@@ -273,4 +277,28 @@ proptest! {
             }
         }
     }
+}
+
+/// Whatever drops a packet in the kernel says why: by a rule's name, or in the words of the one list.
+#[test]
+fn npc9_npx4_every_drop_of_the_rows_has_a_reason_of_the_one_list() {
+    let mut runner = TestRunner::deterministic();
+    let mut met = BTreeSet::new();
+    for _ in 0..50 {
+        let (world, learned) = world().new_tree(&mut runner).expect("a world").current();
+        for row in rows(&world, &learned).values().flat_map(|rows| rows.iter().map(|(_, row)| row))
+        {
+            let Row::Chain(chain) = row else { continue };
+            let drops = |rule: &&Rule| rule.statements.contains(&Statement::Verdict(Verdict::Drop));
+            for rule in chain.rules.iter().filter(drops) {
+                let why = rule.comment.as_deref().expect("a reason");
+                let why = why.trim_start_matches("ingress ").trim_start_matches("egress ");
+                let reason = DropReason::ALL.into_iter().find(|reason| reason.to_string() == why);
+                let is_rule = ["Admin ", "Baseline "].iter().any(|tier| why.starts_with(tier));
+                assert!(reason.is_some() || is_rule, "{why}");
+                met.insert(reason.unwrap_or(DropReason::Denied));
+            }
+        }
+    }
+    assert_eq!(met, BTreeSet::from(DropReason::ALL));
 }

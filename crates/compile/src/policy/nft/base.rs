@@ -2,13 +2,14 @@
 
 use std::num::NonZero;
 
-use model::{Direction, Family};
+use model::{Direction, DropReason, Family};
 use plan::Table;
 use plan::nft::{
     ChainKind, ChainName, CtState, Field, Hook, HookPoint, Key, Op, Row, Rule, Statement,
     TableFamily, Type, Value, Verdict,
 };
 
+use super::super::judge::DISCOVERY;
 use super::Around;
 use crate::ruleset::{self, Ruleset, by_family, lookup, name};
 
@@ -27,10 +28,6 @@ const STRAYS: &str = "policy_strays";
 
 /// What is allowed ends here.
 const ALLOWED: &str = "policy_allowed";
-
-/// Types of ICMPv6 without which no address can be used; conntrack tracks none of them (RFC 2710, RFC 3810,
-/// RFC 4861).
-const DISCOVERY: [u8; 9] = [130, 131, 132, 133, 134, 135, 136, 137, 143];
 
 /// Protocol numbers of ICMP and ICMPv6.
 const ERRORS: [u8; 2] = [1, 58];
@@ -93,7 +90,7 @@ pub(super) fn lower(around: &Around, number: NonZero<u8>, rules: &mut Ruleset<'_
     rules.base_chain("policy_forward", filter(HookPoint::Forward), forward());
     rules.base_chain("policy_input", filter(HookPoint::Input), input());
     rules.chain(STRAYS, strays());
-    rules.chain(UNKNOWN, vec![ruleset::drop(Vec::new(), "its pod is not known yet")]);
+    rules.chain(UNKNOWN, vec![ruleset::drop(Vec::new(), &DropReason::UnknownPod.to_string())]);
 }
 
 /// The rows that say which number the policies have.
@@ -190,7 +187,7 @@ fn strays() -> Vec<Rule> {
         );
         for end in [saddr, daddr] {
             let is_policed = lookup(&[end], Op::Eq, policed(family));
-            rules.push(ruleset::drop(vec![is_policed], "of no connection, at a pod with policies"));
+            rules.push(ruleset::drop(vec![is_policed], &DropReason::NoConnection.to_string()));
         }
     }
     rules

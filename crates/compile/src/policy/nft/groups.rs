@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{Direction, Family, RuleAction};
+use model::{Direction, DropReason, Family, RuleAction};
 use plan::nft::{ChainName, Field, Op, Rule, Statement, Value, Verdict};
 
 use super::super::{Destination, Group, Peers, PolicyRule, PolicyTable, Ports, Target};
@@ -103,7 +103,7 @@ impl<'a, 'r> Groups<'a, 'r> {
         for rule in rules {
             chain.extend(self.rule(way, rule, &Verdict::Return));
         }
-        let why = format!("{direction} no NetworkPolicy allows it");
+        let why = format!("{direction} {}", DropReason::NotAllowed);
         chain.push(ruleset::drop(Vec::new(), &why));
         self.put(way, "allowed", chain)
     }
