@@ -147,7 +147,7 @@ fn text(changes: &Changes) -> String {
     }
     match changes.all.len() {
         0 => line(&mut text, format_args!("nothing changes")),
-        count => line(&mut text, format_args!("{count} changes")),
+        count => line(&mut text, format_args!("changes: {count}")),
     }
     text
 }
