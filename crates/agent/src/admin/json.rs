@@ -3,7 +3,7 @@
 use model::Rfc3339;
 use serde_json::{Value, json};
 
-use super::services;
+use super::{policy, services};
 use crate::reconcile::StepReport;
 use crate::shown::View;
 use crate::sources::Basis;
@@ -13,6 +13,7 @@ pub(super) fn dump(name: &str, view: &View) -> Option<Value> {
     Some(match name {
         "ipam" => leases(view),
         "report" => report(view),
+        "objects" => policy::objects(&view.world),
         "services" => services::table(&view.compiled.services),
         "rejected" => view
             .compiled

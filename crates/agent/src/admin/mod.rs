@@ -10,6 +10,8 @@
 //! | socket | `/plan`, `/report` | what this node should hold; what the last pass came to |
 //! | | `/dump/<what>` | one table; `seaway dump` prints these |
 //! | | `/dump/services/<namespace>/<name>` | one Service, and why its endpoints are chosen or not |
+//! | | `/dump/policy/<namespace>/<name>` | one pod's policies, and whom their rules mean |
+//! | | `/dump/objects?o=json` | what policies follow from, as manifests |
 //! | | `/dump/dns/<name>` | what is answered to one name or address |
 //! | health | `/healthz`, `/livez` | whether the node serves Services, as kube-proxy's |
 //! | health check node ports | anything | how many endpoints of one Service are here, as kube-proxy's |
@@ -17,6 +19,7 @@
 //! Nothing can be changed here.
 
 mod json;
+mod policy;
 mod server;
 mod services;
 mod text;
@@ -192,6 +195,9 @@ impl Desk {
         let view = self.shown.view();
         if let Some(service) = name.strip_prefix("services/") {
             return Some(services::explained(service, &view, as_json));
+        }
+        if let Some(pod) = name.strip_prefix("policy/") {
+            return Some(policy::explained(pod, &view));
         }
         if let Some(name) = name.strip_prefix("dns/") {
             return Some(text::asked(name, &view));

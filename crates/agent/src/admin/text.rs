@@ -8,14 +8,14 @@ use model::{DomainName, Rfc3339};
 use plan::zone::Asked;
 use plan::{Plan, Table};
 
-use super::Answer;
+use super::{Answer, policy};
 use crate::places::PLACES;
 use crate::shown::View;
 use crate::sources::Basis;
 
 /// What only the agent knows.
-const KNOWN: [&str; 8] =
-    ["ipam", "attachments", "peers", "services", "dns", "rejected", "plan", "report"];
+const KNOWN: [&str; 9] =
+    ["ipam", "attachments", "peers", "services", "policy", "dns", "rejected", "plan", "report"];
 
 /// Everything that `/dump/<name>` and `seaway dump` know: tables of the kernel as last read and
 /// written, then what only the agent knows.
@@ -30,6 +30,7 @@ pub(super) fn dump(name: &str, view: &View) -> Option<String> {
         "attachments" => view.compiled.attachments.to_string(),
         "peers" => view.compiled.peers.to_string(),
         "services" => view.compiled.services.to_string(),
+        "policy" => policy::table(view),
         "dns" => view.zones.to_string(),
         "rejected" => lines(&view.compiled.rejected),
         "plan" => plan(&view.compiled.plan),

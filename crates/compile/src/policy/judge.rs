@@ -54,6 +54,16 @@ pub enum Party {
     Elsewhere,
 }
 
+/// Who has which address in `world`. A pod's address is the pod's, whatever nodes say.
+pub fn parties(world: &World) -> BTreeMap<IpAddr, Party> {
+    let nodes = world.nodes.values();
+    let nodes = nodes.flat_map(|node| node.ips().map(|ip| (ip, Party::Node(node.name.clone()))));
+    let pods = world.pods.values().filter(|pod| !pod.is_host_network);
+    let pods =
+        pods.flat_map(|pod| pod.addrs.iter().map(|addr| (*addr, Party::Pod(pod.name.clone()))));
+    nodes.chain(pods).collect()
+}
+
 /// Judges connections by the tables of their ends.
 #[derive(Debug, Clone, Copy)]
 pub struct Judge<'a> {

@@ -29,7 +29,9 @@ mod table;
 
 pub use change::{Change, Changes, Reason};
 pub use ends::{End, Who};
-pub use judge::{By, Connection, Exemption, Judge, Learned, Party, Step, Verdict, Verdicts};
+pub use judge::{
+    By, Connection, Exemption, Judge, Learned, Party, Step, Verdict, Verdicts, parties,
+};
 pub use memo::Memo;
 pub use nft::{Around, GENERATION, generation, lower};
 pub use port_set::PortSet;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use model::{Direction, Namespaces, NodeName, ObjectName, PodSelector, RuleAction, World};
+use model::{Direction, Namespaces, NodeName, ObjectName, PodSelector, RuleAction};
 
-use super::judge::Judge;
+use super::judge::{Judge, Party, parties};
 use super::port_set::list;
 use super::resolve::{about, selecting};
 use super::{Destination, Group, Members, Peers, PolicyRule, RuleName, SetKey, Target};
@@ -73,13 +73,13 @@ pub struct ExplainedPeers {
 pub fn explain(judge: &Judge<'_>, pod: &ObjectName) -> Option<Explained> {
     let of = judge.table.pods.get(pod)?;
     let pod = judge.world.pods.get(pod)?;
-    let whose = whose(judge.world);
+    let parties = parties(judge.world);
     let way = |direction| {
         let namespaced = selecting(judge.world, pod).filter(|p| p.rules(direction).is_some());
         ExplainedWay {
             direction,
             isolated_by: namespaced.map(|policy| policy.name.clone()).collect(),
-            rules: explained(judge, of.group(direction), &whose),
+            rules: explained(judge, of.group(direction), &parties),
         }
     };
     let namespaced = selecting(judge.world, pod).flat_map(|policy| &policy.faults);
@@ -93,21 +93,10 @@ pub fn explain(judge: &Judge<'_>, pod: &ObjectName) -> Option<Explained> {
     })
 }
 
-/// Who has which address: pods, and nodes where no pod has it.
-fn whose(world: &World) -> BTreeMap<IpAddr, String> {
-    let nodes = world
-        .nodes
-        .values()
-        .flat_map(|node| node.ips().map(|addr| (addr, format!("node {}", node.name))));
-    let pods = world.pods.values().filter(|pod| !pod.is_host_network);
-    let pods = pods.flat_map(|pod| pod.addrs.iter().map(|addr| (*addr, pod.name.to_string())));
-    nodes.chain(pods).collect()
-}
-
 fn explained(
     judge: &Judge<'_>,
     group: &Group,
-    whose: &BTreeMap<IpAddr, String>,
+    parties: &BTreeMap<IpAddr, Party>,
 ) -> Vec<ExplainedRule> {
     let members = |key: &SetKey| -> Vec<String> {
         let addrs: Vec<IpAddr> = match judge.table.sets.get(key).map(|members| &**members) {
@@ -118,7 +107,11 @@ fn explained(
         // A pod of two families is one.
         let names: BTreeSet<String> = addrs
             .into_iter()
-            .map(|addr| whose.get(&addr).cloned().unwrap_or_else(|| addr.to_string()))
+            .map(|addr| match parties.get(&addr) {
+                Some(Party::Pod(name)) => name.to_string(),
+                Some(Party::Node(name)) => name.to_string(),
+                Some(Party::Elsewhere) | None => addr.to_string(),
+            })
             .collect();
         names.into_iter().collect()
     };

@@ -93,6 +93,24 @@ impl Entries {
         Ok(Walked { shown, removed })
     }
 
+    /// The flows that are tracked and `wanted`: of protocols that have ports, and of the first zone.
+    ///
+    /// # Errors
+    /// When the entries cannot be listed.
+    pub fn flows(&mut self, wanted: &dyn Fn(&Flow) -> bool) -> Result<Vec<Flow>, Error> {
+        let mut found = Vec::new();
+        let listed = self.dump(
+            0,
+            |_| {},
+            |message| {
+                let flow = Entry::read(message).map(|entry| entry.flow);
+                found.extend(flow.filter(|flow| wanted(flow)));
+            },
+        );
+        listed.map_err(|cause| Error { attempt: "list the entries of conntrack", cause })?;
+        Ok(found)
+    }
+
     /// How many entries the kernel showed, and those that are `wrong`.
     fn list(
         &mut self,

@@ -17,12 +17,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// What to print: a table of the kernel (links, addrs, pods, sysctls, neighbors, fdb, routes, rules, nft, flows,
-    /// listeners), or what the agent knows (ipam, attachments, peers, services, dns, rejected, plan, report), or all of it.
+    /// listeners), or what the agent knows (ipam, attachments, peers, services, policy, dns, rejected, plan, report), or all of it.
     #[arg(value_parser = PossibleValuesParser::new(dumps().chain(["all"])), hide_possible_values = true)]
     what: String,
     /// With services: the one to explain, as NAMESPACE/NAME or NAME in namespace default. Shows every
-    /// endpoint a packet from here may go to, and why it may not go to the others. With dns: a name or an
-    /// address to ask for.
+    /// endpoint a packet from here may go to, and why it may not go to the others. With policy: a pod of this
+    /// node, in the same way; what isolates it, and whom its rules mean. With dns: a name or an address to ask for.
     name: Option<String>,
     /// Directory of the agent's sockets.
     #[arg(long, env = "SEAWAY_RUN_DIR", default_value = "/run/seaway", value_name = "DIR")]
@@ -41,8 +41,8 @@ enum Output {
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let socket = args.run_dir.join("agent.sock");
     if let Some(name) = &args.name {
-        if !["services", "dns"].contains(&args.what.as_str()) {
-            bail!("{} has no part called {name:?}; services and dns have", args.what);
+        if !["services", "policy", "dns"].contains(&args.what.as_str()) {
+            bail!("{} has no part called {name:?}; services, policy and dns have", args.what);
         }
         super::print(&ask(&socket, &format!("{}/{name}", args.what), args.output)?);
         return Ok(ExitCode::SUCCESS);

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use anyhow::{bail, ensure};
 use compile::policy::{Change, Changes, Reason};
-use model::{ClusterPolicyKind, ClusterPolicyName, ObjectName, World};
+use model::{ClusterPolicyKind, ClusterPolicyName, DropReason, ObjectName, World};
 use serde_json::{Value, json};
 
 use super::super::{print, talk};
+use super::flows::{Cut, cut};
 use super::{Judged, NAMESPACE, Output, Source, matrix};
 
 #[derive(clap::Args)]
@@ -71,13 +72,13 @@ impl FromStr for Name {
 
 /// 0 when nothing changes, 1 when something does, 2 when that can't be told.
 pub(super) fn run(args: &Args) -> ExitCode {
-    match changes(args) {
-        Ok(changes) => {
+    match compared(args) {
+        Ok(compared) => {
             print(&match args.output {
-                Output::Text => text(&changes),
-                Output::Json => format!("{:#}\n", document(&changes)),
+                Output::Text => text(&compared),
+                Output::Json => format!("{:#}\n", document(&compared)),
             });
-            if changes.all.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) }
+            if compared.is_equal() { ExitCode::SUCCESS } else { ExitCode::from(1) }
         }
         Err(error) => {
             talk(&format!("seaway: {error:#}"));
@@ -86,7 +87,20 @@ pub(super) fn run(args: &Args) -> ExitCode {
     }
 }
 
-fn changes(args: &Args) -> anyhow::Result<Changes> {
+/// What would change.
+struct Compared {
+    changes: Changes,
+    /// Of the flows of this node; `None` when no node was asked.
+    cut: Option<Vec<Cut>>,
+}
+
+impl Compared {
+    fn is_equal(&self) -> bool {
+        self.changes.all.is_empty() && self.cut.as_ref().is_none_or(Vec::is_empty)
+    }
+}
+
+fn compared(args: &Args) -> anyhow::Result<Compared> {
     ensure!(
         !args.files.is_empty() || !args.delete.is_empty(),
         "nothing to check: name manifests with -f, or policies with --delete"
@@ -106,7 +120,10 @@ fn changes(args: &Args) -> anyhow::Result<Changes> {
         talk(&format!("{new} pods are new, so there is nothing to compare them with"));
     }
     let everywhere: BTreeSet<Arc<str>> = BTreeSet::new();
-    Ok(Changes::between(&before.judge(), &after.judge(), &everywhere))
+    let changes = Changes::between(&before.judge(), &after.judge(), &everywhere);
+    let is_live = args.source.offline.is_empty();
+    let cut = is_live.then(|| cut(&before, &after)).transpose()?;
+    Ok(Compared { changes, cut })
 }
 
 fn delete(world: &mut World, name: &Name) -> anyhow::Result<()> {
@@ -125,7 +142,7 @@ fn word(is_allowed: bool) -> &'static str {
     if is_allowed { "allowed" } else { "dropped" }
 }
 
-fn text(changes: &Changes) -> String {
+fn text(Compared { changes, cut }: &Compared) -> String {
     let mut text = String::new();
     for Change { from, to, only, ports, before, after } in &changes.all {
         let [from, to] = [from, to].map(|end| &changes.ends[*end]);
@@ -145,6 +162,9 @@ fn text(changes: &Changes) -> String {
     for (end, all) in several {
         line(&mut text, format_args!("{end}: {all}"));
     }
+    if let Some(cut) = cut {
+        flows(&mut text, cut);
+    }
     match changes.all.len() {
         0 => line(&mut text, format_args!("nothing changes")),
         count => line(&mut text, format_args!("changes: {count}")),
@@ -152,7 +172,18 @@ fn text(changes: &Changes) -> String {
     text
 }
 
-fn document(changes: &Changes) -> Value {
+/// The flows that would be cut.
+fn flows(text: &mut String, cut: &[Cut]) {
+    line(text, format_args!("flows of this node that would be cut: {}", cut.len()));
+    for Cut { protocol, from, to, connection, after } in cut {
+        let (client, server) = (&connection.client, &connection.server);
+        let (direction, verdict) = after.decisive();
+        line(text, format_args!("  {protocol} {from} -> {to} {client} -> {server}"));
+        line(text, format_args!("    {direction}: {}", verdict.by));
+    }
+}
+
+fn document(Compared { changes, cut }: &Compared) -> Value {
     let reason = |reason: &Reason| {
         json!({
             "allowed": reason.is_allowed,
@@ -170,7 +201,21 @@ fn document(changes: &Changes) -> Value {
             "after": reason(&change.after),
         })
     };
-    json!({ "changes": changes.all.iter().map(change).collect::<Vec<_>>() })
+    let flow = |Cut { protocol, from, to, connection, after }: &Cut| {
+        let (direction, verdict) = after.decisive();
+        json!({
+            "protocol": protocol.to_string(),
+            "from": { "who": connection.client.to_string(), "address": from },
+            "to": { "who": connection.server.to_string(), "address": to },
+            "direction": direction.to_string(),
+            "dropReason": verdict.dropped().map(DropReason::name),
+            "by": verdict.by.to_string(),
+        })
+    };
+    json!({
+        "changes": changes.all.iter().map(change).collect::<Vec<_>>(),
+        "cutFlows": cut.as_ref().map(|cut| cut.iter().map(flow).collect::<Vec<_>>()),
+    })
 }
 
 fn line(text: &mut String, what: std::fmt::Arguments<'_>) {

@@ -4,6 +4,7 @@
 //! to the cluster.
 
 mod check;
+mod flows;
 mod html;
 mod matrix;
 mod objects;

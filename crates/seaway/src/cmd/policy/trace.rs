@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
-use compile::policy::{Connection, Party, Verdict, Verdicts};
+use compile::policy::{Connection, Party, Verdict, Verdicts, parties};
 use model::{Family, NodeName, World};
 use serde_json::{Value, json};
 
@@ -56,7 +56,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 /// Who is meant, and the addresses.
 fn end(text: &str, namespace: &str, world: &World) -> anyhow::Result<(Party, Vec<IpAddr>)> {
     if let Ok(addr) = text.parse::<IpAddr>() {
-        return Ok((whose(addr, world), vec![addr]));
+        let party = parties(world).remove(&addr).unwrap_or(Party::Elsewhere);
+        return Ok((party, vec![addr]));
     }
     if let Some(name) = text.strip_prefix("node/") {
         let name = NodeName::from(name);
@@ -70,16 +71,6 @@ fn end(text: &str, namespace: &str, world: &World) -> anyhow::Result<(Party, Vec
         (Some(node), true) => Ok((Party::Node(node.clone()), pod.addrs.clone())),
         (_, _) => Ok((Party::Pod(name), pod.addrs.clone())),
     }
-}
-
-/// Who has an address.
-fn whose(addr: IpAddr, world: &World) -> Party {
-    let mut pods = world.pods.values().filter(|pod| !pod.is_host_network);
-    if let Some(pod) = pods.find(|pod| pod.addrs.contains(&addr)) {
-        return Party::Pod(pod.name.clone());
-    }
-    let node = world.nodes.values().find(|node| node.ips().any(|ip| ip == addr));
-    node.map_or(Party::Elsewhere, |node| Party::Node(node.name.clone()))
 }
 
 fn text(connection: &Connection, verdicts: &Verdicts) -> String {
