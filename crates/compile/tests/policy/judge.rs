@@ -281,7 +281,7 @@ proptest! {
 
 /// Whatever drops a packet in the kernel says why: by a rule's name, or in the words of the one list.
 #[test]
-fn npc9_npx4_every_drop_of_the_rows_has_a_reason_of_the_one_list() {
+fn npx4_every_drop_of_the_rows_has_a_reason_of_the_one_list() {
     let mut runner = TestRunner::deterministic();
     let mut met = BTreeSet::new();
     for _ in 0..50 {

@@ -85,6 +85,23 @@ fn tracked() -> BTreeSet<String> {
     all
 }
 
+/// Those with ports, of either family.
+#[test]
+fn flows_are_shown_as_they_are_wanted_and_stay() {
+    unshare_thread().unwrap();
+    let (from, to, backend) = ("[fd01::7]:4000", "[fd00::1]:80", "[fd02::2]:8080");
+    let tcp = Made { protocol: "tcp", from, to, backend, more: "--state ESTABLISHED" };
+    let udp = Made { to: "10.96.0.1:53", backend: "10.1.0.9:53", ..UDP };
+    [tcp, udp].iter().for_each(Made::make);
+    let before = tracked();
+    let mut entries = Entries::open().unwrap();
+    let of_tcp = |flow: &Flow| flow.to.protocol == Protocol::Tcp;
+    let flow = Flow { from: at(from), to: key(Protocol::Tcp, to), backend: at(backend) };
+    assert_eq!(entries.flows(&of_tcp).unwrap(), [flow]);
+    assert_eq!(entries.flows(&|_| true).unwrap().len(), 2);
+    assert_eq!(tracked(), before);
+}
+
 /// A client and a server on loopback, and a rule that leads from one address to the other.
 struct Path {
     client: UdpSocket,

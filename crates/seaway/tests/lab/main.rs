@@ -29,6 +29,7 @@ mod manifests;
 mod matrix;
 mod nodes;
 mod pods;
+mod policy_explained;
 mod policy_sources;
 mod processes;
 mod readdress;
@@ -72,6 +73,7 @@ fn main() {
         nodes::trials(),
         pods::trials(),
         policy_sources::trials(),
+        policy_explained::trials(),
         readdress::trials(),
         restart::trials(),
         security::trials(),
