@@ -9,7 +9,7 @@ use model::{
     Attachment, ClusterPolicy, ClusterPolicyName, Namespace, NetworkPolicy, Node, NodeName,
     ObjectName, OrdMap, Pod, World,
 };
-use plan::nft::{Key, Row};
+use plan::nft::{Key, Row, TableFamily};
 use plan::{Table, diff};
 
 use super::nft::{Around, generation, lower, numbered};
@@ -65,7 +65,17 @@ impl Memo {
         }
         self.rows.patch(&diff(&self.others, others));
         self.others = others.clone();
+        self.keep_tables();
         (Arc::clone(&self.table), self.rows.clone())
+    }
+
+    /// A table is of all who have rows in it, and stays when some of them leave.
+    fn keep_tables(&mut self) {
+        for key in [TableFamily::Inet, TableFamily::Bridge].map(Key::Table) {
+            if [&self.own, &self.others].iter().any(|rows| rows.get(&key).is_some()) {
+                self.rows.insert(key, Row::Table);
+            }
+        }
     }
 
     /// Makes the rows of the table, with another number if they are others.

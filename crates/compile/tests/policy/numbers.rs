@@ -78,6 +78,20 @@ fn npe1_what_is_the_same_keeps_its_number_and_another_world_has_the_next() {
 }
 
 #[test]
+fn npd8_the_last_policy_takes_nothing_of_others_along() {
+    let (mut compiler, with) = (Compiler::default(), joined(named("")));
+    let without = after([]).world;
+    let mut world = with.clone();
+    world.policies = without.policies;
+    let want = rows(&mut Compiler::default(), &world);
+    let table = Key::Table(TableFamily::Inet);
+    assert!(want.get(&table).is_some(), "others have rows there");
+    rows(&mut compiler, &with);
+    assert_eq!(rows(&mut compiler, &world), want);
+    assert_eq!(rows(&mut compiler, &with).get(&table), Some(&Row::Table));
+}
+
+#[test]
 fn npd10_an_agent_goes_on_with_the_number_that_the_kernel_has() {
     let world = joined(named(""));
     let mut first = Compiler::default();
