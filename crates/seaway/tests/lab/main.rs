@@ -29,6 +29,7 @@ mod manifests;
 mod matrix;
 mod nodes;
 mod pods;
+mod policies;
 mod policy_explained;
 mod policy_sources;
 mod processes;
@@ -72,6 +73,7 @@ fn main() {
         matrix::trials(),
         nodes::trials(),
         pods::trials(),
+        policies::trials(),
         policy_sources::trials(),
         policy_explained::trials(),
         readdress::trials(),

@@ -16,7 +16,7 @@ mod programming;
 mod ranges;
 mod refusals;
 mod selection;
-mod serve;
+pub(crate) mod serve;
 mod spread;
 pub(crate) mod stage;
 mod table;

@@ -28,10 +28,21 @@ impl Server {
     /// Answers at `port` of every address in `netns`, and says that it is `host`; without a name, over
     /// TCP, that it is the address it was asked at.
     pub(crate) fn start(netns: &Netns, protocol: Protocol, port: u16, host: &str) -> Server {
+        let all = Family::ALL.map(|family| SocketAddr::new(sctp::any(family), port));
+        Server::start_at(netns, protocol, &all, host)
+    }
+
+    /// The same at these addresses alone.
+    pub(crate) fn start_at(
+        netns: &Netns,
+        protocol: Protocol,
+        at: &[SocketAddr],
+        host: &str,
+    ) -> Server {
         let ends = Arc::new(AtomicBool::new(false));
-        let threads = Family::ALL.map(|family| {
-            let (ends, host) = (ends.clone(), host.to_owned());
-            let open = || -> io::Result<Open> { Open::new(protocol, family, port) };
+        let threads = at.iter().map(|at| {
+            let (ends, host, port) = (ends.clone(), host.to_owned(), at.port());
+            let open = || -> io::Result<Open> { Open::new(protocol, *at) };
             let socket = netns.run(open).expect("enter").expect("open the server's socket");
             thread::spawn(move || {
                 while !ends.load(Ordering::Relaxed) {
@@ -40,7 +51,8 @@ impl Server {
                 }
             })
         });
-        Server { ends, threads: threads.into() }
+        let threads = threads.collect();
+        Server { ends, threads }
     }
 }
 
@@ -60,16 +72,15 @@ enum Open {
 }
 
 impl Open {
-    fn new(protocol: Protocol, family: Family, port: u16) -> io::Result<Open> {
+    fn new(protocol: Protocol, at: SocketAddr) -> io::Result<Open> {
         if protocol == Protocol::Sctp {
-            let socket = sctp::socket(sctp::any(family))?;
+            let socket = sctp::socket(at.ip())?;
             socket.set_read_timeout(Some(LOOK))?;
             return Ok(Open::Raw(socket));
         }
         let kind = if protocol == Protocol::Tcp { Type::STREAM } else { Type::DGRAM };
-        let at = SocketAddr::new(sctp::any(family), port);
         let socket = Socket::new(Domain::for_address(at), kind, None)?;
-        if family == Family::V6 {
+        if at.is_ipv6() {
             socket.set_only_v6(true)?;
         }
         socket.set_reuse_address(true)?;

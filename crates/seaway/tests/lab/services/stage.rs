@@ -61,7 +61,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The place of this name.
+    /// The place of this name: a node, a host outside, or a pod, with or without its namespace.
     pub(crate) fn find(lab: &Lab, name: &str) -> Place {
         Place { netns: enter(lab, name) }
     }
@@ -249,8 +249,8 @@ fn enter(lab: &Lab, name: &str) -> Netns {
         let entrance = ask_node(&nodes.join(name), &node::Request::Node);
         return entrance.unwrap_or_else(|| panic!("no node {name}"));
     }
-    let namespace = "default".to_owned();
-    let of = ContainerOf { namespace, pod: name.to_owned(), container: None };
+    let (namespace, pod) = name.split_once('/').unwrap_or(("default", name));
+    let of = ContainerOf { namespace: namespace.into(), pod: pod.into(), container: None };
     let entries = std::fs::read_dir(nodes).expect("list the nodes").flatten();
     let mut found = entries.filter_map(|n| ask_node(&n.path(), &node::Request::Pod(of.clone())));
     found.next().unwrap_or_else(|| panic!("no pod {name}"))

@@ -1,0 +1,16 @@
+//! Policies with real packets: other people's suites, and what becomes of connections, pods and attackers
+//! while policies change.
+//!
+//! The name of each test begins with the rules it holds (`npn21_…`); docs/policy-tests.md is made of these
+//! names.
+
+mod ask;
+mod cluster;
+mod staged;
+mod suites;
+
+use libtest_mimic::Trial;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    [suites::trials()].into_iter().flatten().collect()
+}
