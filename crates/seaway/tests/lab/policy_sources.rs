@@ -4,11 +4,13 @@ use std::process::Child;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::cni::Node;
 use crate::lab::{Lab, eventually, success, test, text, within};
-use crate::service_stories::ask_agent;
+use crate::processes;
+use crate::service_stories::{ask_agent, kubectl, signal};
 
 /// A policy about all pods of the namespace default.
 const POLICY: &str = "
@@ -46,6 +48,7 @@ spec:
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         test("p25_an_add_waits_until_its_agent_knows_the_pod_and_no_other_does", waiting),
+        test("npn22_a_slow_pod_of_a_namespace_that_ends_stays_cut_off_over_a_restart", ending),
         test("policies_of_a_kind_are_known_soon_after_the_kind_and_gone_with_it", definitions),
     ]
 }
@@ -96,6 +99,58 @@ fn waiting() {
     for name in ["early", "waiting", "another"] {
         node.succeeds("DEL", name, &conf);
     }
+}
+
+/// A namespace whose one pod takes its time to end, and a client elsewhere.
+const SLOW: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: {name: slow}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: shut, namespace: slow}
+spec: {podSelector: {}, policyTypes: [Ingress]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: p, namespace: slow}
+spec:
+  terminationGracePeriodSeconds: 60
+  containers:
+  - {name: c, image: seaway, command: [sh, -c, \"trap '' TERM; until test -e /tmp/end; do sleep 0.2; done\"]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: client, namespace: default}
+spec: {containers: [{name: c, image: seaway, command: [sleep, inf]}]}";
+
+fn ending() {
+    let lab = Lab::up_with(&["--nodes", "1"], SLOW);
+    let of_pod = |field: &str| kubectl(&lab, &format!("-n slow get pod p -o jsonpath={field}"));
+    let addr = of_pod("{.status.podIP}");
+    let is_cut_off = || !lab.exec("client", &["ping", "-c1", "-W1", &addr]).status.success();
+    let rows = || text(&lab.node("node-1", &["seaway", "dump", "nft"]));
+    let is_policed = || rows().contains("policy_generation");
+    assert!(is_cut_off() && is_policed());
+    let snapshot = lab.dir().join("nodes/node-1/run/seaway/state/snapshot");
+    within(Duration::from_secs(60), "the policy is written down", || {
+        let known = std::fs::read_to_string(&snapshot).map_err(|error| error.to_string())?;
+        if known.contains("\nNetworkPolicy ") { Ok(()) } else { Err(known) }
+    });
+    kubectl(&lab, "delete namespace slow --wait=false");
+    // As API servers before 1.33 do, which don't wait for the pods (CVE-2024-7598).
+    kubectl(&lab, "-n slow delete networkpolicy shut");
+    known(&lab, "networkpolicies", 0);
+    assert!(is_cut_off() && of_pod("{.status.phase}") == "Running");
+    for agent in processes::in_role(&lab, "agent") {
+        signal(&agent, Signal::SIGKILL);
+    }
+    eventually("the next agent is ready", || ask_agent(&lab, "node-1", "readyz"));
+    known(&lab, "networkpolicies", 0);
+    assert!(is_cut_off() && of_pod("{.status.phase}") == "Running");
+    success(&lab.exec("slow/p", &["touch", "/tmp/end"])).expect("end the pod");
+    eventually("its policy goes with it", || if is_policed() { Err(lab.logs()) } else { Ok(()) });
 }
 
 fn definitions() {
