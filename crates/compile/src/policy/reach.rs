@@ -96,7 +96,8 @@ impl Matrix {
 
 impl Reach {
     pub(super) fn of(judge: &Judge<'_>, ends: &[End], probes: &[Probe]) -> Self {
-        let mut asked = Asked { judge, ends, probes, known: BTreeMap::new(), distinct: Vec::new() };
+        let (known, distinct, ids) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+        let mut asked = Asked { judge, ends, probes, known, distinct, ids };
         let (mut patterns, mut ids) = (Vec::new(), BTreeMap::new());
         let mut of = Vec::with_capacity(ends.len() * ends.len());
         for (from, to) in (0..ends.len()).flat_map(|i| (0..ends.len()).map(move |j| (i, j))) {
@@ -127,6 +128,8 @@ struct Asked<'a, 'j> {
     /// By direction, group, end at the other side and family.
     known: BTreeMap<(Direction, usize, usize, Family), usize>,
     distinct: Vec<Bits>,
+    /// The places of those.
+    ids: BTreeMap<Bits, usize>,
 }
 
 impl Asked<'_, '_> {
@@ -166,8 +169,7 @@ impl Asked<'_, '_> {
             Some(group) => self.asks(group, peer, to),
             None => self.probes.iter().map(|_| true).collect(),
         };
-        let there = self.distinct.iter().position(|there| *there == bits);
-        let id = there.unwrap_or_else(|| {
+        let id = *self.ids.entry(Arc::clone(&bits)).or_insert_with(|| {
             self.distinct.push(bits);
             self.distinct.len() - 1
         });

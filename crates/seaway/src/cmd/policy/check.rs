@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use anyhow::{bail, ensure};
 use compile::policy::{Change, Changes, Reason};
+use lab::manifest::Problem;
 use model::{ClusterPolicyKind, ClusterPolicyName, DropReason, ObjectName, World};
 use serde_json::{Value, json};
 
 use super::super::{print, talk};
 use super::flows::{Cut, cut};
+use super::objects::Wrong;
 use super::{Judged, NAMESPACE, Output, Source, matrix};
 
 #[derive(clap::Args)]
@@ -106,9 +108,10 @@ fn compared(args: &Args) -> anyhow::Result<Compared> {
         "nothing to check: name manifests with -f, or policies with --delete"
     );
     let mut objects = args.source.read()?;
-    objects.tell();
     let before = Judged::new(objects.world.clone());
-    let problems = objects.put_files(&args.files, &args.namespace);
+    let Wrong { unread, closed } = objects.put_files(&args.files, &args.namespace);
+    objects.tell();
+    let problems: Vec<Problem> = unread.into_iter().chain(closed).collect();
     if !problems.is_empty() {
         problems.iter().for_each(|problem| talk(&problem.to_string()));
         bail!("{} of the objects can't be read; nothing was compared", problems.len());

@@ -24,6 +24,15 @@ pub(super) struct Objects {
     skipped: BTreeMap<String, usize>,
 }
 
+/// What is wrong with manifests.
+#[derive(Debug, Default)]
+pub(super) struct Wrong {
+    /// Objects that can't be read.
+    pub(super) unread: Vec<Problem>,
+    /// Rules that can't be, of policies that can.
+    pub(super) closed: Vec<Problem>,
+}
+
 /// A kind of object that policies are about.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -101,50 +110,50 @@ impl Objects {
         Ok(objects)
     }
 
-    /// What manifests say.
+    /// What manifests say. A rule that can't be read is closed, as it is in a cluster.
     pub(super) fn of_files(paths: &[PathBuf]) -> anyhow::Result<Self> {
         let mut objects = Objects::default();
-        let problems = objects.put_files(paths, NAMESPACE);
-        if !problems.is_empty() {
-            problems.iter().for_each(|problem| talk(&problem.to_string()));
-            bail!("{} of the objects can't be read", problems.len());
+        let Wrong { unread, .. } = objects.put_files(paths, NAMESPACE);
+        if !unread.is_empty() {
+            unread.iter().for_each(|problem| talk(&problem.to_string()));
+            bail!("{} of the objects can't be read", unread.len());
         }
         Ok(objects)
     }
 
     /// Takes the objects of manifests; those that name no namespace are of `namespace`. Returns what is wrong
-    /// with them, closed rules of policies included.
-    pub(super) fn put_files(&mut self, paths: &[PathBuf], namespace: &str) -> Vec<Problem> {
-        let mut problems = Vec::new();
+    /// with them.
+    pub(super) fn put_files(&mut self, paths: &[PathBuf], namespace: &str) -> Wrong {
+        let mut wrong = Wrong::default();
         for path in paths {
-            let (read, wrong) = manifest::read(path);
-            problems.extend(wrong);
-            for object in read {
-                problems.extend(self.put_object(&object, namespace));
-            }
+            let (read, problems) = manifest::read(path);
+            wrong.unread.extend(problems);
+            read.iter().for_each(|object| self.put_object(object, namespace, &mut wrong));
         }
         self.settle();
-        problems
+        wrong
     }
 
-    fn put_object(&mut self, object: &Object, namespace: &str) -> Vec<Problem> {
+    fn put_object(&mut self, object: &Object, namespace: &str, wrong: &mut Wrong) {
         let kind = match Kind::of(&object.api_version, &object.kind) {
             Ok(Some(kind)) => kind,
             Ok(None) => {
                 *self.skipped.entry(object.kind.clone()).or_default() += 1;
-                return Vec::new();
+                return;
             }
-            Err(why) => return vec![object.problem(Some("apiVersion"), &why)],
+            Err(why) => return wrong.unread.push(object.problem(Some("apiVersion"), &why)),
         };
         let mut value = object.value.clone();
         if kind.is_namespaced() && object.namespace.is_none() {
             value["metadata"]["namespace"] = namespace.into();
         }
-        let faults = self.put(kind, value).unwrap_or_else(|error| vec![error]);
         let problem = |error: &DecodeError| {
             object.problem(Some(&*error.field).filter(|field| !field.is_empty()), &error.reason)
         };
-        faults.iter().map(problem).collect()
+        match self.put(kind, value) {
+            Ok(faults) => wrong.closed.extend(faults.iter().map(problem)),
+            Err(error) => wrong.unread.push(problem(&error)),
+        }
     }
 
     /// Takes an object; returns why rules of it are closed.
@@ -189,13 +198,14 @@ impl Objects {
 
     /// Takes a pod. What a manifest does not say, as nobody writes where a pod is, is as it was.
     fn put_pod(&mut self, mut pod: Pod, value: &Value) {
+        let has_ended = matches!(value["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
         if let Some(there) = self.world.pods.get(&pod.name)
             && pod.addrs.is_empty()
+            && !has_ended
         {
             pod.addrs.clone_from(&there.addrs);
             pod.node = pod.node.or(there.node.clone());
         }
-        let has_ended = matches!(value["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
         let is_waiting = pod.addrs.is_empty() && !pod.is_host_network && !has_ended;
         match is_waiting {
             true => self.waiting.insert(pod.name.clone()),
@@ -214,17 +224,15 @@ impl Objects {
             }
         }
         let families = families(&self.world);
-        let first = self.world.pods.values().flat_map(|pod| pod.addrs.clone());
-        let taken: BTreeSet<IpAddr> = first.collect();
-        let mut free = (1..).map(|number| families.iter().map(move |f| stand_in(*f, number)));
+        let taken: BTreeSet<IpAddr> =
+            self.world.pods.values().flat_map(|pod| pod.addrs.clone()).collect();
+        let of = |number| families.iter().map(|of| stand_in(*of, number)).collect::<Vec<IpAddr>>();
+        let is_free = |addrs: &Vec<IpAddr>| addrs.iter().all(|addr| !taken.contains(addr));
+        let mut free = (1..).map(of).filter(is_free);
         for name in std::mem::take(&mut self.waiting) {
             let Some(pod) = self.world.pods.get(&name) else { continue };
-            let mut pod = Pod::clone(pod);
-            let addrs = free.by_ref().map(Iterator::collect::<Vec<IpAddr>>);
-            pod.addrs = addrs
-                .into_iter()
-                .find(|addrs| addrs.iter().all(|addr| !taken.contains(addr)))
-                .unwrap_or_default();
+            let addrs = free.next().unwrap_or_default();
+            let pod = Pod { addrs, ..Pod::clone(pod) };
             self.world.pods.insert(name, Arc::new(pod));
         }
     }
@@ -262,5 +270,85 @@ fn stand_in(family: Family, number: u32) -> IpAddr {
     match family {
         Family::V4 => Ipv4Addr::from_bits(0xf000_0000 | number).into(),
         Family::V6 => Ipv6Addr::from_bits(0x0100 << 112 | u128::from(number)).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of these manifests: the objects, and what is said to be wrong.
+    fn read(texts: &[&str]) -> (Objects, Vec<String>) {
+        let mut objects = Objects::default();
+        let mut said = Vec::new();
+        for text in texts {
+            let (read, problems) = manifest::parse("m.yaml", text);
+            assert_eq!(problems, []);
+            let mut wrong = Wrong::default();
+            read.iter().for_each(|object| objects.put_object(object, "shop", &mut wrong));
+            objects.settle();
+            let all = wrong.unread.iter().map(|problem| format!("unread {problem}"));
+            said.extend(all.chain(wrong.closed.iter().map(|problem| format!("closed {problem}"))));
+        }
+        (objects, said)
+    }
+
+    fn pod(name: &str, more: &str) -> String {
+        format!("---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\n{more}\n")
+    }
+
+    #[test]
+    fn what_manifests_leave_to_the_cluster_is_filled_in() {
+        let ended = pod("ended", "status: {phase: Succeeded}");
+        let there = pod("there", "status: {podIPs: [{ip: 240.0.0.1}, {ip: 'fd00::1'}]}");
+        let host = pod("host", "spec: {hostNetwork: true}");
+        let all = [pod("new", ""), ended, there, host].concat();
+        let (objects, said) = read(&[&all]);
+        assert_eq!(said, [""; 0]);
+        let addrs = |objects: &Objects, name: &str| {
+            let pod = &objects.world.pods[&ObjectName::new("shop", name)];
+            pod.addrs.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        // Of both families, since the others are, and of nobody else.
+        assert_eq!(addrs(&objects, "new"), ["240.0.0.2", "100::2"]);
+        assert_eq!(addrs(&objects, "ended"), [""; 0]);
+        assert_eq!(addrs(&objects, "host"), [""; 0]);
+        let spaces: Vec<&str> = objects.world.namespaces.keys().map(|name| &**name).collect();
+        assert_eq!(spaces, ["shop"]);
+        // A pod with other labels is where it was.
+        let (objects, _) = read(&[&all, &pod("there", "spec: {nodeName: a}")]);
+        assert_eq!(addrs(&objects, "there"), ["240.0.0.1", "fd00::1"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place_and_other_kinds_are_skipped() {
+        let policy = |version: &str, spec: &str| {
+            format!(
+                "apiVersion: {version}\nkind: NetworkPolicy\nmetadata: {{name: p}}\nspec: {spec}\n"
+            )
+        };
+        let v1 = "networking.k8s.io/v1";
+        let cases = [
+            (
+                policy("networking.k8s.io/v1beta1", "{}"),
+                "unread m.yaml:1: document 1: NetworkPolicy p: apiVersion: Unsupported value: \
+                 \"networking.k8s.io/v1beta1\": must be \"networking.k8s.io/v1\"",
+            ),
+            (
+                policy(v1, "{podSelector: {matchLabels: {a: 1}}}"),
+                "unread m.yaml:4: document 1: NetworkPolicy p: spec.podSelector",
+            ),
+            (
+                policy(v1, "\n  ingress:\n  - ports: [{port: 0}]"),
+                "closed m.yaml:6: document 1: NetworkPolicy p: spec.ingress[0].ports[0].port: 0 is not",
+            ),
+        ];
+        for (text, want) in cases {
+            let (_, said) = read(&[&text]);
+            assert!(said.len() == 1 && said[0].starts_with(want), "{said:?}\n{want}");
+        }
+        let other = policy("crd.projectcalico.org/v1", "{selector: all()}");
+        let (objects, said) = read(&[&other]);
+        assert_eq!((said.len(), objects.skipped["NetworkPolicy"]), (0, 1));
     }
 }
