@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use model::{Family, NodeName, PodLinkMode, Protocol};
+use model::{Family, NodeName, Protocol};
 
 use crate::services::{self, Answer, Client, Remembered, Seen};
 use crate::{
@@ -150,17 +150,10 @@ impl Judge<'_> {
         courses
     }
 
-    /// Whether the endpoint's answer would miss the translation otherwise: it is the client itself, or
-    /// its neighbor on the bridge, which answers it past the node.
+    /// Whether the endpoint's answer would miss the translation otherwise: it is the client itself.
     fn must_see_node(&self, node: &NodeName, sender: &Sender, endpoint: IpAddr) -> bool {
         let Sender::Pod(from, key) = sender else { return false };
-        let world = &self.cluster[node];
-        let bridged = world.config.pod_link == PodLinkMode::Bridge;
-        let neighbors = || {
-            let mut cidrs = pods::usable_cidrs(self.cluster).into_iter();
-            cidrs.any(|(of, cidr)| of == node && cidr.contains(&endpoint))
-        };
-        from == node && (world.attachments[key].addrs.contains(&endpoint) || bridged && neighbors())
+        from == node && self.cluster[node].attachments[key].addrs.contains(&endpoint)
     }
 
     /// `packet` leaves `node`, which has translated it.

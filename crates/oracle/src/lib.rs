@@ -208,10 +208,9 @@ fn host_port(cluster: &Cluster, sender: &Sender, packet: &Packet, node: &NodeNam
         return arrives(Receiver::Node(node.clone()), packet.dport);
     };
     let at = Receiver::Pod(key.clone());
-    let bridged = world.config.pod_link == PodLinkMode::Bridge;
     match sender {
-        // Itself, or a neighbor on its L2: the answer would miss the translation.
-        Sender::Pod(from, own) if from == node && (own == key || bridged) => {
+        // Itself: the answer would miss the translation.
+        Sender::Pod(from, own) if from == node && own == key => {
             Outcome::Arrives { at, src: Source::Node(node.clone()), dport }
         }
         Sender::Pod(..) | Sender::Node(_) | Sender::Outside => arrives(at, dport),

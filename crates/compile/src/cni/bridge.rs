@@ -1,9 +1,12 @@
-//! The bridge pod link: containers of a node share one L2, the bridge `seaway0`.
+//! The bridge pod link: containers of a node are on one bridge, `seaway0`, and meet at the node.
+//!
+//! A container has its address with a host prefix and the bridge's for its gateway, so what it sends to
+//! another one of the node is forwarded by the node and not by the bridge: by the rules of Services and
+//! policies, which packets from port to port of a bridge do not meet. It needs neither ARP nor NDP for
+//! that, and may send packets to no other port, so none gets past the node or can answer for another. See
+//! docs/decisions/0032.
 
-use std::net::IpAddr;
-
-use ipnet::IpNet;
-use model::{Family, Mac, NodeName};
+use model::{Mac, NodeName};
 use plan::{Fdb, FdbKey, Link, LinkKind, Neighbor, NeighborKey, Plan};
 
 use super::Joined;
@@ -13,17 +16,6 @@ use crate::ipam::Pool;
 /// Hardware address of the bridge of `me`.
 pub(super) fn mac(me: &NodeName) -> Mac {
     Mac::derive(&format!("bridge/{me}"))
-}
-
-/// `addr` as a container of `pool` carries it: with the pool's prefix in IPv4, where neighbors find
-/// each other by ARP; as a host prefix in IPv6, where they meet at the node. So no container needs
-/// NDP, none may speak it, and none can answer for another: a neighbor advertisement names its
-/// target where no rule of nftables looks.
-pub(super) fn net(addr: IpAddr, pool: &Pool) -> Option<IpNet> {
-    match pool.family() {
-        Family::V4 => IpNet::new(addr, pool.cidr().prefix_len()).ok(),
-        Family::V6 => Some(IpNet::from(addr)),
-    }
 }
 
 pub(super) fn node(me: &NodeName, pools: &[Pool], mtu: u32, plan: &mut Plan) {

@@ -1,4 +1,5 @@
-//! What a container may send: packets with its own hardware and IP address, and no router's words.
+//! What a container may send: packets with its own hardware and IP address, and no router's words; on the
+//! bridge, to the node and to no port beside its own, where nobody would ask who may speak with whom.
 //!
 //! Everything else is dropped at the first hook the packet meets: `prerouting` of the bridge for
 //! bridged containers (ARP included), of IP for routed ones, before conntrack in both.
@@ -6,12 +7,12 @@
 use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
-use model::{Family, PodLinkMode};
+use model::{Family, Mac, NodeName, PodLinkMode};
 use plan::Plan;
 use plan::nft::Verdict;
 use plan::nft::{ChainName, Field, HookPoint, Op, Rule, Statement, TableFamily, Type, Value};
 
-use super::Joined;
+use super::{Joined, bridge};
 use crate::ruleset::{self, Ruleset, by_family, lookup};
 
 /// ICMPv6 types no container has a reason to send, with that reason. Advertisements and redirects
@@ -26,7 +27,7 @@ const NOT_FROM_PODS: [(u8, &str); 6] = [
 ];
 
 /// The rules that hold for every container of the node.
-pub(super) fn node(mode: PodLinkMode, plan: &mut Plan) {
+pub(super) fn node(mode: PodLinkMode, me: &NodeName, plan: &mut Plan) {
     loopback(plan);
     let family = family(mode);
     let mut rules = Ruleset::new(&mut plan.nft, family);
@@ -42,7 +43,7 @@ pub(super) fn node(mode: PodLinkMode, plan: &mut Plan) {
             "every packet a pod sends",
         )],
     );
-    rules.chain("from_pod", from_pod(mode));
+    rules.chain("from_pod", from_pod(mode, me));
 }
 
 /// The elements of one container.
@@ -63,25 +64,30 @@ fn family(mode: PodLinkMode) -> TableFamily {
     }
 }
 
-fn from_pod(mode: PodLinkMode) -> Vec<Rule> {
+fn from_pod(mode: PodLinkMode, me: &NodeName) -> Vec<Rule> {
     let icmpv6 = |(kind, why): (u8, &str)| {
         let of_type = Statement::Match(Field::Icmpv6Type, Op::Eq, Value::Number(kind));
         ruleset::rule(vec![of_type, Statement::Verdict(Verdict::Drop)], why)
     };
-    let own = |fields: &[&[Field]], set: &str, why: &str| {
-        let mut statements: Vec<Statement> =
-            fields.iter().map(|key| lookup(key, Op::Eq, set)).collect();
+    let own = |to: Option<Statement>, fields: &[&[Field]], set: &str, why: &str| {
+        let mut statements: Vec<Statement> = to.into_iter().collect();
+        statements.extend(fields.iter().map(|key| lookup(key, Op::Eq, set)));
         statements.push(Statement::Verdict(Verdict::Accept));
         ruleset::rule(statements, why)
     };
+    let to_node = || {
+        let is_to = |mac: Mac| Statement::Match(Field::EtherDaddr, Op::Eq, mac.into());
+        (mode == PodLinkMode::Bridge).then(|| is_to(bridge::mac(me)))
+    };
     let (link, ether) = (Field::Iifname, Field::EtherSaddr);
     let mut rules: Vec<Rule> = NOT_FROM_PODS.into_iter().map(icmpv6).collect();
-    rules.push(own(&[&[link, ether, Field::Ip4Saddr]], "pod_addrs4", "its own address"));
-    rules.push(own(&[&[link, ether, Field::Ip6Saddr]], "pod_addrs6", "its own address"));
+    for (addr, set) in [(Field::Ip4Saddr, "pod_addrs4"), (Field::Ip6Saddr, "pod_addrs6")] {
+        rules.push(own(to_node(), &[&[link, ether, addr]], set, "its own address"));
+    }
     if mode == PodLinkMode::Bridge {
         let sender: [&[Field]; 2] =
             [&[link, ether, Field::ArpSaddrIp], &[link, Field::ArpSaddrEther, Field::ArpSaddrIp]];
-        rules.push(own(&sender, "pod_addrs4", "ARP in its own name"));
+        rules.push(own(None, &sender, "pod_addrs4", "ARP in its own name"));
     }
     rules.push(ruleset::drop(Vec::new(), "not the pod's own address"));
     rules

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use model::{AttachmentKey, Dns, Family, PodLinkMode, PortMapping, Protocol, World};
+use model::{AttachmentKey, Dns, Family, PortMapping, Protocol, World};
 use plan::Plan;
 use plan::nft::{
     ChainName, CtStatus, Field, HookPoint, Nat, NatSource, Op, Rule, Statement, TableFamily, Type,
@@ -106,7 +106,7 @@ fn clash(a: Option<IpAddr>, b: Option<IpAddr>) -> bool {
 }
 
 /// Maps and chains of the node.
-pub(super) fn node(mode: PodLinkMode, dns: &Dns, plan: &mut Plan) {
+pub(super) fn node(dns: &Dns, plan: &mut Plan) {
     let mut rules = Ruleset::new(&mut plan.nft, TableFamily::Inet);
     let (proto, port) = (Type::InetProto, Type::InetService);
     for (v4, addr) in [(true, Type::Ipv4Addr), (false, Type::Ipv6Addr)] {
@@ -143,7 +143,7 @@ pub(super) fn node(mode: PodLinkMode, dns: &Dns, plan: &mut Plan) {
         ],
     );
     rules.chain("host_ports", [names(dns), translations()].concat());
-    hairpin(mode, &mut rules);
+    hairpin(&mut rules);
 }
 
 /// Where every node answers DNS for itself, nobody else does, whether it answers or not (T08). What is a
@@ -173,46 +173,31 @@ fn translations() -> Vec<Rule> {
     ]
 }
 
-/// Who would answer a local container past the translation must see the node instead: a container
-/// that reaches itself, and on the bridge also its neighbors on the same L2.
-fn hairpin(mode: PodLinkMode, rules: &mut Ruleset<'_>) {
-    let translated = || Statement::CtStatus([CtStatus::Dnat].into());
-    let masquerade = || Statement::Masquerade { fully_random: false };
-    let (four, six) = ((Field::Ip4Saddr, Field::Ip4Daddr), (Field::Ip6Saddr, Field::Ip6Daddr));
-    let chain = match mode {
-        PodLinkMode::Routed => {
-            rules.set("hairpins4", &[Type::Ipv4Addr, Type::Ipv4Addr]);
-            rules.set("hairpins6", &[Type::Ipv6Addr, Type::Ipv6Addr]);
-            let to_itself = |(saddr, daddr): (Field, Field), set| {
-                let matches =
-                    vec![translated(), lookup(&[saddr, daddr], Op::Eq, set), masquerade()];
-                ruleset::rule(matches, "a pod that reaches itself")
-            };
-            vec![to_itself(four, "hairpins4"), to_itself(six, "hairpins6")]
-        }
-        PodLinkMode::Bridge => {
-            let among_pods = |(saddr, daddr): (Field, Field), set| {
-                let from = lookup(&[saddr], Op::Eq, set);
-                let to = lookup(&[daddr], Op::Eq, set);
-                let matches = vec![translated(), from, to, masquerade()];
-                ruleset::rule(matches, "pods on one L2 would answer past the translation")
-            };
-            vec![among_pods(four, "local_pods4"), among_pods(six, "local_pods6")]
-        }
-    };
-    rules.base_chain("hairpin", ruleset::source_nat(), chain);
+/// A container that reaches itself by way of the node must see the node instead: it would take its own
+/// answers for strangers'.
+fn hairpin(rules: &mut Ruleset<'_>) {
+    let ends = [
+        (Type::Ipv4Addr, Field::Ip4Saddr, Field::Ip4Daddr, "hairpins4"),
+        (Type::Ipv6Addr, Field::Ip6Saddr, Field::Ip6Daddr, "hairpins6"),
+    ];
+    let chain = ends.map(|(addr, saddr, daddr, set)| {
+        rules.set(set, &[addr, addr]);
+        let translated = Statement::CtStatus([CtStatus::Dnat].into());
+        let masquerade = Statement::Masquerade { fully_random: false };
+        let matches = vec![translated, lookup(&[saddr, daddr], Op::Eq, set), masquerade];
+        ruleset::rule(matches, "a pod that reaches itself")
+    });
+    rules.base_chain("hairpin", ruleset::source_nat(), chain.into());
 }
 
 /// The elements of one container.
 /// A Service may lead any of them to itself, and so may its own hostPort.
-pub(super) fn attachment(mode: PodLinkMode, joined: &Joined, plan: &mut Plan) {
+pub(super) fn attachment(joined: &Joined, plan: &mut Plan) {
     let mut rules = Ruleset::new(&mut plan.nft, TableFamily::Inet);
     for addr in &joined.addrs {
         let family = Family::of(*addr);
-        if mode == PodLinkMode::Routed {
-            let set = by_family(family, "hairpins4", "hairpins6");
-            rules.element(set, vec![(*addr).into(), (*addr).into()]);
-        }
+        let hairpins = by_family(family, "hairpins4", "hairpins6");
+        rules.element(hairpins, vec![(*addr).into(), (*addr).into()]);
         for port in &joined.ports {
             let mut key = vec![Value::Number(port.protocol.number()), Value::Port(port.host_port)];
             let to = vec![(*addr).into(), Value::Port(port.container_port)];

@@ -3,9 +3,9 @@
 //!
 //! - *routed*: a veth pair with a host prefix inside and a link-local gateway; the node has a host
 //!   route and static neighbors on both ends, so no container shares an L2 with another.
-//! - *bridge*: a veth pair into `seaway0`, which carries the first address of each pod CIDR; static
-//!   neighbors and forwarding entries, so a container can't take another's address. IPv6 between
-//!   containers goes by way of the node, which makes NDP among them needless.
+//! - *bridge*: a veth pair into `seaway0`, which carries the first address of each pod CIDR; a host prefix
+//!   inside, static neighbors and forwarding entries, so containers meet at the node and none can take
+//!   another's address.
 //! - Either way a packet leaves a container only with the container's own hardware and IP address.
 //! - A hostPort leads to its container for packets to an address of this node, and no others.
 //!
@@ -46,8 +46,8 @@ pub(crate) fn compile(
         PodLinkMode::Routed => routed::node(pools.of(me), plan),
         PodLinkMode::Bridge => bridge::node(me, pools.of(me), mtu, plan),
     }
-    guard::node(mode, plan);
-    host_port::node(mode, &world.config.dns, plan);
+    guard::node(mode, me, plan);
+    host_port::node(&world.config.dns, plan);
     for (key, joined) in &attachments.rows {
         lower(world, me, key, joined, plan);
     }
@@ -69,5 +69,5 @@ fn lower(
         PodLinkMode::Bridge => bridge::attachment(joined, plan),
     }
     guard::attachment(mode, joined, plan);
-    host_port::attachment(mode, joined, plan);
+    host_port::attachment(joined, plan);
 }

@@ -72,21 +72,17 @@ fn joined(
     let key = &attachment.key;
     let host_mac = Mac::derive(&format!("host/{key}"));
     let pool = |addr: &IpAddr| pools.pool(me, Family::of(*addr)).copied();
-    let (mut nets, mut gateways, gateway_mac, master): (Vec<_>, Vec<_>, _, _) =
-        match world.config.pod_link {
-            PodLinkMode::Routed => (
-                addrs.iter().map(|addr| IpNet::from(*addr)).collect(),
-                addrs.iter().map(|addr| routed::gateway(Family::of(*addr))).collect(),
-                host_mac,
-                None,
-            ),
-            PodLinkMode::Bridge => (
-                addrs.iter().filter_map(|addr| bridge::net(*addr, &pool(addr)?)).collect(),
-                addrs.iter().filter_map(|addr| Some(pool(addr)?.gateway().addr())).collect(),
-                bridge::mac(me),
-                Some(device::bridge()),
-            ),
-        };
+    let (mut gateways, gateway_mac, master): (Vec<_>, _, _) = match world.config.pod_link {
+        PodLinkMode::Routed => {
+            (addrs.iter().map(|addr| routed::gateway(Family::of(*addr))).collect(), host_mac, None)
+        }
+        PodLinkMode::Bridge => (
+            addrs.iter().filter_map(|addr| Some(pool(addr)?.gateway().addr())).collect(),
+            bridge::mac(me),
+            Some(device::bridge()),
+        ),
+    };
+    let mut nets: Vec<IpNet> = addrs.iter().map(|addr| IpNet::from(*addr)).collect();
     nets.sort_unstable();
     gateways.sort_unstable();
     let link = PodLink {

@@ -21,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             let stage = Stage::up(link);
             stage.no_foreign_source();
             stage.no_foreign_neighbor();
+            stage.no_way_around_the_node();
             stage.no_tunnel_packets();
             stage.no_loopback();
         }));
@@ -73,9 +74,19 @@ impl Stage {
         send(self.pid, "eth0", frames);
     }
 
-    /// Where a frame for `pod` is sent: neighbors of a bridge meet without the gateway.
-    fn next_hop(&self, pod: &str) -> Mac {
-        if self.link == "bridge" && pod == "victim" { mac_of(&self.lab, pod) } else { self.gateway }
+    /// A frame that is for another pod, or for everybody, gets to no other pod: whoever wants to speak with
+    /// one is judged by the node.
+    fn no_way_around_the_node(&self) {
+        for family in FAMILIES {
+            let (own, victim) = (self.pod("attacker", family), self.pod("victim", family));
+            let to = |mac: Mac, payload: &[u8]| udp((self.mac, mac), (own, victim), PORT, payload);
+            let filter = format!("udp port {PORT}");
+            let capture = Capture::start(&self.lab, Where::Pod("victim"), "eth0", 1, &filter);
+            let mac = mac_of(&self.lab, "victim");
+            self.attack(&[to(mac, b"past it"), to(self.gateway, b"by the node")]);
+            let seen = capture.lines();
+            assert!(seen.len() == 1 && seen[0].contains("length 11"), "{seen:?}");
+        }
     }
 
     /// T06: no other pod's, node's or stranger's address, nor its own from another hardware address,
@@ -102,7 +113,7 @@ impl Stage {
             for pod in ["victim", "server"] {
                 let filter = format!("udp port {PORT}");
                 let capture = Capture::start(&self.lab, Where::Pod(pod), "eth0", 1, &filter);
-                self.attack(&told(self.pod(pod, family), self.next_hop(pod)));
+                self.attack(&told(self.pod(pod, family), self.gateway));
                 let seen = capture.lines();
                 assert!(seen.len() == 1 && seen[0].contains(&format!("{own}.7777 > ")), "{seen:?}");
             }
@@ -145,12 +156,7 @@ impl Stage {
                 }
             }
         }
-        frames.push(udp(
-            (self.mac, self.next_hop("victim")),
-            (own.into(), victim.into()),
-            PORT,
-            b"x",
-        ));
+        frames.push(udp((self.mac, self.gateway), (own.into(), victim.into()), PORT, b"x"));
         let filter = format!(
             "(arp and ether src {}) or (icmp6 and not src host {victim6}) or udp port {PORT}",
             self.mac

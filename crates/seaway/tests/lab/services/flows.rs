@@ -35,12 +35,9 @@ fn connections(link: &str) {
     let mut places = Vec::new();
     for client in ["pod-1", "pod-2", "node-1", "node-2", "client", "web-1"] {
         for to in ["cluster", "node-1", "vip"] {
-            let seen = if client == "web-1" { "node-1" } else { client };
-            let seen = match (client, to, link) {
-                ("client", _, _) | ("pod-2" | "node-2", "node-1", _) | ("pod-1", _, "bridge") => {
-                    "node-1"
-                }
-                _ => seen,
+            let seen = match (client, to) {
+                ("web-1" | "client", _) | ("pod-2" | "node-2", "node-1") => "node-1",
+                _ => client,
             };
             table += &format!("{client} | {to} | web-1 | {seen}\n");
             places.extend(
