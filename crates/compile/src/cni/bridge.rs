@@ -4,7 +4,7 @@
 //! another one of the node is forwarded by the node and not by the bridge: by the rules of Services and
 //! policies, which packets from port to port of a bridge do not meet. It needs neither ARP nor NDP for
 //! that, and may send packets to no other port, so none gets past the node or can answer for another. See
-//! docs/decisions/0032.
+//! docs/decisions/0033.
 
 use model::{Mac, NodeName};
 use plan::{Fdb, FdbKey, Link, LinkKind, Neighbor, NeighborKey, Plan};
