@@ -6,11 +6,18 @@
 
 mod ask;
 mod cluster;
+mod flows;
+mod lives;
+mod paths;
+mod scene;
 mod staged;
 mod suites;
 
 use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [suites::trials()].into_iter().flatten().collect()
+    [flows::trials(), lives::trials(), paths::trials(), suites::trials()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
