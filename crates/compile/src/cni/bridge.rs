@@ -7,7 +7,7 @@
 //! docs/decisions/0033.
 
 use model::{Mac, NodeName};
-use plan::{Fdb, FdbKey, Link, LinkKind, Neighbor, NeighborKey, Plan};
+use plan::{Fdb, FdbKey, Link, LinkKind, Neighbor, NeighborKey, Plan, SysctlKey};
 
 use super::Joined;
 use crate::device;
@@ -22,6 +22,9 @@ pub(super) fn node(me: &NodeName, pools: &[Pool], mtu: u32, plan: &mut Plan) {
     let dev = device::bridge();
     plan.links.insert(dev.clone(), Link { kind: LinkKind::Bridge, mtu, mac: mac(me) });
     plan.addrs.extend(pools.iter().map(|pool| ((dev.clone(), pool.gateway()), ())));
+    // A pod that is told of a shorter way to its neighbor sends frames that nobody forwards. The kernel
+    // tells it while the switch of the link or that of all links says so.
+    plan.sysctls.insert(SysctlKey("net/ipv4/conf/all/send_redirects".to_owned()), "0".into());
 }
 
 pub(super) fn attachment(joined: &Joined, plan: &mut Plan) {

@@ -22,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             stage.no_foreign_source();
             stage.no_foreign_neighbor();
             stage.no_way_around_the_node();
+            stage.no_redirect();
             stage.no_tunnel_packets();
             stage.no_loopback();
         }));
@@ -72,6 +73,15 @@ impl Stage {
 
     fn attack(&self, frames: &[Vec<u8>]) {
         send(self.pid, "eth0", frames);
+    }
+
+    /// The node tells nobody of a shorter way to a neighbor, which no frame may go.
+    fn no_redirect(&self) {
+        let victim = self.pod("victim", 0).to_string();
+        let ping = ["ping", "-c5", "-i0.3", "-W2", &*victim];
+        success(&self.lab.exec("attacker", &ping)).expect("every ping is answered");
+        let route = text(&self.lab.exec("attacker", &["ip", "route", "get", &victim]));
+        assert!(route.contains(" via ") && !route.contains("redirected"), "{route}");
     }
 
     /// A frame that is for another pod, or for everybody, gets to no other pod: whoever wants to speak with
