@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use compile::flows::LeftBehind;
 use kernel::conntrack::{Entries, Error, Walked};
-use model::{AttachmentKey, IfName, chain};
+use model::chain;
 use plan::{Flow, FlowFilter, FlowKey, Plan, Serving, Suspect, Table, suspects};
 
 use super::report::{FailureRow, StepReport, Subject};
@@ -117,6 +117,7 @@ impl<T: Tracking> Stage for Flows<T> {
         NAME
     }
 
+    /// What fails is looked for by the next pass in any case.
     fn put(&mut self, plan: &Plan, reach: Reach) -> bool {
         // Flows may have begun by newer rules than the plan's. All are looked at once it is known.
         if reach == Reach::Changes {
@@ -131,10 +132,6 @@ impl<T: Tracking> Stage for Flows<T> {
         false
     }
 
-    fn delete(&mut self) {}
-
-    fn detach(&mut self, _keys: &[AttachmentKey]) {}
-
     fn report(&mut self) -> StepReport {
         let empty = StepReport { step: NAME, ..StepReport::default() };
         std::mem::replace(&mut self.report, empty)
@@ -143,11 +140,6 @@ impl<T: Tracking> Stage for Flows<T> {
     fn mark_stale(&mut self) {
         self.stale = true;
     }
-
-    fn mark_doubtful(&mut self, _links: &BTreeSet<IfName>) {}
-
-    /// What failed is looked for by the next pass in any case.
-    fn mark_stale_after_failure(&mut self) {}
 
     fn is_unsettled(&self) -> bool {
         !self.settling.is_empty()
@@ -158,10 +150,6 @@ impl<T: Tracking> Stage for Flows<T> {
         if self.agreed.is_none() {
             self.left = LeftBehind::of(&have.nft);
         }
-    }
-
-    fn read(&mut self, _have: &mut Plan) -> Result<(), String> {
-        Ok(())
     }
 
     fn dump(&self) -> String {

@@ -5,13 +5,12 @@
 //! use, it is taken off all connections: they are asked about at their next packet, and nothing else
 //! comes of it. So this step comes before the rules that have the number.
 
-use std::collections::BTreeSet;
 use std::num::NonZero;
 use std::time::Instant;
 
 use compile::policy::{GENERATION, generation};
 use kernel::conntrack::{Entries, Error};
-use model::{AttachmentKey, IfName, chain};
+use model::chain;
 use plan::Plan;
 
 use super::report::{FailureRow, StepReport, Subject};
@@ -56,6 +55,7 @@ impl<T: Marking> Stage for Marks<T> {
         NAME
     }
 
+    /// What fails is tried again by the next pass in any case.
     fn put(&mut self, plan: &Plan, _reach: Reach) -> bool {
         let Some(number) = generation(&plan.nft) else { return false };
         let start = Instant::now();
@@ -75,29 +75,14 @@ impl<T: Marking> Stage for Marks<T> {
         false
     }
 
-    fn delete(&mut self) {}
-
-    fn detach(&mut self, _keys: &[AttachmentKey]) {}
-
     fn report(&mut self) -> StepReport {
         let empty = StepReport { step: NAME, ..StepReport::default() };
         std::mem::replace(&mut self.report, empty)
     }
 
-    fn mark_stale(&mut self) {}
-
-    fn mark_doubtful(&mut self, _links: &BTreeSet<IfName>) {}
-
-    /// What failed is tried again by the next pass in any case.
-    fn mark_stale_after_failure(&mut self) {}
-
     /// The number of the rules that were there before is in use.
     fn note(&mut self, have: &Plan) {
         self.last = self.last.or_else(|| generation(&have.nft));
-    }
-
-    fn read(&mut self, _have: &mut Plan) -> Result<(), String> {
-        Ok(())
     }
 
     fn dump(&self) -> String {
@@ -108,6 +93,7 @@ impl<T: Marking> Stage for Marks<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::io;
     use std::sync::{Arc, Mutex};
 

@@ -17,7 +17,7 @@ pub(crate) enum Reach {
     Changes,
 }
 
-/// A step, whatever its place holds.
+/// A step, whatever its place holds. What is about rows has nothing to do where a step holds none.
 pub(crate) trait Stage: Send {
     /// Its name, as in reports and `seaway dump`.
     fn name(&self) -> &'static str;
@@ -25,27 +25,29 @@ pub(crate) trait Stage: Send {
     /// changes in one transaction. Returns whether that may have taken rows of later steps along.
     fn put(&mut self, plan: &Plan, reach: Reach) -> bool;
     /// Removes what the last [`Stage::put`] found too much.
-    fn delete(&mut self);
+    fn delete(&mut self) {}
     /// Removes the links of `keys` and nothing else, whatever the place holds.
-    fn detach(&mut self, keys: &[AttachmentKey]);
+    fn detach(&mut self, _keys: &[AttachmentKey]) {}
     /// Takes the report of the pass.
     fn report(&mut self) -> StepReport;
     /// Has the place read before the next diff.
-    fn mark_stale(&mut self);
+    fn mark_stale(&mut self) {}
     /// Has the rows of these links read before the next diff, if the place is the one that holds them.
-    fn mark_doubtful(&mut self, links: &BTreeSet<IfName>);
+    fn mark_doubtful(&mut self, _links: &BTreeSet<IfName>) {}
     /// Whether what was written may still be undone by a packet on its way, so that the step wants
     /// another pass soon.
     fn is_unsettled(&self) -> bool {
         false
     }
     /// As [`Stage::mark_stale`], when the last reading or the last write of a row failed.
-    fn mark_stale_after_failure(&mut self);
+    fn mark_stale_after_failure(&mut self) {}
     /// Puts everything the place holds, read now, into its table of `have`.
     ///
     /// # Errors
     /// Why the place could not be read, as one line.
-    fn read(&mut self, have: &mut Plan) -> Result<(), String>;
+    fn read(&mut self, _have: &mut Plan) -> Result<(), String> {
+        Ok(())
+    }
     /// Takes note of what all places have, as far as that matters to what is done here.
     fn note(&mut self, _have: &Plan) {}
     /// What the place is known to hold, a line per row.

@@ -42,10 +42,12 @@ pub fn resolve_pods<'a>(world: &'a World, of: impl IntoIterator<Item = &'a Pod>)
         pods.insert(pod.name.clone(), PodPolicy { ingress, egress });
     }
     let named: BTreeSet<&SetKey> = shared.iter().flat_map(|group| sets(group)).collect();
-    let index = Index::new(world);
-    let sets = named.into_iter().map(|key| (key.clone(), Arc::new(index.members(key)))).collect();
-    let has_policies = !world.policies.is_empty() || !world.cluster_policies.is_empty();
-    PolicyTable { has_policies, pods, sets }
+    let mut sets = BTreeMap::new();
+    if !named.is_empty() {
+        let index = Index::new(world);
+        sets.extend(named.into_iter().map(|key| (key.clone(), Arc::new(index.members(key)))));
+    }
+    PolicyTable { has_policies: world.has_policies(), pods, sets }
 }
 
 /// The sets that a group's rules name.

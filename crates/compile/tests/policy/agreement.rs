@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use fixtures::policies::Play;
 use fixtures::policies::arbitrary::{flow, picks, world};
-use fixtures::policies::{Case, Play, Stage, cluster, kubernetes, matrix};
 use model::{Direction, Family, NodeName, Pod, World};
 use oracle::Packet;
 use oracle::policy::{Flow, Learned, Origin, verdicts};
@@ -16,6 +16,7 @@ use seaway_compile::policy::{
 };
 
 use crate::mistakes::changed;
+use crate::suites;
 
 /// The tables of all nodes.
 pub(crate) type Tables = BTreeMap<NodeName, PolicyTable>;
@@ -129,16 +130,9 @@ proptest! {
 /// Every step of every suite, whoever is reached.
 #[test]
 fn nps1_nps2_nps3_tables_and_oracle_agree_on_every_suite() {
-    let matrix: Vec<Case> = matrix::cases().into_iter().flat_map(|(_, cases)| cases).collect();
-    let suites = [
-        (Stage::NINE, kubernetes::cases()),
-        (Stage::NINE, matrix),
-        (Stage::FOUR_BY_TWO, cluster::cases()),
-    ];
     let mut count = 0;
-    for (stage, case) in suites.iter().flat_map(|(stage, all)| all.iter().map(move |c| (stage, c)))
-    {
-        let mut play = Play::new(*stage, Family::V4);
+    for (stage, case) in suites::all() {
+        let mut play = Play::new(stage, Family::V4);
         for step in &case.steps {
             play.happen(step);
             let tables = tables(&play.world);

@@ -203,6 +203,16 @@ pub(crate) fn changed<K: Ord + Clone, V: Clone>(
     *objects = all.collect();
 }
 
+/// Flows, and whether the specifications allow them.
+pub(crate) fn judged(world: &World, learned: &Learned, all: &[Picks]) -> Vec<(Flow, bool)> {
+    let judge = |picks| {
+        let flow = flow(world, picks);
+        let want = verdicts(world, learned, &flow).is_allowed();
+        (flow, want)
+    };
+    all.iter().map(judge).collect()
+}
+
 #[test]
 fn every_mistake_in_reading_and_resolving_is_caught() {
     let mut runner = TestRunner::deterministic();
@@ -211,14 +221,7 @@ fn every_mistake_in_reading_and_resolving_is_caught() {
     for _ in 0..300 {
         let ((world, learned), all): ((World, Learned), Vec<Picks>) =
             one.new_tree(&mut runner).expect("a world").current();
-        let judged: Vec<(Flow, bool)> = all
-            .iter()
-            .map(|picks| {
-                let flow = flow(&world, picks);
-                let want = verdicts(&world, &learned, &flow).is_allowed();
-                (flow, want)
-            })
-            .collect();
+        let judged = judged(&world, &learned, &all);
         uncaught.retain(|(_, mistake)| {
             let wrong = mistaken(&world, mistake);
             let is_right =

@@ -5,7 +5,7 @@ use std::num::NonZero;
 
 use fixtures::policies::arbitrary::{flow, picks, world};
 use fixtures::policies::write::{egress, ingress};
-use fixtures::policies::{Case, Play, Stage, cluster, kubernetes, matrix};
+use fixtures::policies::{Play, Stage};
 use model::{Direction, Family, NodeName, ObjectName, World};
 use oracle::policy::{By, Flow, Learned, Verdict, Verdicts, verdicts};
 use plan::diff;
@@ -19,6 +19,7 @@ use serde_json::json;
 use crate::agreement::config;
 use crate::packets::{Fate, NOW, Rows, addr_of, around, fate, generation, rows, stale, stray};
 use crate::stage::after;
+use crate::suites;
 
 /// What should become of a flow.
 fn should(verdicts: &Verdicts, met: Vec<String>) -> Fate {
@@ -113,18 +114,10 @@ proptest! {
 /// Every step of every suite, whoever is reached.
 #[test]
 fn nps1_nps2_nps3_rows_and_oracle_agree_on_every_suite() {
-    let matrix: Vec<Case> = matrix::cases().into_iter().flat_map(|(_, cases)| cases).collect();
-    let suites = [
-        (Stage::NINE, kubernetes::cases()),
-        (Stage::NINE, matrix),
-        (Stage::FOUR_BY_TWO, cluster::cases()),
-    ];
     let mut count = 0;
-    for (i, (stage, case)) in
-        suites.iter().flat_map(|(stage, all)| all.iter().map(move |c| (stage, c))).enumerate()
-    {
+    for (i, (stage, case)) in suites::all().into_iter().enumerate() {
         let family = Family::ALL[i % 2];
-        let mut play = Play::new(*stage, family);
+        let mut play = Play::new(stage, family);
         for step in &case.steps {
             play.happen(step);
             let rows = rows(&play.world, &Learned::new());

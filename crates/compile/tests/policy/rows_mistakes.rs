@@ -1,8 +1,8 @@
 //! The judge of the rows is judged: a mistake in them does not pass.
 
-use fixtures::policies::arbitrary::{Picks, flow, picks, world};
+use fixtures::policies::arbitrary::{Picks, picks, world};
 use model::World;
-use oracle::policy::{Flow, Learned, verdicts};
+use oracle::policy::{Flow, Learned};
 use plan::nft::{
     Chain, ChainName, Field, Key, Row, Rule, SetName, Statement, TableFamily, Value, Verdict,
 };
@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
+use crate::mistakes::judged;
 use crate::packets::{AllRows, Rows, fate, rows};
 
 /// Something that could be wrong with rows, and how it comes about.
@@ -161,14 +162,7 @@ fn npo6_every_mistake_in_lowering_is_caught() {
         let ((world, learned), all): ((World, Learned), Vec<Picks>) =
             one.new_tree(&mut runner).expect("a world").current();
         let right = rows(&world, &learned);
-        let judged: Vec<(Flow, bool)> = all
-            .iter()
-            .map(|picks| {
-                let flow = flow(&world, picks);
-                let want = verdicts(&world, &learned, &flow).is_allowed();
-                (flow, want)
-            })
-            .collect();
+        let judged = judged(&world, &learned, &all);
         uncaught.retain(|(_, mistake)| {
             let mut wrong: AllRows = right.clone();
             wrong.values_mut().filter(|rows| !rows.is_empty()).for_each(mistake);

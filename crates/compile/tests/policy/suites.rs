@@ -6,6 +6,13 @@ use fixtures::policies::{Case, Play, Stage, cluster, differences, kubernetes, ma
 use model::Family;
 use oracle::policy::{Learned, verdicts};
 
+/// Every case of every suite, with the stage that it is played on.
+pub(crate) fn all() -> Vec<(Stage, Case)> {
+    let matrix = matrix::cases().into_iter().flat_map(|(_, cases)| cases);
+    let nine = kubernetes::cases().into_iter().chain(matrix).map(|case| (Stage::NINE, case));
+    nine.chain(cluster::cases().into_iter().map(|case| (Stage::FOUR_BY_TWO, case))).collect()
+}
+
 #[track_caller]
 fn agree(stage: Stage, cases: &[Case], count: usize) {
     let names: BTreeSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();
