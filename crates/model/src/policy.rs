@@ -244,6 +244,16 @@ pub struct DomainPattern {
 }
 
 impl DomainPattern {
+    /// The name that is meant, or that all that are meant are below.
+    pub fn name(&self) -> &DomainName {
+        &self.name
+    }
+
+    /// Whether the names below are meant, and not the name itself.
+    pub fn is_below(&self) -> bool {
+        self.is_below
+    }
+
     /// Whether `name`, in lower case, is meant: the very name, or under `*.` one or more labels more.
     pub fn matches(&self, name: &DomainName) -> bool {
         if self.is_below {

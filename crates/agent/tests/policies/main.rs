@@ -4,7 +4,6 @@
 
 mod hosts;
 
-use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::num::NonZero;
@@ -46,11 +45,7 @@ fn addr(world: &World, pod: &ObjectName, family: Family) -> IpAddr {
 fn rows(stage: &World, world: &World, generation: u8) -> plan::Table<Key, Row> {
     let own = stage.pods.values().filter(|pod| pod.node.as_ref() == Some(&node()));
     let pods = own.flat_map(|pod| pod.addrs.iter().map(|addr| (*addr, Some(pod.name.clone()))));
-    let around = Around {
-        pods: pods.collect(),
-        node: world.nodes[&node()].ips().collect(),
-        names: BTreeMap::new(),
-    };
+    let around = Around { pods: pods.collect(), node: world.nodes[&node()].ips().collect() };
     lower(&resolve(world, &node()), &around, NonZero::new(generation).unwrap())
 }
 

@@ -126,7 +126,7 @@ fn around(world: &World, me: &NodeName) -> Around {
     let node = world.nodes.get(me).into_iter().flat_map(|node| node.ips());
     let uplinks = world.host.uplinks.iter().flat_map(|uplink| &uplink.addrs);
     let node = node.chain(uplinks.map(ipnet::IpNet::addr)).collect();
-    Around { pods: pods(world, me), node, names: BTreeMap::new() }
+    Around { pods: pods(world, me), node }
 }
 
 /// The addresses of the pods of `me`, as they were leased. Who was joined to the network without a name is a

@@ -33,7 +33,7 @@ pub use judge::{
     By, Connection, Exemption, Judge, Learned, Party, Step, Verdict, Verdicts, parties,
 };
 pub use memo::Memo;
-pub use nft::{Around, GENERATION, generation, lower};
+pub use nft::{Around, GENERATION, generation, lower, name_set};
 pub use port_set::PortSet;
 pub use reach::{Cell, Matrix};
 pub use resolve::{resolve, resolve_pods};

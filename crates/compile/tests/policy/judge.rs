@@ -285,9 +285,8 @@ fn npx4_every_drop_of_the_rows_has_a_reason_of_the_one_list() {
     let mut runner = TestRunner::deterministic();
     let mut met = BTreeSet::new();
     for _ in 0..50 {
-        let (world, learned) = world().new_tree(&mut runner).expect("a world").current();
-        for row in rows(&world, &learned).values().flat_map(|rows| rows.iter().map(|(_, row)| row))
-        {
+        let (world, _) = world().new_tree(&mut runner).expect("a world").current();
+        for row in rows(&world).values().flat_map(|rows| rows.iter().map(|(_, row)| row)) {
             let Row::Chain(chain) = row else { continue };
             let drops = |rule: &&Rule| rule.statements.contains(&Statement::Verdict(Verdict::Drop));
             for rule in chain.rules.iter().filter(drops) {

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
 
-use model::{NodeName, ObjectName, World};
+use model::{Direction, Family, NodeName, ObjectName, Peer, World};
 use oracle::Packet as Header;
 use oracle::policy::{Flow, Learned, Origin};
 use plan::Table;
 use plan::nft::{
     Connection, CtState, HookPoint, Key, Network, Outcome, Packet, Row, Surroundings, TableFamily,
-    Transport, Walk, walk,
+    Transport, Value, Walk, walk,
 };
-use seaway_compile::policy::{Around, GENERATION, lower, resolve};
+use seaway_compile::policy::{Around, GENERATION, lower, name_set, resolve};
 
 /// Rows of one node.
 pub(crate) type Rows = Table<Key, Row>;
@@ -30,16 +30,33 @@ const ALLOWED: u32 = 7 << 24;
 const STALE: u32 = 6 << 24 | OTHERS;
 const OTHERS: u32 = 0x000a_bcde;
 
-pub(crate) fn around(world: &World, learned: &Learned, me: &NodeName) -> Around {
+pub(crate) fn around(world: &World, me: &NodeName) -> Around {
     let own = world.pods.values().filter(|pod| pod.node.as_ref() == Some(me));
     let own = own.filter(|pod| !pod.is_host_network);
     let addrs = own.flat_map(|pod| pod.addrs.iter().map(|addr| (*addr, Some(pod.name.clone()))));
-    Around { pods: addrs.collect(), node: world.nodes[me].ips().collect(), names: learned.clone() }
+    Around { pods: addrs.collect(), node: world.nodes[me].ips().collect() }
 }
 
-pub(crate) fn rows(world: &World, learned: &Learned) -> AllRows {
-    let of = |node: &NodeName| lower(&resolve(world, node), &around(world, learned, node), NOW);
+pub(crate) fn rows(world: &World) -> AllRows {
+    let of = |node: &NodeName| lower(&resolve(world, node), &around(world, node), NOW);
     world.nodes.keys().map(|node| (node.clone(), of(node))).collect()
+}
+
+/// What DNS has put into the sets of the names in the policies of `world`, once it has answered what is
+/// `learned`.
+pub(crate) fn answered(world: &World, learned: &Learned) -> Surroundings {
+    let rules = world.cluster_policies.values().flat_map(|policy| policy.rules(Direction::Egress));
+    let mut surroundings = Surroundings::default();
+    for peer in rules.flat_map(|rule| rule.rule.peers.iter().flatten()) {
+        let Peer::Names(pattern) = peer else { continue };
+        let meant = learned.iter().filter(|(name, _)| pattern.matches(name));
+        for addr in meant.flat_map(|(_, addrs)| addrs) {
+            let key = [Value::from(*addr)].into_iter().collect();
+            let element = (name_set(pattern, Family::of(*addr)), key);
+            surroundings.learned.insert(element, [].into_iter().collect());
+        }
+    }
+    surroundings
 }
 
 /// What becomes of a flow.
@@ -58,15 +75,20 @@ pub(crate) struct Fate {
 /// A flow at one node.
 struct At<'a> {
     rows: &'a Rows,
+    surroundings: &'a Surroundings,
     point: HookPoint,
     header: Header,
     client: IpAddr,
 }
 
-/// What becomes of `flow` at the nodes that it comes to.
-pub(crate) fn fate(world: &World, all: &AllRows, flow: &Flow) -> Fate {
+/// What becomes of `flow` at the nodes that it comes to, each of which has what is around it.
+pub(crate) fn fate(
+    world: &World,
+    (all, surroundings): (&AllRows, &Surroundings),
+    flow: &Flow,
+) -> Fate {
     let mut fate = Fate { first: true, later: true, is_marked: true, met: Vec::new() };
-    for at in path(world, all, flow) {
+    for at in path(world, (all, surroundings), flow) {
         let first = at.walk(CtState::New, OTHERS, false);
         let comments = first.trace.iter().filter_map(|step| step.rule.comment.clone());
         fate.met.extend(comments);
@@ -88,7 +110,11 @@ pub(crate) fn fate(world: &World, all: &AllRows, flow: &Flow) -> Fate {
 }
 
 /// Where a flow comes by: the sender's node, then the receiver's.
-fn path<'a>(world: &World, all: &'a AllRows, flow: &Flow) -> Vec<At<'a>> {
+fn path<'a>(
+    world: &World,
+    (all, surroundings): (&'a AllRows, &'a Surroundings),
+    flow: &Flow,
+) -> Vec<At<'a>> {
     let header = flow.packet;
     let from = match &flow.origin {
         Origin::Pod(name) => world.pods.get(name),
@@ -115,6 +141,7 @@ fn path<'a>(world: &World, all: &'a AllRows, flow: &Flow) -> Vec<At<'a>> {
     let nodes = here.into_iter().chain(there.filter(|there| Some(*there) != here));
     let at = |node: &NodeName| At {
         rows: &all[node],
+        surroundings,
         point: if matches!(&flow.origin, Origin::Process(of) if of == node) {
             HookPoint::Output
         } else if is_on(node) {
@@ -136,7 +163,7 @@ impl<'a> At<'a> {
 
     fn walk(&self, state: CtState, mark: u32, is_reply: bool) -> Walk<'a> {
         let packet = self.packet(state, mark, is_reply);
-        walk(self.rows, TableFamily::Inet, self.point, &packet, &Surroundings::default())
+        walk(self.rows, TableFamily::Inet, self.point, &packet, self.surroundings)
     }
 
     fn packet(&self, state: CtState, mark: u32, is_reply: bool) -> Packet {

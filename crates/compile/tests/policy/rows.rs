@@ -9,7 +9,7 @@ use fixtures::policies::{Play, Stage};
 use model::{Direction, Family, NodeName, ObjectName, World};
 use oracle::policy::{By, Flow, Learned, Verdict, Verdicts, verdicts};
 use plan::diff;
-use plan::nft::{CtState, Data, Key, Outcome, Row, Transport};
+use plan::nft::{CtState, Data, Key, Outcome, Row, Surroundings, Transport};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -17,7 +17,9 @@ use seaway_compile::policy::{Around, lower, resolve};
 use serde_json::json;
 
 use crate::agreement::config;
-use crate::packets::{Fate, NOW, Rows, addr_of, around, fate, generation, rows, stale, stray};
+use crate::packets::{
+    Fate, NOW, Rows, addr_of, answered, around, fate, generation, rows, stale, stray,
+};
 use crate::stage::after;
 use crate::suites;
 
@@ -51,11 +53,11 @@ proptest! {
         (world, learned) in world(),
         all in prop::collection::vec(picks(), 300),
     ) {
-        let rows = rows(&world, &learned);
+        let (rows, answered) = (rows(&world), answered(&world, &learned));
         for picks in &all {
             let flow = flow(&world, picks);
             let want = verdicts(&world, &learned, &flow);
-            let got = fate(&world, &rows, &flow);
+            let got = fate(&world, (&rows, &answered), &flow);
             prop_assert_eq!(&got, &should(&want, got.met.clone()), "{:?}\nshould: {:?}", flow, want);
             for rule in deciding(&want) {
                 prop_assert!(got.met.contains(&rule), "{:?}\n{} not in {:?}", flow, rule, got.met);
@@ -66,12 +68,12 @@ proptest! {
     /// NP-D1: what is there for all policies is the same for all.
     #[test]
     fn npd1_base_chains_and_their_sets_are_the_same_whatever_policies_say(
-        (one, learned) in world(),
+        (one, _) in world(),
         (other, _) in world(),
     ) {
         let node = NodeName::from("node-1");
         let constant = |world: &World| {
-            let rows = lower(&resolve(world, &node), &around(world, &learned, &node), NOW);
+            let rows = lower(&resolve(world, &node), &around(world, &node), NOW);
             let of = |key: &Key| match key {
                 Key::Table(_) => true,
                 Key::Set(_, name) => name.0.starts_with("polic"),
@@ -86,8 +88,8 @@ proptest! {
 
     /// Every chain and set that a row names is there, and none is there that no row names.
     #[test]
-    fn npd4_rows_name_what_is_there_and_nothing_else_is((world, learned) in world()) {
-        for rows in rows(&world, &learned).values() {
+    fn npd4_rows_name_what_is_there_and_nothing_else_is((world, _) in world()) {
+        for rows in rows(&world).values() {
             let mut text = String::new();
             for (_, row) in rows {
                 text += &format!("{row}\n");
@@ -120,11 +122,11 @@ fn nps1_nps2_nps3_rows_and_oracle_agree_on_every_suite() {
         let mut play = Play::new(stage, family);
         for step in &case.steps {
             play.happen(step);
-            let rows = rows(&play.world, &Learned::new());
+            let (rows, nothing) = (rows(&play.world), Surroundings::default());
             for (protocol, port) in stage.ports {
                 for (from, to, flow) in play.flows(*protocol, *port) {
                     let want = verdicts(&play.world, &Learned::new(), &flow);
-                    let got = fate(&play.world, &rows, &flow);
+                    let got = fate(&play.world, (&rows, &nothing), &flow);
                     let want = should(&want, got.met.clone());
                     assert_eq!(got, want, "{}: {from} > {to} {protocol}/{port}", case.name);
                     count += 1;
@@ -140,7 +142,7 @@ fn node() -> NodeName {
 }
 
 fn of_node(world: &World) -> Rows {
-    lower(&resolve(world, &node()), &around(world, &Learned::new(), &node()), NOW)
+    lower(&resolve(world, &node()), &around(world, &node()), NOW)
 }
 
 #[test]
@@ -153,13 +155,13 @@ fn npd11_without_policies_there_are_no_rows() {
 fn npd8_a_pod_more_is_elements_and_a_new_number_is_one_element_and_one_rule() {
     let mut runner = TestRunner::deterministic();
     for _ in 0..50 {
-        let (before, learned) = world().new_tree(&mut runner).expect("a world").current();
+        let (before, _) = world().new_tree(&mut runner).expect("a world").current();
         let mut after = before.clone();
         let stranger = Stage::NINE.pod(&before, "x", "stranger");
         fixtures::policies::put(&mut after, &stranger);
         let lower_with = |world: &World, generation: u8| {
-            let mut around = around(world, &learned, &node());
-            around.pods = self::around(&before, &learned, &node()).pods;
+            let mut around = around(world, &node());
+            around.pods = self::around(&before, &node()).pods;
             let number = NonZero::new(generation).expect("not zero");
             lower(&resolve(world, &node()), &around, number)
         };
@@ -199,11 +201,12 @@ fn npd9_a_pod_that_is_not_known_yet_speaks_with_its_own_node_alone() {
     let play = after([ingress("p", "pod=b", json!([{}]))]);
     let mut world = play.world.clone();
     let name = ObjectName::new("x", "a");
-    let around = around(&world, &Learned::new(), &node());
+    let around = around(&world, &node());
     assert!(around.pods.values().any(|pod| pod.as_ref() == Some(&name)), "x/a is on node-1");
     world.pods.remove(&name);
-    let mut all = rows(&world, &Learned::new());
+    let mut all = rows(&world);
     all.insert(node(), lower(&resolve(&world, &node()), &around, NOW));
+    let nothing = Surroundings::default();
     let cases = [("x/a", "y/b", false), ("y/b", "x/a", false), ("y/b", "y/c", true)];
     for (from, to, want) in cases {
         let packet = oracle::Packet {
@@ -215,7 +218,7 @@ fn npd9_a_pod_that_is_not_known_yet_speaks_with_its_own_node_alone() {
         let (space, pod) = from.split_once('/').expect("NAMESPACE/NAME");
         let origin = oracle::policy::Origin::Pod(ObjectName::new(space, pod));
         let flow = Flow { origin, packet, is_led: false };
-        assert_eq!(fate(&play.world, &all, &flow).first, want, "{from} > {to}");
+        assert_eq!(fate(&play.world, (&all, &nothing), &flow).first, want, "{from} > {to}");
     }
     let process = oracle::policy::Origin::Process(node());
     let probe = oracle::Packet {
@@ -224,7 +227,8 @@ fn npd9_a_pod_that_is_not_known_yet_speaks_with_its_own_node_alone() {
         protocol: 6,
         dport: 80,
     };
-    assert!(fate(&play.world, &all, &Flow { origin: process, packet: probe, is_led: false }).first);
+    let flow = Flow { origin: process, packet: probe, is_led: false };
+    assert!(fate(&play.world, (&all, &nothing), &flow).first);
 }
 
 /// NP-U3, NP-C3: whatever the policies are now, an error is told to whom it is about; what belongs to nobody
@@ -269,7 +273,7 @@ fn npd9_rules_hold_for_an_address_before_the_api_server_knows_it() {
     let addr = "10.244.1.200".parse().expect("an address");
     let around = Around {
         pods: [(addr, Some(ObjectName::new("x", "a")))].into(),
-        ..around(&play.world, &Learned::new(), &node())
+        ..around(&play.world, &node())
     };
     let rows = lower(&table, &around, NOW);
     let tcp = Transport::Ports { protocol: 6, sport: 40_000, dport: 80 };

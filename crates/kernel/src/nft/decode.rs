@@ -58,7 +58,7 @@ fn read_sets(
     })?;
     for (name, declared) in sets {
         let elements = match &declared {
-            // What packets wrote is theirs.
+            // What packets or DNS wrote is theirs.
             Some(Set { dynamic: Some(_), .. }) => Some(Vec::new()),
             Some(declared) => read_elements(socket, family, &name, declared)?,
             None => None,

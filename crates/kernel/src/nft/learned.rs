@@ -34,7 +34,8 @@ pub fn learned(nft: &mut Nft) -> io::Result<Option<Learned>> {
         |out| out.text(abi::set::TABLE, TABLE),
         |message| {
             let attrs = message.attrs();
-            if let Some((name, Some(Set { dynamic: Some(dynamic), .. }))) = named_set(attrs)
+            if let Some((name, Some(Set { dynamic: Some(dynamic), data: Some(_), .. }))) =
+                named_set(attrs)
                 && let Some(used) = attrs.be32(abi::set::COUNT)
             {
                 maps.push(Learned { set: name.0.to_string(), used, size: dynamic.size });

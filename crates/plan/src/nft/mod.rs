@@ -96,14 +96,15 @@ pub struct Set {
     /// [`Value::Prefix`] in every element, a single address being a host prefix, and no two elements
     /// overlap.
     pub interval: bool,
-    /// Whether packets write its elements, which are then no rows: rules learn and forget.
+    /// Whether others than the plan write its elements, which are then no rows: packets, by rules that learn
+    /// and forget, or DNS.
     pub dynamic: Option<Dynamic>,
 }
 
-/// How a set holds what rules put into it.
+/// How a set holds what others than the plan put into it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dynamic {
-    /// How long an element stays after it was last put, in whole seconds.
+    /// How long an element stays after it was last put, in whole seconds, unless it says so itself.
     pub timeout: Duration,
     /// How many elements it has room for.
     pub size: u32,

@@ -93,7 +93,7 @@ pub enum Transport {
     Other(u8),
 }
 
-/// Elements of dynamic maps, by map and key.
+/// Elements of dynamic maps and sets, by map and key; one of a set leads to nothing.
 pub type Learned = BTreeMap<(SetName, Values), Values>;
 
 /// What stands around a packet: the routes that `fib` asks, chance, and what packets before it left.
@@ -108,7 +108,7 @@ pub struct Surroundings {
     pub routes: BTreeMap<IpNet, u8>,
     /// What chance gives: `numgen random mod N` is this modulo N.
     pub random: u32,
-    /// What rules have learned.
+    /// What rules, or others than the plan, have put into dynamic sets.
     pub learned: Learned,
 }
 

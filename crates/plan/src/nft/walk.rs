@@ -224,7 +224,7 @@ impl<'a> Walker<'a, '_> {
                 when(self.value(*field).is_some_and(|port| ports.contains(&port)))
             }
             Statement::Lookup(fields, op, set) => match self.values(fields) {
-                Some(values) => when(self.element(set, values).is_some() == (*op == Op::Eq)),
+                Some(values) => when(self.is_in(set, values) == (*op == Op::Eq)),
                 None => Next::Rule,
             },
             Statement::Vmap(fields, map) => match self.lead(fields, map) {
@@ -310,6 +310,12 @@ impl<'a> Walker<'a, '_> {
             }
         }
         Next::Statement
+    }
+
+    /// Whether `set` has what `values` meet, of the plan or of others.
+    fn is_in(&self, set: &SetName, values: Vec<Value>) -> bool {
+        let key = (set.clone(), values.iter().cloned().collect());
+        self.learned.contains_key(&key) || self.element(set, values).is_some()
     }
 
     /// The values that `fields` lead to in `map`, written there by the plan or by packets.

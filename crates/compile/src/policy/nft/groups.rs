@@ -8,8 +8,8 @@ use plan::nft::{ChainName, Field, Op, Rule, Statement, Value, Verdict};
 
 use super::super::{Destination, Group, Peers, PolicyRule, PolicyTable, Ports, Target};
 use super::base::{client, itself, own_node, server};
+use super::names;
 use super::sets::Sets;
-use super::{Around, names};
 use crate::ruleset::{self, Ruleset, by_family, lookup, name};
 
 /// Chains and sets, made as pods need them.
@@ -27,8 +27,8 @@ struct Way {
 }
 
 impl<'a, 'r> Groups<'a, 'r> {
-    pub(super) fn new(table: &'a PolicyTable, around: &'a Around, rules: Ruleset<'r>) -> Self {
-        Groups { sets: Sets::new(table, around), rules, known: BTreeMap::new() }
+    pub(super) fn new(table: &'a PolicyTable, rules: Ruleset<'r>) -> Self {
+        Groups { sets: Sets::new(table), rules, known: BTreeMap::new() }
     }
 
     pub(super) fn rules(&mut self) -> &mut Ruleset<'r> {

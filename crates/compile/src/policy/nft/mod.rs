@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::num::NonZero;
 
-use model::{Direction, DomainName, Family, ObjectName};
+use model::{Direction, Family, ObjectName};
 use plan::Table;
 use plan::nft::{Key, Row, TableFamily, Value, Verdict};
 
@@ -28,6 +28,7 @@ use super::PolicyTable;
 use crate::ruleset::Ruleset;
 pub use base::{GENERATION, generation};
 use groups::Groups;
+pub use names::name_set;
 
 /// What is around a node's policies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +37,6 @@ pub struct Around {
     pub pods: BTreeMap<IpAddr, Option<ObjectName>>,
     /// The node's own addresses.
     pub node: BTreeSet<IpAddr>,
-    /// What names stand for, as the node has lately answered.
-    pub names: BTreeMap<DomainName, BTreeSet<IpAddr>>,
 }
 
 /// The rows that enforce `table`. While there is no policy, there are none.
@@ -54,7 +53,7 @@ pub fn lower(table: &PolicyTable, around: &Around, number: NonZero<u8>) -> Table
     }
     let mut rules = Ruleset::new(&mut rows, TableFamily::Inet);
     base::lower(around, number, &mut rules);
-    let mut groups = Groups::new(table, around, rules);
+    let mut groups = Groups::new(table, rules);
     for (addr, name) in &around.pods {
         let chains = [Direction::Egress, Direction::Ingress].map(|direction| {
             let chain = match name.as_ref().and_then(|name| table.pods.get(name)) {

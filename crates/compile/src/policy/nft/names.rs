@@ -2,10 +2,33 @@
 
 use std::collections::BTreeMap;
 
-use model::fnv1a;
+use model::{DomainPattern, Family, fnv1a};
+use plan::nft::SetName;
+
+use crate::ruleset::by_family;
 
 /// How long a comment may be; nft takes no longer ones.
 const COMMENT: usize = 128;
+
+/// How long a name may be that says its pattern: the kernel takes 255 bytes, nearly as many as a name of the
+/// DNS has.
+const READABLE: usize = 200;
+
+/// The set of the addresses of `family` that names like `pattern` stand for. It follows from the pattern
+/// alone, so one agent after another fills the same.
+pub fn name_set(pattern: &DomainPattern, family: Family) -> SetName {
+    let kind = match pattern.is_below() {
+        true => by_family(family, "below4", "below6"),
+        false => by_family(family, "names4", "names6"),
+    };
+    let name = pattern.name().to_string();
+    let name = name.trim_end_matches('.');
+    let name = match name.len() <= READABLE {
+        true => format!("{kind}-{name}"),
+        false => format!("{kind}-{:016x}", fnv1a(name.as_bytes())),
+    };
+    SetName(name.into())
+}
 
 /// The names given so far, with what they stand for.
 #[derive(Debug, Default)]
@@ -50,6 +73,16 @@ mod tests {
         assert_eq!(names.of("pods4", "a".to_owned()), first);
         names.given.insert(first.clone(), "another text of the same hash".to_owned());
         assert_eq!(names.of("pods4", "a".to_owned()), format!("{first}x"));
+    }
+
+    #[test]
+    fn a_set_of_names_says_of_which_where_that_fits() {
+        let name = |pattern: &str| name_set(&pattern.parse().unwrap(), Family::V4).to_string();
+        assert_eq!(name("www.Example.org"), "names4-www.example.org");
+        assert_eq!(name("*.example.org"), "below4-example.org");
+        let long = |last: &str| format!("{}{last}.example", "a.".repeat(110));
+        assert_eq!(name(&long("b")).len(), 23);
+        assert_ne!(name(&long("b")), name(&long("c")));
     }
 
     #[test]

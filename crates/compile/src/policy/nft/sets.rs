@@ -2,28 +2,31 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use model::{DomainPattern, Family};
-use plan::nft::{Type, Value};
+use plan::nft::{Dynamic, Type, Value};
 
 use super::super::{Members, PolicyTable, SetKey};
-use super::Around;
 use super::base::addr_type;
-use super::names::Names;
+use super::names::{Names, name_set};
 use crate::ruleset::{Ruleset, by_family};
+
+/// How sets hold the addresses of names: elements say themselves how long they stay, and there are as many
+/// as DNS of the node remembers of all names.
+const NAMED: Dynamic = Dynamic { timeout: Duration::from_secs(60), size: 65_536 };
 
 /// The sets of a table, declared and filled as rules ask for them.
 pub(super) struct Sets<'a> {
     table: &'a PolicyTable,
-    around: &'a Around,
     names: Names,
     there: BTreeSet<String>,
 }
 
 impl<'a> Sets<'a> {
-    pub(super) fn new(table: &'a PolicyTable, around: &'a Around) -> Self {
-        Sets { table, around, names: Names::default(), there: BTreeSet::new() }
+    pub(super) fn new(table: &'a PolicyTable) -> Self {
+        Sets { table, names: Names::default(), there: BTreeSet::new() }
     }
 
     /// The name of `text`, as [`Names::of`].
@@ -82,19 +85,16 @@ impl<'a> Sets<'a> {
         Some(name)
     }
 
-    /// What names like `pattern` stand for.
+    /// What names like `pattern` stand for: DNS of the node writes it.
     pub(super) fn named(
         &mut self,
         pattern: &DomainPattern,
         family: Family,
         rules: &mut Ruleset<'_>,
     ) -> String {
-        let name = self.names.of(by_family(family, "names4", "names6"), pattern.to_string());
+        let name = name_set(pattern, family).0.to_string();
         if self.there.insert(name.clone()) {
-            let meant = self.around.names.iter().filter(|(name, _)| pattern.matches(name));
-            let found: BTreeSet<&IpAddr> = meant.flat_map(|(_, addrs)| addrs).collect();
-            let of_family = found.into_iter().filter(|addr| Family::of(**addr) == family);
-            addrs(&name, family, of_family, rules);
+            rules.learned(&name, &[addr_type(family)], NAMED);
         }
         name
     }
