@@ -9,6 +9,7 @@
 
 mod changed;
 pub mod cni;
+mod counted;
 pub mod device;
 pub mod dns;
 mod egress;
@@ -20,13 +21,13 @@ mod ruleset;
 pub mod services;
 
 use std::fmt;
-use std::sync::Arc;
 
 use model::{Generation, NodeName, OrdMap, World};
 use plan::nft::{Key, Row};
 use plan::{LocalPods, Plan, Table};
 
 pub use cni::Attachments;
+pub use counted::Counted;
 pub use dns::Zones;
 pub use ipam::Pools;
 pub use policy::PolicyTable;
@@ -56,7 +57,7 @@ pub struct Compiled {
     /// What this node does with packets to Services.
     pub services: ServiceTable,
     /// What policies ask of this node's pods.
-    pub policies: Arc<PolicyTable>,
+    pub policies: PolicyTable,
     /// What the cluster's names stand for.
     pub zones: Zones,
     /// The pods of this node by their addresses.

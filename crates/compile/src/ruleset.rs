@@ -63,6 +63,20 @@ impl<'a> Ruleset<'a> {
         self.rows.insert(Key::Element(self.family, name(set), key.into()), Row::Element(None));
     }
 
+    /// Puts elements into a set, which share its name.
+    pub(crate) fn elements(&mut self, set: &str, keys: impl IntoIterator<Item = Vec<Value>>) {
+        let set = name(set);
+        let rows = keys
+            .into_iter()
+            .map(|key| (Key::Element(self.family, set.clone(), key.into()), Row::Element(None)));
+        self.rows.extend(rows);
+    }
+
+    /// Takes an element out of a set or map.
+    pub(crate) fn remove(&mut self, set: &str, key: Vec<Value>) {
+        self.rows.remove(&Key::Element(self.family, name(set), key.into()));
+    }
+
     /// Puts an element into a map.
     pub(crate) fn entry(&mut self, map: &str, key: Vec<Value>, values: Vec<Value>) {
         let row = Row::Element(Some(Data::Values(values.into())));

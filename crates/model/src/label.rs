@@ -16,7 +16,12 @@ impl Labels {
 
     /// Keys and values, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (&**key, &**value))
+        self.entries().map(|(key, value)| (&**key, &**value))
+    }
+
+    /// Keys and values, by key, to share them.
+    pub fn entries(&self) -> impl Iterator<Item = &(Arc<str>, Arc<str>)> {
+        self.0.iter()
     }
 }
 

@@ -50,6 +50,11 @@ impl<K: Ord, R> Table<K, R> {
         self.rows.keys()
     }
 
+    /// The keys from `first` on, in order.
+    pub fn keys_from<'a>(&'a self, first: &K) -> impl Iterator<Item = &'a K> + use<'a, K, R> {
+        self.rows.range::<_, K>(first..).map(|(key, _)| key)
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.rows.len()

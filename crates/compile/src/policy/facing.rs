@@ -155,7 +155,7 @@ impl<'a> Membership<'a> {
     }
 
     fn members(&self, key: &SetKey) -> Option<&'a Members> {
-        self.table.sets.get(key).map(|members| &**members)
+        self.table.sets.get(key)
     }
 }
 

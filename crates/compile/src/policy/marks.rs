@@ -60,7 +60,7 @@ impl Marks {
             }
             Members::Ports(all) => {
                 let mut by_port = BTreeMap::new();
-                for (addr, protocol, port) in all {
+                for (addr, protocol, port) in all.iter() {
                     let mark = *by_port.entry((*protocol, *port)).or_insert_with(|| self.another());
                     self.by_addr.entry(*addr).or_default().push(mark);
                 }

@@ -15,7 +15,6 @@ mod blocks;
 mod change;
 mod ends;
 mod facing;
-mod index;
 mod judge;
 mod marks;
 mod memo;
@@ -24,6 +23,8 @@ mod port_set;
 mod ports;
 mod reach;
 mod resolve;
+mod resolver;
+mod sets;
 mod show;
 mod table;
 
@@ -36,7 +37,7 @@ pub use memo::Memo;
 pub use nft::{Around, GENERATION, generation, lower, name_set};
 pub use port_set::PortSet;
 pub use reach::{Cell, Matrix};
-pub use resolve::{resolve, resolve_pods};
+pub use resolver::{resolve, resolve_all};
 pub use show::{Explained, ExplainedPeers, ExplainedRule, ExplainedTarget, ExplainedWay, explain};
 pub use table::{
     Destination, Group, Members, Peers, PodPolicy, PolicyRule, PolicyTable, Ports, RuleName,

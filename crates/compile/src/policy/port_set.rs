@@ -51,7 +51,7 @@ impl Probe {
                 }
             }
             for members in table.sets.values() {
-                if let Members::Ports(all) = &**members {
+                if let Members::Ports(all) = members {
                     all.iter().for_each(|(_, protocol, port)| add(*protocol, *port, *port));
                 }
             }

@@ -1,78 +1,22 @@
-//! Objects to table.
+//! Objects to what is asked about one pod.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use model::{
-    ClusterPolicy, ClusterTier, Direction, Namespaces, NetworkPolicy, NodeName, ObjectName, Peer,
-    Pod, PodSelector, PortMatch, Protocol, Rule, RuleAction, World,
+    ClusterPolicy, ClusterTier, Direction, NetworkPolicy, ObjectName, OrdMap, Peer, Pod,
+    PodSelector, PortMatch, Protocol, Rule, RuleAction, World,
 };
 
-use super::index::{Index, is_named};
-use super::{
-    Destination, Group, Peers, PodPolicy, PolicyRule, PolicyTable, RuleName, SetKey, Target,
-    blocks, ports,
-};
-
-/// What policies ask of the node `me`: of its pods that have an address of their own.
-pub fn resolve(world: &World, me: &NodeName) -> PolicyTable {
-    let all = world.pods.values().map(|pod| &**pod);
-    resolve_pods(world, all.filter(|pod| pod.node.as_ref() == Some(me)))
-}
-
-/// What policies ask of these pods, wherever they are: of those that have an address of their own.
-pub fn resolve_pods<'a>(world: &'a World, of: impl IntoIterator<Item = &'a Pod>) -> PolicyTable {
-    let mut cluster: Vec<&ClusterPolicy> =
-        world.cluster_policies.values().map(|policy| &**policy).collect();
-    cluster.sort_by(|a, b| a.before(b));
-    let mut shared: BTreeSet<Arc<Group>> = BTreeSet::new();
-    let mut pods = BTreeMap::new();
-    for pod in of.into_iter().filter(|pod| !pod.is_host_network) {
-        let about = About::new(world, &cluster, pod);
-        let mut group = |direction| {
-            let group = about.group(direction);
-            // The one that is there already, so that equal ones are the same.
-            shared.get(&group).cloned().unwrap_or_else(|| {
-                let group = Arc::new(group);
-                shared.insert(Arc::clone(&group));
-                group
-            })
-        };
-        let (ingress, egress) = (group(Direction::Ingress), group(Direction::Egress));
-        pods.insert(pod.name.clone(), PodPolicy { ingress, egress });
-    }
-    let named: BTreeSet<&SetKey> = shared.iter().flat_map(|group| sets(group)).collect();
-    let mut sets = BTreeMap::new();
-    if !named.is_empty() {
-        let index = Index::new(world);
-        sets.extend(named.into_iter().map(|key| (key.clone(), Arc::new(index.members(key)))));
-    }
-    PolicyTable { has_policies: world.has_policies(), pods, sets }
-}
-
-/// The sets that a group's rules name.
-fn sets(group: &Group) -> impl Iterator<Item = &SetKey> {
-    group.rules().flat_map(|rule| &rule.targets).flat_map(|target| {
-        let peers = match &target.peers {
-            Peers::Any => None,
-            Peers::Of { sets, .. } => Some(sets),
-        };
-        let destination = match &target.destination {
-            Destination::Any | Destination::Ports(_) => None,
-            Destination::Named(key) => Some(key),
-        };
-        peers.into_iter().flatten().chain(destination)
-    })
-}
+use super::sets::{is_named, selects};
+use super::{Destination, Group, Peers, PolicyRule, RuleName, SetKey, Target, blocks, ports};
 
 /// The NetworkPolicies that select `pod`, by name.
 pub(super) fn selecting<'a>(
     world: &'a World,
     pod: &'a Pod,
 ) -> impl Iterator<Item = &'a NetworkPolicy> {
-    let first = ObjectName::new(&pod.name.namespace, "");
-    let own = world.policies.range(first..).map(|(_, policy)| &**policy);
-    let own = own.take_while(|policy| policy.name.namespace == pod.name.namespace);
+    let own = within(&world.policies, &pod.name.namespace).map(|(_, policy)| &**policy);
     own.filter(|policy| policy.subject.pods.matches(&pod.labels))
 }
 
@@ -82,8 +26,18 @@ pub(super) fn about<'a>(world: &'a World, pod: &'a Pod) -> impl Iterator<Item = 
     all.filter(|policy| is_in(world, &policy.subject, pod))
 }
 
+/// What of a namespace is in `objects`.
+pub(super) fn within<'a, V>(
+    objects: &'a OrdMap<ObjectName, V>,
+    space: &Arc<str>,
+) -> impl Iterator<Item = (&'a ObjectName, &'a V)> + Clone + use<'a, V> {
+    let space = Arc::clone(space);
+    let from = objects.range(ObjectName::new(&space, "")..);
+    from.take_while(move |(name, _)| name.namespace == space)
+}
+
 /// One pod and the policies that are about it.
-struct About<'a> {
+pub(super) struct About<'a> {
     pod: &'a Pod,
     cluster: Vec<&'a ClusterPolicy>,
     namespaced: Vec<&'a NetworkPolicy>,
@@ -91,15 +45,17 @@ struct About<'a> {
 
 impl<'a> About<'a> {
     /// `cluster` is in the order in which its policies are asked.
-    fn new(world: &'a World, cluster: &[&'a ClusterPolicy], pod: &'a Pod) -> Self {
+    pub(super) fn new(world: &'a World, cluster: &'a [Arc<ClusterPolicy>], pod: &'a Pod) -> Self {
+        let cluster = cluster.iter().map(|policy| &**policy);
         About {
             pod,
-            cluster: cluster.iter().copied().filter(|p| is_in(world, &p.subject, pod)).collect(),
+            cluster: cluster.filter(|policy| is_in(world, &policy.subject, pod)).collect(),
             namespaced: selecting(world, pod).collect(),
         }
     }
 
-    fn group(&self, direction: Direction) -> Group {
+    /// What is asked about one direction.
+    pub(super) fn group(&self, direction: Direction) -> Group {
         let rules: Vec<(&NetworkPolicy, &[Rule])> = self
             .namespaced
             .iter()
@@ -201,13 +157,8 @@ fn peers(peers: &[Peer]) -> Peers {
     Peers::Of { sets, blocks: blocks::disjoint(ranges), names }
 }
 
-fn is_in(world: &World, selector: &PodSelector, pod: &Pod) -> bool {
-    let is_there = match &selector.namespaces {
-        Namespaces::Only(name) => pod.name.namespace == *name,
-        Namespaces::Matching(namespaces) => {
-            let space = world.namespaces.get(&pod.name.namespace);
-            space.is_some_and(|space| namespaces.matches(&space.labels))
-        }
-    };
-    is_there && selector.pods.matches(&pod.labels)
+/// Whether `selector` means `pod`.
+pub(super) fn is_in(world: &World, selector: &PodSelector, pod: &Pod) -> bool {
+    let space = world.namespaces.get(&pod.name.namespace);
+    selects(selector, pod, space.map(|space| &**space))
 }

@@ -99,7 +99,7 @@ fn explained(
     parties: &BTreeMap<IpAddr, Party>,
 ) -> Vec<ExplainedRule> {
     let members = |key: &SetKey| -> Vec<String> {
-        let addrs: Vec<IpAddr> = match judge.table.sets.get(key).map(|members| &**members) {
+        let addrs: Vec<IpAddr> = match judge.table.sets.get(key) {
             Some(Members::Addrs(addrs)) => addrs.iter().copied().collect(),
             Some(Members::Ports(all)) => all.iter().map(|(addr, ..)| *addr).collect(),
             None => Vec::new(),

@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use model::{
-    ClusterPolicyName, ClusterTier, Direction, DomainPattern, LabelSelector, ObjectName,
+    ClusterPolicyName, ClusterTier, Direction, DomainPattern, LabelSelector, ObjectName, OrdMap,
     PodSelector, Protocol, RuleAction,
 };
+
+use crate::counted::Counted;
 
 /// What policies ask of a node.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -17,9 +19,9 @@ pub struct PolicyTable {
     /// Whether there is any policy at all: a pod that is not known yet may be meant by one.
     pub has_policies: bool,
     /// The node's pods that have an address of their own.
-    pub pods: BTreeMap<ObjectName, PodPolicy>,
+    pub pods: OrdMap<ObjectName, PodPolicy>,
     /// The members of every set that a rule of those names.
-    pub sets: BTreeMap<SetKey, Arc<Members>>,
+    pub sets: OrdMap<SetKey, Members>,
 }
 
 /// What is asked about one pod. Pods of which the same is asked share it.
@@ -56,6 +58,23 @@ impl Group {
     /// Its rules, from tier to tier.
     pub fn rules(&self) -> impl Iterator<Item = &PolicyRule> {
         self.admin.iter().chain(self.allowed.iter().flatten()).chain(&self.baseline)
+    }
+
+    /// The sets that its rules name.
+    pub(super) fn sets(&self) -> BTreeSet<&SetKey> {
+        let targets = self.rules().flat_map(|rule| &rule.targets);
+        let sets = targets.flat_map(|target| {
+            let peers = match &target.peers {
+                Peers::Any => None,
+                Peers::Of { sets, .. } => Some(sets),
+            };
+            let destination = match &target.destination {
+                Destination::Any | Destination::Ports(_) => None,
+                Destination::Named(key) => Some(key),
+            };
+            peers.into_iter().flatten().chain(destination)
+        });
+        sets.collect()
     }
 }
 
@@ -139,11 +158,21 @@ pub enum SetKey {
     Ports(Arc<str>, Option<Protocol>),
 }
 
-/// The members of a set.
+/// The members of a set, with how many pods or nodes have each. A copy shares them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Members {
     /// Addresses.
-    Addrs(BTreeSet<IpAddr>),
+    Addrs(Counted<IpAddr>),
     /// Addresses with ports.
-    Ports(BTreeSet<(IpAddr, Protocol, u16)>),
+    Ports(Counted<(IpAddr, Protocol, u16)>),
+}
+
+impl Members {
+    /// Nobody, of the kind that a set has.
+    pub(super) fn none(of: &SetKey) -> Self {
+        match of {
+            SetKey::Pods(_) | SetKey::Nodes(_) => Members::Addrs(Counted::default()),
+            SetKey::Ports(..) => Members::Ports(Counted::default()),
+        }
+    }
 }

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use seaway_compile::policy::{
-    By, Connection, Group, Judge, Party, PolicyTable, RuleName, Verdicts, resolve, resolve_pods,
+    By, Connection, Group, Judge, Party, PolicyTable, RuleName, Verdicts, resolve, resolve_all,
 };
 
 use crate::mistakes::changed;
@@ -96,7 +96,7 @@ proptest! {
         all in prop::collection::vec(picks(), 500),
     ) {
         let tables = tables(&world);
-        let table = resolve_pods(&world, world.pods.values().map(|pod| &**pod));
+        let table = resolve_all(&world);
         let everywhere = Judge { world: &world, table: &table, learned: &learned };
         for picks in &all {
             let flow = flow(&world, picks);

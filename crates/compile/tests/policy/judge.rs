@@ -12,7 +12,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use seaway_compile::policy::{
     By, Cell, Changes, Connection, Judge, Learned, Matrix, Party, PolicyTable, Who, explain,
-    resolve_pods,
+    resolve_all,
 };
 use serde_json::json;
 
@@ -21,7 +21,7 @@ use crate::packets::rows;
 use crate::stage::{after, block, flow};
 
 fn table(world: &World) -> PolicyTable {
-    resolve_pods(world, world.pods.values().map(|pod| &**pod))
+    resolve_all(world)
 }
 
 /// Checks all that is said of a connection.
@@ -168,7 +168,7 @@ fn npx5_pods_with_the_same_rules_and_peers_are_one_end() {
     let only = Matrix::of(&judge, &BTreeSet::from(["y".into()]));
     assert_eq!(only.ends[0].to_string(), "y/a and 2 more");
     let four = after([ingress("four", "pod=a", json!([{"from": [block("0.0.0.0/0", &[])]}]))]);
-    let table = resolve_pods(&four.world, four.world.pods.values().map(|pod| &**pod));
+    let table = resolve_all(&four.world);
     let judge = Judge { world: &four.world, table: &table, learned: &learned };
     let matrix = Matrix::of(&judge, &BTreeSet::new());
     assert_eq!(matrix.cell(0, 1, 0), Only(Family::V4));

@@ -3,6 +3,7 @@
 
 mod agreement;
 mod cluster;
+mod following;
 mod judge;
 mod mistakes;
 mod names;

@@ -178,12 +178,12 @@ fn mistaken(world: &World, mistake: &Mistake) -> Tables {
     let mut tables = tables(&world);
     for table in tables.values_mut() {
         match mistake {
-            Mistake::Group(change) => table.pods.values_mut().for_each(|pod| {
+            Mistake::Group(change) => each(&mut table.pods, |pod| {
                 change(Arc::make_mut(&mut pod.ingress));
                 change(Arc::make_mut(&mut pod.egress));
             }),
             Mistake::Members(change) => {
-                table.sets.values_mut().for_each(|members| change(Arc::make_mut(members)));
+                each(&mut table.sets, change);
             }
             Mistake::Namespaced(_) | Mistake::Cluster(_) | Mistake::Rule(_) | Mistake::Pod(_) => {}
         }
@@ -195,12 +195,16 @@ pub(crate) fn changed<K: Ord + Clone, V: Clone>(
     objects: &mut model::OrdMap<K, Arc<V>>,
     change: impl Fn(&mut V),
 ) {
-    let all = objects.iter().map(|(key, object)| {
-        let mut object = V::clone(object);
-        change(&mut object);
-        (key.clone(), Arc::new(object))
+    each(objects, |object| change(Arc::make_mut(object)));
+}
+
+fn each<K: Ord + Clone, V: Clone>(rows: &mut model::OrdMap<K, V>, change: impl Fn(&mut V)) {
+    let all = rows.iter().map(|(key, row)| {
+        let mut row = row.clone();
+        change(&mut row);
+        (key.clone(), row)
     });
-    *objects = all.collect();
+    *rows = all.collect();
 }
 
 /// Flows, and whether the specifications allow them.

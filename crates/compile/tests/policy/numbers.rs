@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use fixtures::policies::write::ingress;
+use fixtures::policies::write::{cluster, ingress};
 use fixtures::policies::{put, remove};
 use model::{Attachment, AttachmentKey, Mac, ObjectName, PodRef, World};
 use plan::Table;
@@ -75,6 +75,39 @@ fn npe1_what_is_the_same_keeps_its_number_and_another_world_has_the_next() {
         number(&mut compiler, &world);
     }
     assert!(number(&mut compiler, &world).is_some_and(|number| number > 0), "it comes around");
+}
+
+/// A pod of `y` with this label.
+fn friend(world: &World, name: &str, label: &str) -> serde_json::Value {
+    let mut pod = fixtures::policies::Stage::NINE.pod(world, "y", name);
+    pod["metadata"]["labels"] = json!({"is": label});
+    pod
+}
+
+/// Of members more of a set that only rules go by that accept nobody has to be asked again: what they
+/// may do now they could not do before.
+#[test]
+fn npe1_who_is_let_in_more_changes_no_number_and_who_is_shut_out_does() {
+    let (mut compiler, mut world) = (Compiler::default(), joined(named("")));
+    let from = |label| json!([{"from": [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"is": label}}}]}]);
+    put(&mut world, &ingress("p", "pod=a", from("friend")));
+    let deny = json!([{"action": "Deny", "from": [{"pods": {
+        "namespaceSelector": {}, "podSelector": {"matchLabels": {"is": "foe"}}}}]}]);
+    let spec = json!({"subject": {"namespaces": {}}, "ingress": deny});
+    put(&mut world, &cluster("c", "Admin", 1, spec));
+    assert_eq!(number(&mut compiler, &world), Some(1));
+    let one = friend(&world, "one", "friend");
+    put(&mut world, &one);
+    let with_one = rows(&mut compiler, &world);
+    assert_eq!(generation(&with_one).map(NonZero::get), Some(1), "a friend more");
+    let foe = friend(&world, "two", "foe");
+    put(&mut world, &foe);
+    assert_eq!(number(&mut compiler, &world), Some(2), "a foe more");
+    remove(&mut world, &foe);
+    assert_eq!(number(&mut compiler, &world), Some(3), "a foe less");
+    remove(&mut world, &one);
+    assert_eq!(number(&mut compiler, &world), Some(4), "a friend less");
+    assert_ne!(with_one.len(), rows(&mut compiler, &world).len());
 }
 
 #[test]

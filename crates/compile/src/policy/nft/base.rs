@@ -1,5 +1,7 @@
 //! The chains and sets that are there whatever policies say.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::num::NonZero;
 
 use model::{Direction, DropReason, Family};
@@ -10,7 +12,6 @@ use plan::nft::{
 };
 
 use super::super::judge::DISCOVERY;
-use super::Around;
 use crate::ruleset::{self, Ruleset, by_family, lookup, name};
 
 /// The bits of a connection's mark that hold the number of the policies that allowed it: the byte that is
@@ -71,7 +72,7 @@ pub(super) fn addr_type(family: Family) -> Type {
 }
 
 /// The constant rows.
-pub(super) fn lower(around: &Around, number: NonZero<u8>, rules: &mut Ruleset<'_>) {
+pub(super) fn lower(number: NonZero<u8>, rules: &mut Ruleset<'_>) {
     for family in Family::ALL {
         let addr = addr_type(family);
         for direction in [Direction::Egress, Direction::Ingress] {
@@ -81,9 +82,6 @@ pub(super) fn lower(around: &Around, number: NonZero<u8>, rules: &mut Ruleset<'_
         rules.set(itself(family), &[addr, addr]);
         rules.set(own_node(family), &[addr]);
     }
-    for addr in &around.node {
-        rules.element(own_node(Family::of(*addr)), vec![(*addr).into()]);
-    }
     rules.set(ALLOWED_BY, &[Type::Mark]);
     numbered(number, rules);
     let filter = |point| Hook { kind: ChainKind::Filter, point, priority: 0 };
@@ -91,6 +89,16 @@ pub(super) fn lower(around: &Around, number: NonZero<u8>, rules: &mut Ruleset<'_
     rules.base_chain("policy_input", filter(HookPoint::Input), input());
     rules.chain(STRAYS, strays());
     rules.chain(UNKNOWN, vec![ruleset::drop(Vec::new(), &DropReason::UnknownPod.to_string())]);
+}
+
+/// Brings the node's own addresses from `old` to `new`.
+pub(super) fn node(old: &BTreeSet<IpAddr>, new: &BTreeSet<IpAddr>, rules: &mut Ruleset<'_>) {
+    for addr in old.difference(new) {
+        rules.remove(own_node(Family::of(*addr)), vec![(*addr).into()]);
+    }
+    for addr in new.difference(old) {
+        rules.element(own_node(Family::of(*addr)), vec![(*addr).into()]);
+    }
 }
 
 /// The rows that say which number the policies have.

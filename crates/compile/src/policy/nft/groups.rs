@@ -1,60 +1,78 @@
 //! The chains of groups.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use model::{Direction, DropReason, Family, RuleAction};
-use plan::nft::{ChainName, Field, Op, Rule, Statement, Value, Verdict};
+use plan::Table;
+use plan::nft::{ChainName, Field, Key, Op, Row, Rule, Statement, TableFamily, Value, Verdict};
 
-use super::super::{Destination, Group, Peers, PolicyRule, PolicyTable, Ports, Target};
+use super::super::{Destination, Group, Peers, PolicyRule, PolicyTable, Ports, SetKey, Target};
 use super::base::{client, itself, own_node, server};
-use super::names;
-use super::sets::Sets;
+use super::names::comment;
+use super::parts::{Needs, Parts};
 use crate::ruleset::{self, Ruleset, by_family, lookup, name};
 
-/// Chains and sets, made as pods need them.
-pub(super) struct Groups<'a, 'r> {
-    sets: Sets<'a>,
-    rules: Ruleset<'r>,
-    known: BTreeMap<(Direction, Family, Arc<Group>), Option<String>>,
+/// Writes the chains of one group, and the sets that they look into, where they are not there yet.
+pub(super) struct Writer<'a> {
+    pub(super) table: &'a PolicyTable,
+    pub(super) parts: &'a mut Parts,
+    pub(super) rows: &'a mut Table<Key, Row>,
+    needs: Needs,
+    /// Whether the rule that is being written denies or passes.
+    narrows: bool,
 }
 
 /// One direction of one family: what the rules of a chain have in common.
-#[derive(Clone, Copy)]
-struct Way {
-    direction: Direction,
-    family: Family,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Way {
+    pub(super) direction: Direction,
+    pub(super) family: Family,
 }
 
-impl<'a, 'r> Groups<'a, 'r> {
-    pub(super) fn new(table: &'a PolicyTable, rules: Ruleset<'r>) -> Self {
-        Groups { sets: Sets::new(table), rules, known: BTreeMap::new() }
+impl<'a> Writer<'a> {
+    pub(super) fn new(
+        table: &'a PolicyTable,
+        parts: &'a mut Parts,
+        rows: &'a mut Table<Key, Row>,
+    ) -> Self {
+        Writer { table, parts, rows, needs: Needs::new(), narrows: false }
     }
 
-    pub(super) fn rules(&mut self) -> &mut Ruleset<'r> {
-        &mut self.rules
-    }
-
-    /// The chain of `group`; `None` where it asks nothing.
-    pub(super) fn chain(
-        &mut self,
-        group: &Arc<Group>,
-        direction: Direction,
-        family: Family,
-    ) -> Option<String> {
-        let key = (direction, family, Arc::clone(group));
-        if let Some(chain) = self.known.get(&key) {
-            return chain.clone();
-        }
-        let way = Way { direction, family };
+    /// The chain of `group`, or `None` where it asks nothing, and all that it needs.
+    pub(super) fn write(mut self, group: &Group, way: Way) -> (Option<String>, Needs) {
         let baseline = self.tier(way, "baseline", &group.baseline, None);
         let namespaced = match &group.allowed {
             Some(allowed) => Some(self.allowed(way, allowed, baseline.as_deref())),
             None => baseline,
         };
         let chain = self.tier(way, "admin", &group.admin, namespaced.as_deref());
-        self.known.insert(key, chain.clone());
-        chain
+        self.parts.need(&self.needs);
+        (chain, self.needs)
+    }
+
+    /// The name of a chain or set that says `text`, which `write` makes unless it is there.
+    pub(super) fn part(
+        &mut self,
+        kind: &str,
+        text: String,
+        of: Option<(SetKey, Family)>,
+        write: impl FnOnce(&mut Ruleset<'_>, &str),
+    ) -> String {
+        let name = self.parts.name(kind, &text);
+        self.declared(&name, text, of, write)
+    }
+
+    /// The same, of a name that is given.
+    pub(super) fn declared(
+        &mut self,
+        name: &str,
+        text: String,
+        of: Option<(SetKey, Family)>,
+        write: impl FnOnce(&mut Ruleset<'_>, &str),
+    ) -> String {
+        if self.parts.declare(name, text, of) {
+            write(&mut Ruleset::new(self.rows, TableFamily::Inet), name);
+        }
+        *self.needs.entry(name.to_owned()).or_default() |= self.narrows;
+        name.to_owned()
     }
 
     /// The chain of a tier of the cluster's policies, which leads to `next`; `next` itself where no rule is
@@ -110,7 +128,8 @@ impl<'a, 'r> Groups<'a, 'r> {
 
     /// A rule: one for each kind of peer at each range of ports.
     fn rule(&mut self, way: Way, rule: &PolicyRule, verdict: &Verdict) -> Vec<Rule> {
-        let comment = names::comment(format!("{} {}", way.direction, rule.name));
+        let comment = comment(format!("{} {}", way.direction, rule.name));
+        self.narrows = rule.action != RuleAction::Accept;
         let mut rules = Vec::new();
         for Target { peers, destination } in &rule.targets {
             let peers = self.peers(way, peers);
@@ -135,11 +154,11 @@ impl<'a, 'r> Groups<'a, 'r> {
         let Peers::Of { sets, blocks, names } = peers else { return vec![None] };
         let mut found = Vec::new();
         for key in sets {
-            found.push(self.sets.selected(key, family, &mut self.rules));
+            found.push(self.selected(key, family));
         }
-        found.extend(self.sets.blocks(blocks, family, &mut self.rules));
+        found.extend(self.blocks(blocks, family));
         for pattern in names {
-            found.push(self.sets.named(pattern, family, &mut self.rules));
+            found.push(self.named(pattern, family));
         }
         let end = match direction {
             Direction::Egress => server(family),
@@ -154,7 +173,7 @@ impl<'a, 'r> Groups<'a, 'r> {
             Destination::Any => vec![Vec::new()],
             Destination::Ports(all) => ports(all),
             Destination::Named(key) => {
-                let set = self.sets.selected(key, way.family, &mut self.rules);
+                let set = self.selected(key, way.family);
                 let fields = vec![server(way.family), Field::L4proto, Field::ServerPort];
                 vec![vec![Statement::Lookup(fields, Op::Eq, name(&set))]]
             }
@@ -169,9 +188,7 @@ impl<'a, 'r> Groups<'a, 'r> {
             text.push('\n');
         }
         let kind = format!("{direction}{}_{tier}", by_family(family, "4", "6"));
-        let name = self.sets.name(&kind, text);
-        self.rules.chain(&name, chain);
-        name
+        self.part(&kind, text, None, |rules, name| rules.chain(name, chain))
     }
 }
 

@@ -14,24 +14,28 @@
 mod base;
 mod groups;
 mod names;
+mod parts;
 mod sets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::num::NonZero;
+use std::sync::Arc;
 
+use imbl::ordmap::DiffItem;
 use model::{Direction, Family, ObjectName};
-use plan::Table;
-use plan::nft::{Key, Row, TableFamily, Value, Verdict};
+use plan::nft::{ChainName, Key, Row, SetName, TableFamily, Value, Verdict};
+use plan::{Changes, Table};
 
-use super::PolicyTable;
+use super::{Group, PolicyTable};
 use crate::ruleset::Ruleset;
 pub use base::{GENERATION, generation};
-use groups::Groups;
+use groups::{Way, Writer};
 pub use names::name_set;
+use parts::{Needs, Parts};
 
 /// What is around a node's policies.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Around {
     /// The addresses of the node's pods, and which pod it is where that is known.
     pub pods: BTreeMap<IpAddr, Option<ObjectName>>,
@@ -47,49 +51,182 @@ pub struct Around {
 /// A pod of the node that `table` does not know is cut off from everybody but its own node's processes: it
 /// may be meant by a policy.
 pub fn lower(table: &PolicyTable, around: &Around, number: NonZero<u8>) -> Table<Key, Row> {
-    let mut rows = Table::default();
-    if !table.has_policies {
-        return rows;
+    let mut lowered = Lowered::default();
+    lowered.update(table, around, number);
+    lowered.rows
+}
+
+/// The rows of one table after another, each in the time of what is new.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Lowered {
+    rows: Table<Key, Row>,
+    table: PolicyTable,
+    around: Around,
+    parts: Parts,
+    groups: BTreeMap<Asked, Written>,
+    /// What is asked about each address.
+    addrs: BTreeMap<IpAddr, [To; 2]>,
+}
+
+/// What is asked one way.
+type Asked = (Way, Arc<Group>);
+
+/// A group's first chain, if it asks anything; what it needs; and of how many addresses it is asked.
+#[derive(Debug, Clone)]
+struct Written {
+    chain: Option<String>,
+    needs: Needs,
+    addrs: usize,
+}
+
+/// Where an address leads one way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum To {
+    /// To nobody: its pod is not known.
+    Unknown,
+    /// To a pod's group.
+    Group(Arc<Group>),
+}
+
+/// Both ways, in the order in which they are asked.
+const BOTH: [Direction; 2] = [Direction::Egress, Direction::Ingress];
+
+impl Lowered {
+    /// The rows.
+    pub(super) fn rows(&self) -> &Table<Key, Row> {
+        &self.rows
     }
-    let mut rules = Ruleset::new(&mut rows, TableFamily::Inet);
-    base::lower(around, number, &mut rules);
-    let mut groups = Groups::new(table, rules);
-    for (addr, name) in &around.pods {
-        let chains = [Direction::Egress, Direction::Ingress].map(|direction| {
-            let chain = match name.as_ref().and_then(|name| table.pods.get(name)) {
-                Some(pod) => groups.chain(pod.group(direction), direction, Family::of(*addr))?,
-                None => base::UNKNOWN.to_owned(),
-            };
-            Some((direction, chain))
+
+    /// Brings the rows to `table` and what is around it now. They keep the number that they have; `number`
+    /// is for those that have none.
+    pub(super) fn update(&mut self, table: &PolicyTable, around: &Around, number: NonZero<u8>) {
+        if !table.has_policies {
+            *self = Lowered::default();
+            return;
+        }
+        if self.rows.is_empty() {
+            base::lower(number, &mut Ruleset::new(&mut self.rows, TableFamily::Inet));
+        }
+        let before = std::mem::replace(&mut self.table, table.clone());
+        self.members(&before);
+        self.around(around);
+    }
+
+    /// Gives the rows another number, if there are any.
+    pub(super) fn number(&mut self, number: NonZero<u8>) {
+        let Some(old) = generation(&self.rows) else { return };
+        self.rows.remove(&base::allowed_by(old));
+        base::numbered(number, &mut Ruleset::new(&mut self.rows, TableFamily::Inet));
+    }
+
+    /// Whether `changes` of the rows do nothing but allow more: there are members more of sets that only
+    /// rules go by that accept.
+    pub(super) fn only_allow(&self, changes: &Changes<Key, Row>) -> bool {
+        let is_member = |(key, put): (&Key, &plan::Put<Row>)| match key {
+            Key::Element(_, SetName(set), _) => put.old.is_none() && self.parts.only_accepts(set),
+            Key::Table(_) | Key::Set(..) | Key::Chain(..) => false,
+        };
+        changes.deletes.is_empty() && changes.puts.iter().all(is_member)
+    }
+
+    /// Members come to the sets that are there, and leave.
+    fn members(&mut self, before: &PolicyTable) {
+        let mut rules = Ruleset::new(&mut self.rows, TableFamily::Inet);
+        for item in before.sets.diff(&self.table.sets) {
+            let DiffItem::Update { old: (key, old), new: (_, new) } = item else { continue };
+            for family in Family::ALL {
+                if let Some(name) = self.parts.selected(key, family) {
+                    sets::follow(name, family, old, new, &mut rules);
+                }
+            }
+        }
+    }
+
+    /// Addresses come and leave, or are asked something else.
+    fn around(&mut self, around: &Around) {
+        if self.around.node != around.node {
+            let mut rules = Ruleset::new(&mut self.rows, TableFamily::Inet);
+            base::node(&self.around.node, &around.node, &mut rules);
+        }
+        let gone = self.around.pods.keys().filter(|addr| !around.pods.contains_key(addr));
+        let gone: Vec<IpAddr> = gone.copied().collect();
+        gone.into_iter().for_each(|addr| self.lead(addr, None));
+        self.around = around.clone();
+        for (addr, name) in &around.pods {
+            let pod = name.as_ref().and_then(|name| self.table.pods.get(name));
+            let to = BOTH.map(|direction| match pod {
+                Some(pod) => To::Group(Arc::clone(pod.group(direction))),
+                None => To::Unknown,
+            });
+            if self.addrs.get(addr) != Some(&to) {
+                self.lead(*addr, Some(to));
+            }
+        }
+    }
+
+    /// Leads an address elsewhere, or nowhere. What it needs is there before that is released which it has
+    /// needed.
+    fn lead(&mut self, addr: IpAddr, to: Option<[To; 2]>) {
+        let family = Family::of(addr);
+        let ways = BOTH.map(|direction| Way { direction, family });
+        let each = to.as_ref().map_or([None; 2], |to| to.each_ref().map(Some));
+        let chains = [0, 1].map(|i| (ways[i], each[i].and_then(|to| self.chain(ways[i], to))));
+        policed(addr, chains, &mut Ruleset::new(&mut self.rows, TableFamily::Inet));
+        let old = match to {
+            Some(to) => self.addrs.insert(addr, to),
+            None => self.addrs.remove(&addr),
+        };
+        for (way, old) in ways.into_iter().zip(old.into_iter().flatten()) {
+            if let To::Group(group) = old {
+                self.release((way, group));
+            }
+        }
+    }
+
+    /// The chain where an address leads; `None` where nothing is asked.
+    fn chain(&mut self, way: Way, to: &To) -> Option<String> {
+        let To::Group(group) = to else { return Some(base::UNKNOWN.to_owned()) };
+        let written = self.groups.entry((way, Arc::clone(group))).or_insert_with(|| {
+            let writer = Writer::new(&self.table, &mut self.parts, &mut self.rows);
+            let (chain, needs) = writer.write(group, way);
+            Written { chain, needs, addrs: 0 }
         });
-        let chains = chains.into_iter().flatten();
-        policed(*addr, chains, groups.rules());
+        written.addrs += 1;
+        written.chain.clone()
     }
-    rows
+
+    fn release(&mut self, asked: Asked) {
+        let Some(written) = self.groups.get_mut(&asked) else { return };
+        written.addrs -= 1;
+        if written.addrs == 0
+            && let Some(written) = self.groups.remove(&asked)
+        {
+            self.parts.release(&written.needs, &mut self.rows);
+        }
+    }
 }
 
-/// Gives `rows` another number, if they are those of policies.
-pub(super) fn numbered(number: NonZero<u8>, rows: &mut Table<Key, Row>) {
-    let Some(old) = generation(rows) else { return };
-    rows.remove(&base::allowed_by(old));
-    base::numbered(number, &mut Ruleset::new(rows, TableFamily::Inet));
-}
-
-/// The elements of an address that some policies are about.
-fn policed(
-    addr: IpAddr,
-    chains: impl Iterator<Item = (Direction, String)>,
-    rules: &mut Ruleset<'_>,
-) {
+/// Leads an address to these chains; one that leads nowhere is nobody's matter.
+fn policed(addr: IpAddr, chains: [(Way, Option<String>); 2], rules: &mut Ruleset<'_>) {
     let family = Family::of(addr);
-    let mut is_policed = false;
-    for (direction, chain) in chains {
-        let to = Verdict::Jump(plan::nft::ChainName(chain.into()));
-        rules.verdict(base::dispatch(direction, family), vec![addr.into()], to);
-        is_policed = true;
+    let is_policed = chains.iter().any(|(_, chain)| chain.is_some());
+    for (way, chain) in chains {
+        let map = base::dispatch(way.direction, family);
+        match chain {
+            Some(chain) => {
+                rules.verdict(map, vec![addr.into()], Verdict::Jump(ChainName(chain.into())));
+            }
+            None => rules.remove(map, vec![addr.into()]),
+        }
     }
-    if is_policed {
-        rules.element(base::policed(family), vec![addr.into()]);
-        rules.element(base::itself(family), vec![Value::from(addr); 2]);
+    for (set, key) in [
+        (base::policed(family), vec![Value::from(addr)]),
+        (base::itself(family), vec![Value::from(addr); 2]),
+    ] {
+        if is_policed {
+            rules.element(set, key);
+        } else {
+            rules.remove(set, key);
+        }
     }
 }

@@ -18,11 +18,12 @@ use std::sync::Arc;
 
 use imbl::ordmap::DiffItem;
 use ipnet::IpNet;
-use model::{Family, OrdMap, ServiceName};
+use model::{Family, ServiceName};
 use plan::nft::{Chain, Key, Row, TableFamily};
 use plan::{Table, diff};
 
 use super::{Resolved, ServiceTable};
+use crate::counted::Counted;
 use chains::Needs;
 use elements::Elements;
 use names::{Map, Names, Place};
@@ -38,9 +39,9 @@ pub struct Lowered {
     others: Table<Key, Row>,
     rows: Table<Key, Row>,
     /// How many frontends have each shape.
-    shapes: OrdMap<Shape, usize>,
+    shapes: Counted<Shape>,
     /// How many Services have each address.
-    ips: OrdMap<Key, usize>,
+    ips: Counted<Key>,
     names: Names,
 }
 
@@ -69,10 +70,10 @@ impl Lowered {
             self.replace(elements);
         }
         let [was_empty, is_empty] = [&old, services].map(is_empty);
-        if was_empty != is_empty || !shapes.keys().eq(self.shapes.keys()) {
-            let had = if was_empty { Vec::new() } else { rules(shapes.keys(), &mut self.names) };
-            let shapes = self.shapes.keys();
-            let want = if is_empty { Vec::new() } else { rules(shapes, &mut self.names) };
+        if was_empty != is_empty || !shapes.iter().eq(self.shapes.iter()) {
+            let had = if was_empty { Vec::new() } else { rules(shapes.iter(), &mut self.names) };
+            let shapes = self.shapes.clone();
+            let want = if is_empty { Vec::new() } else { rules(shapes.iter(), &mut self.names) };
             self.replace([had, want]);
         }
         self.rows.clone()
@@ -88,11 +89,11 @@ impl Lowered {
     fn put(&mut self, name: &ServiceName, resolved: &Arc<Resolved>) {
         let elements = Elements::of(name, resolved, &mut self.names);
         self.rows.extend(elements.rows);
-        elements.shapes.into_iter().for_each(|shape| {
-            more(&mut self.shapes, shape);
-        });
+        for shape in elements.shapes {
+            self.shapes.add(shape);
+        }
         for key in elements.ips {
-            if more(&mut self.ips, key.clone()) == 1 {
+            if self.ips.add(key.clone()) {
                 self.rows.insert(key, Row::Element(None));
             }
         }
@@ -103,31 +104,15 @@ impl Lowered {
         for (key, _) in &elements.rows {
             self.rows.remove(key);
         }
-        elements.shapes.into_iter().for_each(|shape| {
-            fewer(&mut self.shapes, shape);
-        });
+        for shape in elements.shapes {
+            self.shapes.take(&shape);
+        }
         for key in elements.ips {
-            if fewer(&mut self.ips, key.clone()) == 0 {
+            if self.ips.take(&key) {
                 self.rows.remove(&key);
             }
         }
     }
-}
-
-/// Counts one more of `key`; returns how many there are.
-fn more<K: Ord + Clone>(counts: &mut OrdMap<K, usize>, key: K) -> usize {
-    let count = counts.get(&key).map_or(1, |count| count + 1);
-    counts.insert(key, count);
-    count
-}
-
-/// Counts one less of `key`; returns how many are left.
-fn fewer<K: Ord + Clone>(counts: &mut OrdMap<K, usize>, key: K) -> usize {
-    let left = counts.remove(&key).map_or(0, |count| count - 1);
-    if left > 0 {
-        counts.insert(key, left);
-    }
-    left
 }
 
 fn is_empty(table: &ServiceTable) -> bool {

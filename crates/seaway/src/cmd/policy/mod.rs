@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
-use compile::policy::{Judge, Learned, PolicyTable, resolve_pods};
+use compile::policy::{Judge, Learned, PolicyTable, resolve_all};
 use model::{ObjectName, Protocol, World};
 
 use objects::Objects;
@@ -88,7 +88,7 @@ struct Judged {
 
 impl Judged {
     fn new(world: World) -> Self {
-        let table = resolve_pods(&world, world.pods.values().map(|pod| &**pod));
+        let table = resolve_all(&world);
         Judged { world, table, learned: Learned::new() }
     }
 
