@@ -4,6 +4,7 @@ mod bench;
 mod clients;
 mod demo;
 mod examples;
+mod fuzz;
 mod install;
 mod release;
 mod run;
@@ -24,7 +25,8 @@ cargo xtask COMMAND
   scenario --update rewrite the expected parts of scenarios; read the diff
   rows              write the tests of each rule into docs/services-tests.md and docs/dns-tests.md
   bench [NAME]      measure against the named peers, in one run; print ratios
-  fuzz [TARGET]     run the fuzz targets, 30 s each
+  fuzz [TARGET]     run the fuzz targets of decoders, 30 s each
+  fuzz policy       send a million packets through policies; --seed N, --packets N
   release VERSION   fold changes/ into CHANGELOG.md
   install           only install what the machine lacks, and build other people's clients
 ";
@@ -45,7 +47,7 @@ fn main() -> ExitCode {
         "scenario" => test::scenarios(rest),
         "rows" => tidy::rows::update(),
         "bench" => bench::run(rest),
-        "fuzz" => test::fuzz(rest),
+        "fuzz" => fuzz::run(rest),
         "release" => release::run(rest),
         "install" => install::run().and_then(|()| clients::install()),
         "help" | "--help" | "-h" => {

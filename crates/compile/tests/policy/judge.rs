@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use fixtures::policies::arbitrary::world;
+use fixtures::policies::fate::rows;
 use fixtures::policies::write::{cluster, egress, ingress, pods, selector, spaces};
 use fixtures::policies::{Play, Step};
 use model::{Direction, DropReason, Family, ObjectName, Protocol, World};
@@ -17,7 +18,6 @@ use seaway_compile::policy::{
 use serde_json::json;
 
 use crate::agreement::{config, connection};
-use crate::packets::rows;
 use crate::stage::{after, block, flow};
 
 fn table(world: &World) -> PolicyTable {

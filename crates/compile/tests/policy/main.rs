@@ -9,7 +9,6 @@ mod mistakes;
 mod names;
 mod namespaced;
 mod numbers;
-mod packets;
 mod rows;
 mod rows_mistakes;
 mod stage;

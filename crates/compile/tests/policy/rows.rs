@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::num::NonZero;
 
 use fixtures::policies::arbitrary::{flow, picks, world};
+use fixtures::policies::fate::{
+    Fate, NOW, Rows, addr_of, answered, around, fate, generation, rows, stale, stray,
+};
 use fixtures::policies::write::{egress, ingress};
 use fixtures::policies::{Play, Stage};
 use model::{Direction, Family, NodeName, ObjectName, World};
@@ -17,9 +20,6 @@ use seaway_compile::policy::{Around, lower, resolve};
 use serde_json::json;
 
 use crate::agreement::config;
-use crate::packets::{
-    Fate, NOW, Rows, addr_of, answered, around, fate, generation, rows, stale, stray,
-};
 use crate::stage::after;
 use crate::suites;
 

@@ -1,6 +1,7 @@
 //! The judge of the rows is judged: a mistake in them does not pass.
 
 use fixtures::policies::arbitrary::{Picks, picks, world};
+use fixtures::policies::fate::{AllRows, Rows, answered, fate, rows};
 use model::World;
 use oracle::policy::{Flow, Learned};
 use plan::nft::{
@@ -11,7 +12,6 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use crate::mistakes::judged;
-use crate::packets::{AllRows, Rows, answered, fate, rows};
 
 /// Something that could be wrong with rows, and how it comes about.
 type Mistake = (&'static str, fn(&mut Rows));

@@ -8,13 +8,14 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use fixtures::frame;
 use kernel::netns::Netns;
 use libtest_mimic::Trial;
 use socket2::{Domain, Socket, Type};
 
 use crate::lab::{Lab, eventually, success, test, text};
+use crate::manifests;
 use crate::services::stage::Place;
-use crate::{frame, manifests};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![

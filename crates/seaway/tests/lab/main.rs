@@ -18,7 +18,6 @@ mod durable;
 mod errors;
 mod faults;
 mod forward;
-mod frame;
 mod health;
 mod images;
 mod isolation;

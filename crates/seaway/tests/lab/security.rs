@@ -9,9 +9,9 @@ use libtest_mimic::Trial;
 use model::Mac;
 
 use crate::capture::{Capture, Where};
-use crate::frame::{BROADCAST, all_nodes, arp, icmpv6, send, udp, vxlan};
 use crate::lab::{Lab, eventually, success, test, text};
 use crate::{manifests, processes};
+use fixtures::frame::{BROADCAST, all_nodes, arp, icmpv6, send, udp, vxlan};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![test("only_root_reaches_sockets_and_files_of_the_agent", files)];

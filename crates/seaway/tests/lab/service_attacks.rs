@@ -7,10 +7,10 @@ use libtest_mimic::Trial;
 use model::Mac;
 
 use crate::capture::{Capture, Where};
-use crate::frame::{send, udp};
 use crate::lab::{Lab, eventually, success, test, text};
 use crate::services::stage::Place;
 use crate::{manifests, processes};
+use fixtures::frame::{send, udp};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
