@@ -50,6 +50,8 @@ pub struct Conntrack {
     pub tcp_close_wait: Option<Duration>,
     /// Whether TCP segments outside of the window are translated like the others.
     pub tcp_be_liberal: bool,
+    /// Whether a TCP connection is what began with a SYN, and nothing else.
+    pub tcp_strict: bool,
 }
 
 impl Conntrack {
@@ -69,6 +71,7 @@ impl Default for Conntrack {
             tcp_established: Some(Duration::from_secs(24 * 3600)),
             tcp_close_wait: Some(Duration::from_secs(3600)),
             tcp_be_liberal: true,
+            tcp_strict: true,
         }
     }
 }

@@ -184,7 +184,7 @@ impl Loop {
         if self.retry.is_read_due(now) {
             self.retry.was_read(now);
             self.steps.mark_all_stale();
-        } else if self.retry.is_retry_due(now) {
+        } else if self.retry.take_retry(now) {
             self.steps.mark_stale_after_failure();
         }
         self.steps.mark_disturbed(&news.disturbed);

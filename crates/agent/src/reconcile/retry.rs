@@ -41,9 +41,9 @@ impl Retry {
         sooner.fold(self.read_at, Instant::min)
     }
 
-    /// Whether what failed is to be tried again.
-    pub(super) fn is_retry_due(&self, now: Instant) -> bool {
-        self.again_at.is_some_and(|at| at <= now)
+    /// Whether what failed is to be tried again, now: the pass at hand is then that retry.
+    pub(super) fn take_retry(&mut self, now: Instant) -> bool {
+        self.again_at.take_if(|at| *at <= now).is_some()
     }
 
     /// Whether every place is to be read back.
@@ -57,14 +57,15 @@ impl Retry {
     }
 
     /// A pass ended. A retry that failed again waits twice as long; a pass for another reason moves
-    /// a retry that is due anyway neither closer nor away. What is not settled then is looked at again
-    /// when it must be.
+    /// a retry that is due anyway neither closer nor away, even when it takes longer than the wait: only
+    /// the retry reads what somebody else may have deleted. What is not settled then is looked at again when
+    /// it must be.
     pub(super) fn pass_ended(&mut self, now: Instant, has_failures: bool, is_unsettled: bool) {
         self.settle_at = is_unsettled.then(|| now + SETTLE);
         if !has_failures {
             self.failures = 0;
             self.again_at = None;
-        } else if self.again_at.is_none_or(|at| at <= now) {
+        } else if self.again_at.is_none() {
             let wait = (SHORTEST * 2_u32.pow(self.failures.min(10))).min(LONGEST);
             self.failures += 1;
             self.again_at = Some(now + wait.mul_f64(0.75 + self.jitter / 2.0));
@@ -92,6 +93,7 @@ mod tests {
             let again = retry.again_at.unwrap();
             waits.push(again - now);
             now = again;
+            assert!(retry.take_retry(now) && !retry.take_retry(now), "one retry");
         }
         assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]));
         assert!(waits[0] < Duration::from_millis(130) && waits[11] > Duration::from_secs(22));
@@ -105,7 +107,7 @@ mod tests {
         let mut retry = Retry::new(start, "a");
         retry.pass_ended(start, false, true);
         assert_eq!(retry.deadline(), start + SETTLE);
-        assert!(!retry.is_retry_due(start + SETTLE) && !retry.is_read_due(start + SETTLE));
+        assert!(!retry.take_retry(start + SETTLE) && !retry.is_read_due(start + SETTLE));
         retry.pass_ended(start + SETTLE, false, false);
         assert!(retry.deadline() > start + Duration::from_secs(40));
     }
@@ -118,5 +120,9 @@ mod tests {
         let due = retry.again_at;
         retry.pass_ended(start + Duration::from_millis(1), true, false);
         assert_eq!(retry.again_at, due);
+        // Others have had the loop pass all the while, each time for longer than the wait.
+        let late = start + Duration::from_secs(1);
+        retry.pass_ended(late, true, false);
+        assert!(retry.take_retry(late), "the next pass is the retry");
     }
 }

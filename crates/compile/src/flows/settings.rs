@@ -6,9 +6,10 @@ use plan::{Plan, Setting, SysctlKey};
 /// Entries for each place of the kernel's hash table, at most: as kube-proxy has it.
 const PER_BUCKET: u64 = 4;
 
-/// Writes the settings that `world` asks for (S-72), with those of TCP (docs/decisions/0021).
+/// Writes the settings that `world` asks for (S-72), with those of TCP (docs/decisions/0021 and 0034).
 pub(super) fn compile(world: &World, plan: &mut Plan) {
-    let Conntrack { max, tcp_established, tcp_close_wait, tcp_be_liberal } = world.config.conntrack;
+    let Conntrack { max, tcp_established, tcp_close_wait, tcp_be_liberal, tcp_strict } =
+        world.config.conntrack;
     let seconds = |time: std::time::Duration| Setting::Is(time.as_secs().to_string());
     let settings = [
         ("max", max.map(Setting::AtLeast)),
@@ -16,6 +17,7 @@ pub(super) fn compile(world: &World, plan: &mut Plan) {
         ("tcp_timeout_established", tcp_established.map(seconds)),
         ("tcp_timeout_close_wait", tcp_close_wait.map(seconds)),
         ("tcp_be_liberal", tcp_be_liberal.then(|| "1".into())),
+        ("tcp_loose", tcp_strict.then(|| "0".into())),
     ];
     for (name, setting) in settings {
         let key = SysctlKey(format!("net/netfilter/nf_conntrack_{name}"));
@@ -45,11 +47,13 @@ mod tests {
             tcp_established: Some(Duration::from_secs(86400)),
             tcp_close_wait: Some(Duration::from_secs(3600)),
             tcp_be_liberal: true,
+            tcp_strict: true,
         };
         let want = "\
 net.netfilter.nf_conntrack_buckets >= 32768
 net.netfilter.nf_conntrack_max >= 131072
 net.netfilter.nf_conntrack_tcp_be_liberal = 1
+net.netfilter.nf_conntrack_tcp_loose = 0
 net.netfilter.nf_conntrack_tcp_timeout_close_wait = 3600
 net.netfilter.nf_conntrack_tcp_timeout_established = 86400
 ";
@@ -59,6 +63,7 @@ net.netfilter.nf_conntrack_tcp_timeout_established = 86400
             tcp_established: None,
             tcp_close_wait: None,
             tcp_be_liberal: false,
+            tcp_strict: false,
         };
         assert_eq!(planned(none), "");
     }

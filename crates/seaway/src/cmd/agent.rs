@@ -299,7 +299,8 @@ mod tests {
         let cidr = NodePortAddrs::Cidr("192.0.2.0/24".parse().unwrap());
         assert_eq!(config.node_port_addrs, [NodePortAddrs::Primary, cidr]);
         assert_eq!((config.external_ips.len(), config.masquerade_all), (1, true));
-        assert!(config.conntrack.tcp_be_liberal && config.conntrack.max >= Some(131_072));
+        assert!(config.conntrack.tcp_be_liberal && config.conntrack.tcp_strict);
+        assert!(config.conntrack.max >= Some(131_072));
         let names = "agent --node-name a --cluster-domain K8s.Example --dns-service dns/names --no-dns \
                      --dns-local-addresses none --dns-clients 192.0.2.0/24 --dns-pods insecure";
         let dns = read(names).unwrap().config.dns;
@@ -307,10 +308,11 @@ mod tests {
         assert_eq!((dns.service.to_string(), dns.local_addrs.len()), ("dns/names".to_owned(), 0));
         assert_eq!((dns.clients.len(), dns.pods), (1, PodRecords::Insecure));
         assert_eq!(read("agent --node-name a").unwrap().config.dns, Config::default().dns);
-        let left = "agent --node-name a --conntrack-max-per-core 0 --conntrack-tcp-be-liberal false \
+        let left = "agent --node-name a --conntrack-max-per-core 0 --conntrack-tcp-be-liberal false --conntrack-tcp-strict false \
                     --conntrack-tcp-timeout-established 0 --conntrack-tcp-timeout-close-wait 0s";
         let conntrack = read(left).unwrap().config.conntrack;
-        assert_eq!((conntrack.max, conntrack.tcp_be_liberal), (None, false));
+        assert_eq!(conntrack.max, None);
+        assert!(!conntrack.tcp_be_liberal && !conntrack.tcp_strict);
         assert_eq!((conntrack.tcp_established, conntrack.tcp_close_wait), (None, None));
     }
 }

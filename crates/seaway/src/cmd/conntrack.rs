@@ -1,5 +1,5 @@
 //! Flags of `seaway agent` about connection tracking: kube-proxy's, with its defaults, but for
-//! `--conntrack-tcp-be-liberal` (docs/decisions/0021).
+//! `--conntrack-tcp-be-liberal` and `--conntrack-tcp-strict` (docs/decisions/0021 and 0034).
 
 use std::time::Duration;
 
@@ -52,6 +52,15 @@ pub(crate) struct Flags {
         value_name = "true|false"
     )]
     tcp_be_liberal: bool,
+    /// Take for a TCP connection only what begins with a SYN; false leaves it as it is.
+    #[arg(
+        long = "conntrack-tcp-strict",
+        env = "SEAWAY_CONNTRACK_TCP_STRICT",
+        default_value_t = true,
+        action = clap::ArgAction::Set,
+        value_name = "true|false"
+    )]
+    tcp_strict: bool,
 }
 
 impl Flags {
@@ -65,6 +74,7 @@ impl Flags {
             tcp_established: unless_zero(self.tcp_timeout_established),
             tcp_close_wait: unless_zero(self.tcp_timeout_close_wait),
             tcp_be_liberal: self.tcp_be_liberal,
+            tcp_strict: self.tcp_strict,
         }
     }
 }

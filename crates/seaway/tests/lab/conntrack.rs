@@ -368,7 +368,7 @@ fn timeouts() {
     };
     assert_eq!(read("tcp_timeout_established"), "86400");
     assert_eq!(read("tcp_timeout_close_wait"), "3600");
-    assert_eq!(read("tcp_be_liberal"), "1");
+    assert_eq!((read("tcp_be_liberal"), read("tcp_loose")), ("1".to_owned(), "0".to_owned()));
     let limit: u64 = read("max").parse().expect("a number");
     assert!(limit > 0, "the lab's machine says how many");
     let dump = success(&lab.node("node-1", &["seaway", "dump", "sysctls"])).expect("a dump");

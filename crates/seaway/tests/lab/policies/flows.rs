@@ -25,13 +25,19 @@ pub(crate) fn trials() -> Vec<Trial> {
 const SILENCE: Duration = Duration::from_millis(400);
 
 /// Both ends of something that goes on.
-enum Flow {
+pub(crate) enum Flow {
     Tcp([TcpStream; 2]),
     Udp([UdpSocket; 2]),
 }
 
 impl Flow {
-    fn open(scene: &Scene, from: &str, to: &str, protocol: Protocol, at: SocketAddr) -> Flow {
+    pub(crate) fn open(
+        scene: &Scene,
+        from: &str,
+        to: &str,
+        protocol: Protocol,
+        at: SocketAddr,
+    ) -> Flow {
         let (from, to) = (scene.netns(from), scene.netns(to));
         let patient = Some(SILENCE);
         match protocol {
@@ -60,7 +66,7 @@ impl Flow {
     }
 
     /// Whether the other end hears `word` once `end` has said it; what was said before may come late.
-    fn says(&mut self, end: usize, word: u8) -> bool {
+    pub(crate) fn says(&mut self, end: usize, word: u8) -> bool {
         match self {
             Flow::Tcp(ends) => ends[end].write_all(&[word]).expect("write"),
             Flow::Udp(ends) => drop(ends[end].send(&[word]).expect("send")),

@@ -15,8 +15,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![test("npn21_npb8_pods_that_speak_at_once_are_isolated_from_their_first_packet", starts)]
 }
 
-/// Policies that come while pods start.
-const POLICIES: usize = 200;
+/// Policies that come while pods of a family start: a thousand in the end.
+const POLICIES: usize = 500;
 
 /// Each says who it is, from its first moment on, and ends.
 fn speaker(name: &str, role: &str, to: SocketAddr) -> String {
@@ -52,7 +52,7 @@ fn starts() {
             scope.spawn(|| scene.lab.apply(&pods));
             for number in 0..POLICIES {
                 scene.cluster.put(&only(
-                    &format!("p-{number}"),
+                    &format!("{}-{number}", family.to_string().to_lowercase()),
                     &format!("role=r{number}"),
                     json!([]),
                 ));

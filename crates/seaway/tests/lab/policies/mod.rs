@@ -5,6 +5,7 @@
 //! names.
 
 mod ask;
+mod attacks;
 mod cluster;
 mod flows;
 mod lives;
@@ -16,7 +17,7 @@ mod suites;
 use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [flows::trials(), lives::trials(), paths::trials(), suites::trials()]
+    [attacks::trials(), flows::trials(), lives::trials(), paths::trials(), suites::trials()]
         .into_iter()
         .flatten()
         .collect()
