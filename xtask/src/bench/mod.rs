@@ -10,6 +10,7 @@ mod lab;
 mod memory;
 mod plane;
 mod plugin;
+mod policy;
 mod samples;
 mod services;
 
@@ -21,7 +22,7 @@ use crate::run::{Result, cargo, output, root, say, step};
 /// One scenario: its name, what it measures, and what prints its tables.
 type Scenario = (&'static str, &'static str, fn() -> Result);
 
-const SCENARIOS: [Scenario; 8] = [
+const SCENARIOS: [Scenario; 9] = [
     ("api", "the API server: writes while many watch, long lists", api::run),
     ("cni", "ADD and DEL against bridge + host-local; ADD with many pods", cni::run),
     ("dns", "answers of the DNS server against Knot and NSD", dns::run),
@@ -29,6 +30,7 @@ const SCENARIOS: [Scenario; 8] = [
     ("memory", "resident memory of an agent and of a pod's pause", memory::run),
     ("plane", "placing ten thousand pods on a hundred nodes", plane::run),
     ("kernel", "the places, one by one, in namespaces of their own", kernel::run),
+    ("policy", "policies: programming, changes, connections, kube-router's rules", policy::run),
     ("services", "Services: programming, connections, kube-proxy's ruleset", services::run),
 ];
 

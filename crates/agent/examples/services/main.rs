@@ -6,6 +6,10 @@
 mod connect;
 mod peer;
 mod program;
+#[path = "../shared/running.rs"]
+mod running;
+#[path = "../shared/turns.rs"]
+mod turns;
 mod world;
 
 use std::error::Error;

@@ -109,7 +109,9 @@ impl Lowered {
         }
         let before = std::mem::replace(&mut self.table, table.clone());
         self.members(&before);
-        self.around(around);
+        if self.around != *around || before.pods != self.table.pods {
+            self.around(around);
+        }
     }
 
     /// Gives the rows another number, if there are any.
