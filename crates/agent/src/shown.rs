@@ -8,6 +8,7 @@ use model::World;
 use plan::zone::Zones;
 use tokio::sync::watch;
 
+use crate::dns::Names;
 use crate::handle::Status;
 use crate::journal::Leases;
 use crate::reconcile::Report;
@@ -30,6 +31,8 @@ pub struct View {
     pub programmed: Option<Duration>,
     /// What DNS answers by: the zones of the last World whose rules the kernel has.
     pub zones: Arc<Zones>,
+    /// Who knows what names stand for at this moment.
+    pub(crate) names: Option<Names>,
 }
 
 /// The newest view, as a level to read and to wait on. Readers never wait for the loop.

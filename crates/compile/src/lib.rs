@@ -24,7 +24,7 @@ use std::fmt;
 
 use model::{Generation, NodeName, OrdMap, World};
 use plan::nft::{Key, Row};
-use plan::{LocalPods, Plan, Table};
+use plan::{LocalPods, NamedSets, Plan, Table};
 
 pub use cni::Attachments;
 pub use counted::Counted;
@@ -58,6 +58,8 @@ pub struct Compiled {
     pub services: ServiceTable,
     /// What policies ask of this node's pods.
     pub policies: PolicyTable,
+    /// Where rules look for what names stand for, of any zone.
+    pub named: NamedSets,
     /// What the cluster's names stand for.
     pub zones: Zones,
     /// The pods of this node by their addresses.
@@ -116,6 +118,7 @@ pub struct Compiler {
     services: services::Memo,
     rules: services::Lowered,
     policies: policy::Memo,
+    patterns: policy::Patterns,
     flows: flows::Flows,
     names: dns::Memo,
 }
@@ -134,8 +137,9 @@ impl Compiler {
             return Compiled::default();
         }
         let mut compiled = self.base(world, node);
-        let Compiled { plan, rejected, services, policies, zones, .. } = &mut compiled;
+        let Compiled { plan, rejected, services, policies, named, zones, .. } = &mut compiled;
         (*policies, plan.nft) = self.policies.update(world, node, &plan.nft);
+        *named = self.patterns.sets(world, &plan.nft);
         *services = self.services.resolve(world, node, rejected);
         plan.nft = self.rules.update(services, &plan.nft);
         plan.flows = self.flows.update(services, &plan.flows);

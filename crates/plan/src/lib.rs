@@ -9,6 +9,7 @@ mod link;
 mod listener;
 mod local_pods;
 mod mechanism;
+mod named;
 pub mod nft;
 mod pod;
 mod route;
@@ -21,6 +22,7 @@ pub use link::{Link, LinkKind};
 pub use listener::Listener;
 pub use local_pods::{LocalPod, LocalPods};
 pub use mechanism::{Failure, Mechanism, ObserveError, converge};
+pub use named::{NamedSets, Stay, Unwritten};
 pub use pod::PodLink;
 pub use route::{
     AROUND_OVERLAY, Fdb, FdbKey, LOOPBACK, Neighbor, NeighborKey, PROTOCOL, Route, RouteKey,

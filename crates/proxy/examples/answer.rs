@@ -47,6 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         cluster: ArcSwap::from_pointee(Sources::new(["0.0.0.0/0".parse()?, "::/0".parse()?])),
         pods: ArcSwap::default(),
         log: ArcSwapOption::empty(),
+        named: ArcSwapOption::empty(),
     };
     let limits = Limits { threads: threads.parse()?, ..Limits::default() };
     let server =

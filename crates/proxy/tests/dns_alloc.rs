@@ -9,11 +9,15 @@ mod node;
 mod others;
 
 use std::alloc::System;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use model::SearchList;
-use plan::LocalPod;
+use model::{DomainName, Family, SearchList};
+use plan::nft::SetName;
+use plan::{LocalPod, Stay, Unwritten};
+use seaway_proxy::dns::{AddrSets, Around, Named};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 use node::{A, AAAA, Node, SRV, client, query, with_opt};
@@ -21,6 +25,29 @@ use node::{A, AAAA, Node, SRV, client, query, with_opt};
 /// Counts what the whole process allocates: this test is alone in its program.
 #[global_allocator]
 static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// No sets, and nothing else.
+struct Nowhere;
+
+impl AddrSets for Nowhere {
+    fn read(&mut self, _: &SetName) -> io::Result<Vec<Stay>> {
+        Ok(Vec::new())
+    }
+
+    fn write(&mut self, _: &[Stay]) -> io::Result<Unwritten> {
+        Ok(Unwritten::default())
+    }
+}
+
+impl Around for Nowhere {
+    fn in_use(&self, _: &BTreeSet<IpAddr>) -> io::Result<BTreeSet<IpAddr>> {
+        Ok(BTreeSet::new())
+    }
+
+    fn lately(&self, _: &dyn Fn(&DomainName) -> bool) -> Vec<(DomainName, Vec<(IpAddr, u32)>)> {
+        Vec::new()
+    }
+}
 
 #[test]
 fn answers_from_the_zones_allocate_nothing() {
@@ -30,6 +57,12 @@ fn answers_from_the_zones_allocate_nothing() {
     let pods = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
         .map(|addr| (addr, LocalPod { pod: None, search: list.clone() }));
     node.known.pods.store(Arc::new(pods.into_iter().collect()));
+    // What rules ask for elsewhere costs nothing here.
+    let set = (Family::V4, SetName("names".into()));
+    let asked_for = ("*.example.org".parse().unwrap(), [set].into());
+    let named = Named::start(Nowhere, Arc::new(Nowhere)).unwrap();
+    named.expect(&[asked_for].into_iter().collect());
+    node.known.named.store(Some(Arc::new(named)));
     let clients = [client(node.v4.addr), client(node.v6.addr)];
     let questions = [
         query(1, "web.ns.svc.cluster.local", A),

@@ -14,6 +14,7 @@ pub(super) fn dump(name: &str, view: &View) -> Option<Value> {
         "ipam" => leases(view),
         "report" => report(view),
         "objects" => policy::objects(&view.world),
+        "names" => policy::names(view),
         "services" => services::table(&view.compiled.services),
         "rejected" => view
             .compiled

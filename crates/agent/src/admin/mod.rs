@@ -11,6 +11,7 @@
 //! | | `/dump/<what>` | one table; `seaway dump` prints these |
 //! | | `/dump/services/<namespace>/<name>` | one Service, and why its endpoints are chosen or not |
 //! | | `/dump/policy/<namespace>/<name>` | one pod's policies, and whom their rules mean |
+//! | | `/dump/names` | what names stand for now that policies ask for |
 //! | | `/dump/objects?o=json` | what policies follow from, as manifests |
 //! | | `/dump/dns/<name>` | what is answered to one name or address |
 //! | health | `/healthz`, `/livez` | whether the node serves Services, as kube-proxy's |

@@ -5,15 +5,15 @@ use std::fmt::Write;
 use compile::policy::{Judge, Learned, explain};
 use http::StatusCode;
 use model::{ClusterPolicyKind, ObjectName, World, encode};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Answer;
 use crate::shown::View;
 
 /// What is asked of each pod of this node, by the table that its rules are made of.
 pub(super) fn table(view: &View) -> String {
-    let pods = view.compiled.policies.pods.keys();
-    pods.filter_map(|pod| said(pod, view)).fold(String::new(), |mut text, pod| {
+    let (learned, pods) = (learned(view), view.compiled.policies.pods.keys());
+    pods.filter_map(|pod| said(pod, view, &learned)).fold(String::new(), |mut text, pod| {
         writeln!(text, "{pod}").expect("writing to a String does not fail");
         text
     })
@@ -22,7 +22,7 @@ pub(super) fn table(view: &View) -> String {
 /// The answer to who asks about the pod called `NAMESPACE/NAME`, or `NAME` in the namespace default.
 pub(super) fn explained(name: &str, view: &View) -> Answer {
     let (namespace, pod) = name.split_once('/').unwrap_or(("default", name));
-    match said(&ObjectName::new(namespace, pod), view) {
+    match said(&ObjectName::new(namespace, pod), view, &learned(view)) {
         Some(text) => Answer::text(text),
         None => {
             let why = format!("there is no pod {name} with an address of its own on this node\n");
@@ -31,10 +31,20 @@ pub(super) fn explained(name: &str, view: &View) -> Answer {
     }
 }
 
-fn said(pod: &ObjectName, view: &View) -> Option<String> {
-    let learned = Learned::new();
-    let judge = Judge { world: &view.world, table: &view.compiled.policies, learned: &learned };
+fn said(pod: &ObjectName, view: &View, learned: &Learned) -> Option<String> {
+    let judge = Judge { world: &view.world, table: &view.compiled.policies, learned };
     explain(&judge, pod).map(|explained| explained.to_string())
+}
+
+/// What names stand for now, as far as rules of this node ask for them.
+pub(super) fn learned(view: &View) -> Learned {
+    view.names.as_ref().map(|names| names.stand_for()).unwrap_or_default()
+}
+
+/// The same, as names with their addresses.
+pub(super) fn names(view: &View) -> Value {
+    let learned = learned(view).into_iter();
+    learned.map(|(name, addrs)| (name.to_string(), json!(addrs))).collect::<Map<_, _>>().into()
 }
 
 /// The objects that policies follow from, as manifests.

@@ -14,8 +14,18 @@ use crate::shown::View;
 use crate::sources::Basis;
 
 /// What only the agent knows.
-const KNOWN: [&str; 9] =
-    ["ipam", "attachments", "peers", "services", "policy", "dns", "rejected", "plan", "report"];
+const KNOWN: [&str; 10] = [
+    "ipam",
+    "attachments",
+    "peers",
+    "services",
+    "policy",
+    "names",
+    "dns",
+    "rejected",
+    "plan",
+    "report",
+];
 
 /// Everything that `/dump/<name>` and `seaway dump` know: tables of the kernel as last read and
 /// written, then what only the agent knows.
@@ -31,11 +41,21 @@ pub(super) fn dump(name: &str, view: &View) -> Option<String> {
         "peers" => view.compiled.peers.to_string(),
         "services" => view.compiled.services.to_string(),
         "policy" => policy::table(view),
+        "names" => names(view),
         "dns" => view.zones.to_string(),
         "rejected" => lines(&view.compiled.rejected),
         "plan" => plan(&view.compiled.plan),
         "report" => format!("{}{}\n", basis(view.basis), view.report),
         _ => return None,
+    })
+}
+
+/// What names stand for that policies ask for, a line for each.
+fn names(view: &View) -> String {
+    policy::learned(view).iter().fold(String::new(), |mut text, (name, addrs)| {
+        let addrs: Vec<String> = addrs.iter().map(ToString::to_string).collect();
+        writeln!(text, "{name} {}", addrs.join(" ")).expect("writing to a String does not fail");
+        text
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use model::QueryLog;
 use model::forwarding::{Forwarding, Invalid};
-use proxy::dns::Forwarder;
+use proxy::dns::{Forwarder, Known};
 
 use super::log::Logging;
 
@@ -41,6 +41,7 @@ pub(super) struct Document {
     path: PathBuf,
     text: String,
     log: Option<QueryLog>,
+    least_allowed: Duration,
 }
 
 impl Document {
@@ -52,7 +53,10 @@ impl Document {
         let path = path.to_owned();
         match std::fs::read_to_string(&path) {
             Ok(text) => match text.parse::<Forwarding>() {
-                Ok(settings) => Ok((Document { path, text, log: settings.log }, settings)),
+                Ok(settings) => {
+                    let Forwarding { log, least_allowed, .. } = settings;
+                    Ok((Document { path, text, log, least_allowed }, settings))
+                }
                 Err(source) => Err(DocumentError::Invalid { path, source }),
             },
             Err(source) => Err(DocumentError::Read { path, source }),
@@ -61,7 +65,12 @@ impl Document {
 
     /// Has `others` and the log go on with what it says whenever that is something else, as long as they are
     /// there.
-    pub(super) async fn follow(mut self, others: Weak<Forwarder>, mut log: Logging) {
+    pub(super) async fn follow(
+        mut self,
+        others: Weak<Forwarder>,
+        names: Weak<Known>,
+        mut log: Logging,
+    ) {
         let mut look = tokio::time::interval(LOOK_EVERY);
         let mut told = None;
         loop {
@@ -69,6 +78,11 @@ impl Document {
             let Some(others) = others.upgrade() else { return };
             let trouble = self.look(&others);
             log.set(self.log);
+            if let Some(names) = names.upgrade()
+                && let Some(named) = &*names.named.load()
+            {
+                named.allow_for(self.least_allowed);
+            }
             if let Some(trouble) =
                 trouble.as_ref().filter(|trouble| told.as_ref() != Some(*trouble))
             {

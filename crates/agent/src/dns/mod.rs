@@ -8,8 +8,11 @@
 mod document;
 mod listeners;
 mod log;
+mod named;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -17,10 +20,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kernel::nft::{Owned, OwnedError};
-use model::Dns;
-use plan::LocalPods;
+use model::{Dns, DomainName};
 use plan::zone::Zones;
-use proxy::dns::{Counts, Forwarder, Known, Limits, Server, Sources, StartError, Tally};
+use plan::{LocalPods, NamedSets};
+use proxy::dns::{
+    Counts, Forwarder, Known, Limits, NamedTally, Server, Sources, StartError, Tally,
+};
 use tokio::runtime::{Builder, Runtime};
 
 use document::Document;
@@ -45,6 +50,9 @@ pub enum DnsError {
     /// No server.
     #[error(transparent)]
     Server(#[from] StartError),
+    /// What policies allow by name can't be written.
+    #[error("start to allow what names stand for")]
+    Named(#[source] std::io::Error),
 }
 
 /// What the server answers by.
@@ -56,8 +64,9 @@ impl Names {
     pub(crate) fn new(dns: &Dns) -> Self {
         let zones = Zones::new(dns.clone());
         let (cluster, pods) = (Arc::<Sources>::default(), Arc::<LocalPods>::default());
-        let (zones, log) = (Arc::new(zones).into(), Default::default());
-        Names(Arc::new(Known { zones, cluster: cluster.into(), pods: pods.into(), log }))
+        let (cluster, pods) = (cluster.into(), pods.into());
+        let (zones, log, named) = (Arc::new(zones).into(), Default::default(), Default::default());
+        Names(Arc::new(Known { zones, cluster, pods, log, named }))
     }
 
     /// Has `zones` answered from now on, under the serial `now` if they are others, to `pods` among others.
@@ -70,6 +79,25 @@ impl Names {
             zones.serial = now;
             self.0.zones.store(Arc::new(zones));
         }
+    }
+
+    /// Rules are about to look into `sets`, too: what is answered from now on belongs there.
+    pub(crate) fn expect(&self, sets: &NamedSets) {
+        if let Some(named) = &*self.0.named.load() {
+            named.expect(sets);
+        }
+    }
+
+    /// Rules look into `sets` and no others, which may have been `touched`.
+    pub(crate) fn settle(&self, sets: &NamedSets, touched: bool) {
+        if let Some(named) = &*self.0.named.load() {
+            named.settle(sets, touched);
+        }
+    }
+
+    /// What names stand for now, as far as rules ask for them.
+    pub(crate) fn stand_for(&self) -> BTreeMap<DomainName, BTreeSet<IpAddr>> {
+        self.0.named.load().as_ref().map(|named| named.stand_for()).unwrap_or_default()
     }
 
     /// What is answered.
@@ -90,6 +118,8 @@ pub(crate) struct Done {
     pub(crate) counts: Counts,
     /// Of what others were asked.
     pub(crate) tally: Tally,
+    /// Of what policies allow by name.
+    pub(crate) named: NamedTally,
     /// Packets that the rules dropped because their clients sent too many; `None` when the kernel does not
     /// say.
     pub(crate) excess: Option<u64>,
@@ -145,9 +175,13 @@ impl Answering {
         let settings = settings.unwrap_or_default();
         let mut log = Logging::new(names.clone(), dns.log);
         log.set(settings.log);
+        let least_allowed = settings.least_allowed;
         let others = Arc::new(Forwarder::new(dns.domain, settings, &handle));
+        let named = named::start(&names.0, &others)?;
+        named.allow_for(least_allowed);
+        names.0.named.store(Some(Arc::new(named)));
         if let Some(document) = document {
-            runtime.spawn(document.follow(Arc::downgrade(&others), log));
+            runtime.spawn(document.follow(Arc::downgrade(&others), Arc::downgrade(&names.0), log));
         }
         let asked = Arc::clone(&others);
         let server = Server::start(Arc::clone(&names.0), asked, Limits::default(), handle)?;
@@ -165,7 +199,9 @@ impl Answering {
     /// What it has done so far.
     pub(crate) fn done(&self) -> Done {
         let excess = self.untracked.lock().unwrap_or_else(PoisonError::into_inner).counted();
-        Done { counts: self.server.counts(), tally: self.others.tally(), excess: excess.ok() }
+        let named = self.names.0.named.load().as_ref().map(|named| named.tally());
+        let (counts, tally) = (self.server.counts(), self.others.tally());
+        Done { counts, tally, named: named.unwrap_or_default(), excess: excess.ok() }
     }
 
     /// What it answers by.

@@ -16,7 +16,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use proxy::dns::{
-    CacheTally, Classes, Connections, Counts, DURATIONS, SIZES, Tally, UpstreamTally, Zone,
+    CacheTally, Classes, Connections, Counts, DURATIONS, NamedTally, SIZES, Tally, UpstreamTally,
+    Zone,
 };
 use wire::dns::{RecordType, Transport};
 
@@ -85,7 +86,7 @@ impl Resolver {
 impl Collector for Read {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Some((domain, read)) = self.0.get() else { return Ok(()) };
-        let Some(Done { counts, tally, excess }) = read() else { return Ok(()) };
+        let Some(Done { counts, tally, named, excess }) = read() else { return Ok(()) };
         let shown = Shown { domain, counts, excess };
         shown.requests(&mut encoder)?;
         shown.responses(&mut encoder)?;
@@ -93,7 +94,8 @@ impl Collector for Read {
         shown.sizes(&mut encoder)?;
         shown.rest(&mut encoder)?;
         cache(&mut encoder, &tally)?;
-        upstreams(&mut encoder, &tally)
+        upstreams(&mut encoder, &tally)?;
+        policies(&mut encoder, named)
     }
 }
 
@@ -249,6 +251,29 @@ fn cache(encoder: &mut DescriptorEncoder<'_>, tally: &Tally) -> fmt::Result {
     Ok(())
 }
 
+/// What policies allow by name.
+fn policies(encoder: &mut DescriptorEncoder<'_>, named: NamedTally) -> fmt::Result {
+    let NamedTally { names, addrs, evictions, failures, late } = named;
+    let gauges = [
+        ("dns_policy_names", "Names that policies allow and that have been answered", names),
+        ("dns_policy_addresses", "Addresses that policies allow by name", addrs),
+    ];
+    for (name, help, count) in gauges {
+        let mut metric = described(encoder, name, help, MetricType::Gauge)?;
+        metric.encode_gauge(&i64::try_from(count).unwrap_or(i64::MAX))?;
+    }
+    let counters = [
+        ("dns_policy_evictions", "Addresses of names that had to go for others", evictions),
+        ("dns_policy_failures", "Writes of addresses of names that failed", failures),
+        ("dns_policy_late", "Answers that left before their addresses were allowed", late),
+    ];
+    for (name, help, count) in counters {
+        let mut metric = described(encoder, name, help, MetricType::Counter)?;
+        metric.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+    }
+    Ok(())
+}
+
 /// How it went with the servers that are asked.
 fn upstreams(encoder: &mut DescriptorEncoder<'_>, tally: &Tally) -> fmt::Result {
     let rows = [
@@ -336,64 +361,5 @@ fn number(family: Family) -> (&'static str, &'static str) {
 }
 
 #[cfg(test)]
-mod tests {
-    use wire::dns::Rcode;
-
-    use super::*;
-
-    #[test]
-    fn dns150_to_dns153_a_server_shows_under_the_names_of_coredns() {
-        let resolver = Resolver::new();
-        let mut before = String::new();
-        resolver.encode(&mut before).unwrap();
-        assert!(before.contains("coredns_build_info{version=\"seaway-"), "{before}");
-        assert!(!before.contains("dns_requests"), "no server, no numbers: {before}");
-        resolver.serves(&"cluster.local.", done);
-        resolver.programmed(&[(Family::V4, Duration::from_millis(3))]);
-        let mut text = String::new();
-        resolver.encode(&mut text).unwrap();
-        for line in [
-            "# TYPE coredns_dns_requests counter",
-            "# TYPE coredns_dns_responses counter",
-            "coredns_dns_request_duration_seconds_bucket{le=\"+Inf\",server=\"dns://:53\",zone=\"cluster.local.\",view=\"\"} 0",
-            "coredns_dns_request_size_bytes_count{server=\"dns://:53\",zone=\".\",view=\"\",proto=\"udp\"} 0",
-            "coredns_panics_total 0",
-            "coredns_autopath_success_total{server=\"dns://:53\"} 0",
-            "coredns_dns_excess_packets_total 8",
-            "coredns_cache_entries{server=\"dns://:53\",type=\"denial\",zones=\".\",view=\"\"} 6",
-            "coredns_cache_hits_total{server=\"dns://:53\",type=\"success\",zones=\".\",view=\"\"} 3",
-            "coredns_cache_evictions_total{server=\"dns://:53\",type=\"denial\",zones=\".\",view=\"\"} 7",
-            "coredns_cache_requests_total{server=\"dns://:53\",zones=\".\",view=\"\"} 12",
-            "coredns_forward_healthcheck_broken_total 9",
-            "coredns_proxy_request_duration_seconds_count{proxy_name=\"forward\",to=\"192.0.2.53:53\",rcode=\"NXDOMAIN\"} 1",
-            "coredns_proxy_healthcheck_failures_total{proxy_name=\"forward\",to=\"192.0.2.53:53\"} 2",
-            "coredns_proxy_conn_cache_hits_total{proxy_name=\"forward\",to=\"192.0.2.53:53\",proto=\"tcp\"} 10",
-            "coredns_proxy_conn_cache_misses_total{proxy_name=\"forward\",to=\"192.0.2.53:53\",proto=\"tcp\"} 11",
-            "coredns_kubernetes_dns_programming_duration_seconds_count 1",
-        ] {
-            assert!(text.contains(line), "{line} in {text}");
-        }
-    }
-
-    fn done() -> Option<Done> {
-        let mut counts = vec![0; DURATIONS.len() + 1];
-        counts[3] = 1;
-        let upstream = UpstreamTally {
-            to: ([192, 0, 2, 53], 53).into(),
-            took: vec![(Rcode::NxDomain, Classes { counts, sum: 300_000 })],
-            failed_checks: 2,
-            tcp: Connections { reused: 10, made: 11 },
-            tls: Connections::default(),
-        };
-        let tally = Tally {
-            success: CacheTally { entries: 5, hits: 3, evictions: 0 },
-            denial: CacheTally { entries: 6, hits: 5, evictions: 7 },
-            misses: 4,
-            stale: 1,
-            broken: 9,
-            upstreams: vec![upstream],
-            ..Tally::default()
-        };
-        Some(Done { counts: Counts::default(), tally, excess: Some(8) })
-    }
-}
+#[path = "resolver_tests.rs"]
+mod tests;

@@ -233,6 +233,7 @@ impl Loop {
         if !self.names.are_complete() {
             plan.listeners = Table::default();
         }
+        self.names.expect(&self.compiled.named);
         let report = self.steps.pass(&plan, reach(self.basis), self.world.generation);
         let has_failures = report.failures().next().is_some();
         self.retry.pass_ended(Instant::now(), has_failures, self.steps.is_unsettled());
@@ -249,16 +250,19 @@ impl Loop {
     /// Notes what the kernel follows since the pass of `report`.
     fn take_stock(&mut self, report: &Report) {
         let compiling = std::mem::take(&mut self.compiling);
-        if let Some(step) = report.steps.iter().find(|step| step.step == RULES) {
+        let rules = report.steps.iter().find(|step| step.step == RULES);
+        if let Some(step) = rules {
             self.metrics.proxy.round(step, compiling);
         }
+        let is_touched = rules.is_some_and(|step| step.is_full || step.puts + step.deletes > 0);
         // A row that is refused keeps the others from nothing.
         let is_done = report.failures_of(RULES).all(|row| row.subject != Subject::Everything);
         self.due.pass_ended(is_done, Instant::now());
         if is_done {
             let now = since_1970();
             self.programmed = Some(now);
-            let Compiled { zones, local_pods, .. } = &*self.compiled;
+            let Compiled { named, zones, local_pods, .. } = &*self.compiled;
+            self.names.settle(named, is_touched);
             // Serials are 32 bits and may come round (RFC 1982).
             #[expect(clippy::cast_possible_truncation, reason = "see above")]
             self.names.publish(zones, local_pods, now.as_secs() as u32);
@@ -328,6 +332,7 @@ impl Loop {
                 leases: leases.clone(),
                 programmed: self.programmed,
                 zones: self.names.zones(),
+                names: Some(self.names.clone()),
             },
             self.status(),
         );

@@ -18,6 +18,7 @@ mod facing;
 mod judge;
 mod marks;
 mod memo;
+mod named;
 mod nft;
 mod port_set;
 mod ports;
@@ -34,6 +35,7 @@ pub use judge::{
     By, Connection, Exemption, Judge, Learned, Party, Step, Verdict, Verdicts, parties,
 };
 pub use memo::Memo;
+pub use named::Patterns;
 pub use nft::{Around, GENERATION, generation, lower, name_set};
 pub use port_set::PortSet;
 pub use reach::{Cell, Matrix};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use model::{Direction, Namespaces, NodeName, ObjectName, PodSelector, RuleAction};
+use model::{Direction, DomainPattern, Namespaces, NodeName, ObjectName, PodSelector, RuleAction};
 
 use super::judge::{Judge, Party, parties};
 use super::port_set::list;
@@ -65,7 +65,7 @@ pub struct ExplainedTarget {
 pub struct ExplainedPeers {
     /// How the rule names them.
     pub selector: String,
-    /// Who that is now; `None` for blocks of addresses and names of the DNS.
+    /// Who that is now; `None` for blocks of addresses, and for names of which nothing is known.
     pub members: Option<Vec<String>>,
 }
 
@@ -105,14 +105,8 @@ fn explained(
             None => Vec::new(),
         };
         // A pod of two families is one.
-        let names: BTreeSet<String> = addrs
-            .into_iter()
-            .map(|addr| match parties.get(&addr) {
-                Some(Party::Pod(name)) => name.to_string(),
-                Some(Party::Node(name)) => name.to_string(),
-                Some(Party::Elsewhere) | None => addr.to_string(),
-            })
-            .collect();
+        let names: BTreeSet<String> =
+            addrs.into_iter().map(|addr| called(&addr, parties)).collect();
         names.into_iter().collect()
     };
     let peers = |peers: &Peers| {
@@ -122,7 +116,7 @@ fn explained(
             .map(|key| ExplainedPeers { selector: selector(key), members: Some(members(key)) });
         let plain = |selector: String| ExplainedPeers { selector, members: None };
         let blocks = blocks.iter().map(|net| plain(net.to_string()));
-        let names = names.iter().map(|name| plain(name.to_string()));
+        let names = names.iter().map(|name| named(judge, name, parties));
         Some(sets.chain(blocks).chain(names).collect())
     };
     let target = |target: &Target| ExplainedTarget {
@@ -141,6 +135,28 @@ fn explained(
     // Where NetworkPolicies are asked, nobody gets to Baseline but what they are not asked about.
     let last = group.allowed.as_ref().unwrap_or(&group.baseline);
     group.admin.iter().chain(last).map(rule).collect()
+}
+
+/// What is known of a pattern's names: whom they stand for, if anybody.
+fn named(
+    judge: &Judge<'_>,
+    pattern: &DomainPattern,
+    parties: &BTreeMap<IpAddr, Party>,
+) -> ExplainedPeers {
+    let meant = judge.learned.iter().filter(|(name, _)| pattern.matches(name));
+    let addrs: BTreeSet<&IpAddr> = meant.flat_map(|(_, addrs)| addrs).collect();
+    let members: BTreeSet<String> = addrs.into_iter().map(|addr| called(addr, parties)).collect();
+    let members = (!members.is_empty()).then(|| members.into_iter().collect());
+    ExplainedPeers { selector: pattern.to_string(), members }
+}
+
+/// What an address is called.
+fn called(addr: &IpAddr, parties: &BTreeMap<IpAddr, Party>) -> String {
+    match parties.get(addr) {
+        Some(Party::Pod(name)) => name.to_string(),
+        Some(Party::Node(name)) => name.to_string(),
+        Some(Party::Elsewhere) | None => addr.to_string(),
+    }
 }
 
 /// What selects the members of a set, as people say it.

@@ -23,6 +23,7 @@ mod set;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod timed;
 pub(crate) mod wire;
 
 pub use foreign::{
@@ -30,6 +31,7 @@ pub use foreign::{
 };
 pub use learned::{Learned, learned};
 pub use owned::{Hold, OWNED, Owned, OwnedError};
+pub use timed::Timed;
 
 use std::collections::BTreeSet;
 use std::io;

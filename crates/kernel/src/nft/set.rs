@@ -1,6 +1,6 @@
 //! Declarations of sets and maps, and their elements, both ways.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -194,6 +194,28 @@ pub(super) fn write_element(out: &mut Writer, key: &[Value], leads_to: Option<&D
         let is_end = |out: &mut Writer| out.be32(element::FLAGS, element::F_INTERVAL_END);
         write_one(out, |out| write_values(out, element::KEY, &[end]), None, is_end);
     }
+}
+
+/// Writes an element of a set that stays for a time of its own; how long is nothing to who removes it.
+pub(super) fn write_timed(out: &mut Writer, key: &Value, stays: Option<Duration>) {
+    let timeout = |out: &mut Writer| {
+        if let Some(stays) = stays {
+            let milliseconds = u64::try_from(stays.as_millis()).unwrap_or(u64::MAX);
+            out.attr(element::TIMEOUT, &milliseconds.to_be_bytes());
+        }
+    };
+    write_one(out, |out| write_values(out, element::KEY, std::slice::from_ref(key)), None, timeout);
+}
+
+/// Reads the address of such an element, and how long it stays still.
+pub(super) fn read_timed(attrs: Attrs<'_>) -> Option<(IpAddr, Duration)> {
+    let key = attrs.nested(element::KEY)?.get(data::VALUE)?;
+    let addr = match key.len() {
+        4 => IpAddr::from(<[u8; 4]>::try_from(key).ok()?),
+        _ => IpAddr::from(<[u8; 16]>::try_from(key).ok()?),
+    };
+    let left = u64::from_be_bytes(attrs.get(element::EXPIRATION)?.try_into().ok()?);
+    Some((addr, Duration::from_millis(left)))
 }
 
 fn write_one(

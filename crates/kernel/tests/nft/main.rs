@@ -14,6 +14,7 @@ mod packets;
 mod refusals;
 mod shapes;
 mod text;
+mod timed;
 
 use std::process::Command;
 

@@ -36,6 +36,7 @@ impl FromStr for Forwarding {
                     "forward" => settings.zones = zones(node)?,
                     "cache" => cache(node, &mut settings)?,
                     "log" => settings.log = Some(node.parse("off, all, or one of so many: 1/100")?),
+                    "leastAllowed" => settings.least_allowed = least_allowed(node)?,
                     "maxConcurrent" => settings.max_concurrent = node.parse("a number")?,
                     _ => return Err(node.invalid("there is no such setting")),
                 }
@@ -45,6 +46,14 @@ impl FromStr for Forwarding {
             settings.zones.extend(Forwarding::default().zones);
         }
         Ok(settings)
+    }
+}
+
+fn least_allowed(node: &Node) -> Result<Duration, Invalid> {
+    let time = node.duration()?;
+    match (Duration::from_secs(1)..=Duration::from_secs(86_400)).contains(&time) {
+        true => Ok(time),
+        false => Err(node.invalid("not from 1s to 24h")),
     }
 }
 
@@ -297,6 +306,7 @@ log: 1/100
             ("cache: {servfail: 1}", "line 1: cache.servfail: \"1\" is not a time"),
             ("cache: {success: {maxTTL: 7200}}", "line 1: cache.success.maxTTL: more than"),
             ("log: 5%", "line 1: log: \"5%\" is not off, all, or one of so many"),
+            ("leastAllowed: 10ms", "line 1: leastAllowed: not from 1s to 24h"),
             ("maxConcurrent: -1", "line 1: maxConcurrent: \"-1\" is not a number"),
             ("a: *b", "line 1: "),
             ("a: [", "line "),

@@ -30,6 +30,8 @@ pub struct Forwarding {
     pub cache: CacheSettings,
     /// Questions that others are asked at the same time.
     pub max_concurrent: usize,
+    /// For how long at least a policy that allows a name allows an address that was answered for it.
+    pub least_allowed: Duration,
     /// Which questions are logged, where the flag of the agent is not what holds.
     pub log: Option<QueryLog>,
 }
@@ -169,6 +171,7 @@ impl Default for Forwarding {
             zones: vec![ForwardZone::new(DomainName::ROOT, vec![file])],
             cache: CacheSettings::default(),
             max_concurrent: 1000,
+            least_allowed: Duration::from_secs(60),
             log: None,
         }
     }

@@ -30,6 +30,9 @@ impl fmt::Display for Forwarding {
         if self.max_concurrent != default.max_concurrent {
             writeln!(f, "maxConcurrent: {}", self.max_concurrent)?;
         }
+        if self.least_allowed != default.least_allowed {
+            writeln!(f, "leastAllowed: {}ms", self.least_allowed.as_millis())?;
+        }
         if let Some(log) = self.log {
             writeln!(f, "log: {}", quoted(&log.to_string()))?;
         }

@@ -224,7 +224,7 @@ impl<'a> Walker<'a, '_> {
                 when(self.value(*field).is_some_and(|port| ports.contains(&port)))
             }
             Statement::Lookup(fields, op, set) => match self.values(fields) {
-                Some(values) => when(self.is_in(set, values) == (*op == Op::Eq)),
+                Some(values) => when(self.element(set, values).is_some() == (*op == Op::Eq)),
                 None => Next::Rule,
             },
             Statement::Vmap(fields, map) => match self.lead(fields, map) {
@@ -312,12 +312,6 @@ impl<'a> Walker<'a, '_> {
         Next::Statement
     }
 
-    /// Whether `set` has what `values` meet, of the plan or of others.
-    fn is_in(&self, set: &SetName, values: Vec<Value>) -> bool {
-        let key = (set.clone(), values.iter().cloned().collect());
-        self.learned.contains_key(&key) || self.element(set, values).is_some()
-    }
-
     /// The values that `fields` lead to in `map`, written there by the plan or by packets.
     fn lead_to(&self, fields: &[Field], map: &SetName) -> Option<Vec<Value>> {
         if let Some(Data::Values(values)) = self.lead(fields, map) {
@@ -344,7 +338,7 @@ impl<'a> Walker<'a, '_> {
     }
 
     /// The element that `values` meet: the equal one, or the one whose last field is a prefix that
-    /// holds theirs.
+    /// holds theirs; or one that is no row and leads to nothing that stands here.
     fn element(&self, set: &SetName, values: Vec<Value>) -> Option<&'a Option<Data>> {
         let (last, first) = values.split_last()?;
         let within = |net| first.iter().cloned().chain([Value::Prefix(net)]).collect();
@@ -356,7 +350,8 @@ impl<'a> Walker<'a, '_> {
                 return Some(data);
             }
         }
-        None
+        let learned = (set.clone(), values.into_iter().collect());
+        self.learned.contains_key(&learned).then_some(&None)
     }
 }
 

@@ -102,6 +102,24 @@ impl<'a> Answer<'a> {
         self.last_alias().is_some() || self.has_records()
     }
 
+    /// Whether the addresses in it are where packets go: of pods and of other endpoints. Those of a Service
+    /// lead elsewhere, and what the name in question is another one for is somebody else's.
+    pub fn is_of_endpoints(&self) -> bool {
+        let is_of = match self.place {
+            Place::Hosts(_) | Place::Pod(_) => true,
+            Place::Service(row) => matches!(row.entry, Entry::Headless(_)),
+            Place::Server(_)
+            | Place::Elsewhere
+            | Place::Missing
+            | Place::Between
+            | Place::Apex
+            | Place::Version
+            | Place::Port(..)
+            | Place::Reverse(_) => false,
+        };
+        is_of && self.last_alias().is_none()
+    }
+
     /// For how long it may be remembered what is in the zones and what is not, in seconds.
     pub fn ttl(&self) -> u32 {
         self.zones.dns.ttl

@@ -1,7 +1,10 @@
 //! What is known of a name on the spot: by settings, the zones, memory; or that others have to be asked.
 
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+
 use model::DomainName;
-use plan::zone::{self, Answer, Question, Zones};
+use plan::zone::{self, Answer, Question, Rdata, Zones};
 use wire::dns::{Query, Rcode, Reply, Section, Transport};
 
 use super::counts::{Origin, Told, Zone};
@@ -88,6 +91,34 @@ impl Lookup<'_> {
             End::Zones | End::Open => false,
         };
         has_found || self.answer.as_ref().is_some_and(Answer::has_answers)
+    }
+
+    /// The addresses that the name looked up stands for, each with the seconds for which it may be
+    /// remembered: those where packets go that are sent to it. None are those of Services, and of what the
+    /// cluster calls by another name (NP-F6).
+    pub(super) fn addrs(&self) -> Vec<(IpAddr, u32)> {
+        let mut addrs = Vec::new();
+        match (&self.end, &self.answer) {
+            (End::Found(found, _), None) => return found.addrs_of(&self.sought.name),
+            (End::Zones, Some(answer)) if answer.is_of_endpoints() => {
+                answer.records(Section::Answer, &mut |record| {
+                    match record.rdata {
+                        Rdata::A(ip) => addrs.push((ip.into(), record.ttl)),
+                        Rdata::Aaaa(ip) => addrs.push((ip.into(), record.ttl)),
+                        Rdata::Cname(_)
+                        | Rdata::Ns(_)
+                        | Rdata::Ptr(_)
+                        | Rdata::Srv { .. }
+                        | Rdata::Soa { .. }
+                        | Rdata::Txt(_)
+                        | Rdata::Hinfo => {}
+                    }
+                    ControlFlow::Continue(())
+                });
+            }
+            (End::Found(..), Some(_)) | (End::Zones | End::Open, _) => {}
+        }
+        addrs
     }
 
     /// Whether others have to be asked.

@@ -1,6 +1,7 @@
 //! What is asked of others than the zones: static entries and rewrites before them, other servers after
 //! them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -29,6 +30,41 @@ pub struct Found {
     pub is_authentic: bool,
     /// Records of the question and of its chain of aliases, and of negative answers the SOA.
     pub records: Vec<FoundRecord>,
+}
+
+impl Found {
+    /// The addresses that it says `name`, in lower case, stands for, by whatever aliases it says itself; each
+    /// with the seconds for which it may be remembered (NP-F6).
+    pub(super) fn addrs_of(&self, name: &DomainName) -> Vec<(IpAddr, u32)> {
+        let mut name = *name;
+        let is_answer = |record: &&FoundRecord| record.section == Section::Answer;
+        // Each alias is one of the records.
+        for _ in 0..=self.records.len() {
+            let own = || {
+                let answers = self.records.iter().filter(is_answer);
+                answers.filter(|record| record.owner.lowered() == name)
+            };
+            let alias = own().find(|record| record.kind == RecordType::CNAME);
+            let Some(target) = alias.map(|record| DomainName::from_wire(&record.rdata)) else {
+                let addr = |record: &FoundRecord| Some((record.addr()?, record.ttl));
+                return own().filter_map(addr).collect();
+            };
+            let Some(target) = target else { break };
+            name = target.lowered();
+        }
+        Vec::new()
+    }
+}
+
+impl FoundRecord {
+    /// The address that it says.
+    fn addr(&self) -> Option<IpAddr> {
+        match self.kind {
+            RecordType::A => Some(<[u8; 4]>::try_from(&*self.rdata).ok()?.into()),
+            RecordType::AAAA => Some(<[u8; 16]>::try_from(&*self.rdata).ok()?.into()),
+            _ => None,
+        }
+    }
 }
 
 /// A record that others have.

@@ -37,7 +37,7 @@ pub(super) struct Path {
 }
 
 /// A name on a search list: the how manyth after the one in question, and what is known of it.
-type Step<'z> = (usize, Lookup<'z>);
+pub(super) type Step<'z> = (usize, Lookup<'z>);
 
 impl Responder {
     /// The path of the client at `ip`, if it has one that goes on after what the zones have said.
@@ -102,6 +102,11 @@ impl Responder {
 }
 
 impl Path {
+    /// The name at `step`, on the path of `first`.
+    pub(super) fn name(&self, first: &DomainName, step: usize) -> Option<DomainName> {
+        self.list.after(first).nth(step)
+    }
+
     /// Answers by the name of `step`; or denies the one in question, where there is none.
     pub(super) fn tell(
         &self,
@@ -119,7 +124,7 @@ impl Path {
             let (rcode, origin) = (denial.rcode(), Origin::Zones);
             return Outcome::Told(Told { zone, origin, kind, rcode, searched: None });
         };
-        let name = self.list.after(&query.name).nth(step);
+        let name = self.name(&query.name, step);
         match name.filter(|_| lookup.has_answers()) {
             Some(name) => {
                 reply.alias(&name, denial.ttl());

@@ -14,7 +14,8 @@ use super::cookie::Cookies;
 use super::counts::{Counts, Origin, Told, Zone};
 use super::log::Log;
 use super::lookup::{End, Lookup};
-use super::path::Path;
+use super::named::{Named, Wanted};
+use super::path::{Path, Step};
 use super::{Found, Others, Sought, Sources};
 
 /// What the agent knows and the server answers by. It is replaced while the server runs; whoever is being
@@ -30,6 +31,8 @@ pub struct Known {
     pub pods: ArcSwap<LocalPods>,
     /// Whom questions are told to, if anybody.
     pub log: ArcSwapOption<Log>,
+    /// Where policies allow addresses by name, if anywhere.
+    pub named: ArcSwapOption<Named>,
 }
 
 /// Who sent a message.
@@ -132,10 +135,14 @@ impl Responder {
         if let Some((path, place)) = &mut path {
             match self.walk(path, zones, first, (0, turn)) {
                 Some((step, next)) if next.is_open() => (*place, lookup) = (step, next),
-                step => return path.tell((&query, transport, turn), zones, step, out),
+                step => {
+                    allow(self.wanted_on(path, client.ip, &first.name, step.as_ref()));
+                    return path.tell((&query, transport, turn), zones, step, out);
+                }
             }
         }
         if !lookup.is_open() {
+            allow(self.wanted(client.ip, &first.name, &lookup));
             return lookup.tell(&query, transport, out);
         }
         let Lookup { looked, sought, .. } = lookup;
@@ -182,16 +189,43 @@ impl Responder {
         Some(Outcome::Told(Told { zone, origin, kind, rcode, searched: None }))
     }
 
+    /// What has to be allowed before what is known of `name` is told to the client at `ip`, if that is a pod
+    /// of the node: nobody else is asked about by its rules (NP-F9).
+    fn wanted(&self, ip: IpAddr, name: &DomainName, lookup: &Lookup<'_>) -> Option<Wanted> {
+        let named = self.known.named.load();
+        let wanted = named.as_ref()?.wanted(name, || lookup.addrs())?;
+        self.known.pods.load().at(ip).map(|_| wanted)
+    }
+
+    /// The same for the name that was found on the path of `first`. An alias of ours leads there; what the
+    /// client asked for itself is not there.
+    fn wanted_on(
+        &self,
+        path: &Path,
+        ip: IpAddr,
+        first: &DomainName,
+        step: Option<&Step<'_>>,
+    ) -> Option<Wanted> {
+        self.known.named.load().as_ref()?;
+        let (place, lookup) = step?;
+        self.wanted(ip, &path.name(first, *place)?, lookup)
+    }
+
     /// Asks others for what is `open`, and writes the answer to `out`.
     pub(super) async fn ask(&self, open: &Open, counts: &Counts, out: &mut Vec<u8>) -> Outcome {
         let start = out.len();
         let asking = async {
             let Some((path, place)) = &open.path else {
                 let found = self.others.ask(open.sought).await;
-                return open.tell(found, out);
+                let Some(query) = open.query() else { return Outcome::Silent };
+                let lookup = open.found(open.looked, open.sought, found);
+                allow_later(self.wanted(open.client, &sought(&query).name, &lookup)).await;
+                return lookup.tell(&query, open.transport, out);
             };
             let Some(query) = open.query() else { return Outcome::Silent };
-            let step = self.go_on(path, *place, open, sought(&query)).await;
+            let first = sought(&query);
+            let step = self.go_on(path, *place, open, first).await;
+            allow_later(self.wanted_on(path, open.client, &first.name, step.as_ref())).await;
             path.tell((&query, open.transport, open.turn), &open.zones, step, out)
         };
         contained_later(asking).await.unwrap_or_else(|| {
@@ -229,10 +263,20 @@ impl Open {
         let query = wire::dns::read(&self.message).ok()?;
         Some(Query { cookies: self.cookies, ..query })
     }
+}
 
-    fn tell(&self, found: Found, out: &mut Vec<u8>) -> Outcome {
-        let Some(query) = self.query() else { return Outcome::Silent };
-        self.found(self.looked, self.sought, found).tell(&query, self.transport, out)
+/// Has addresses be allowed before anything else is done.
+fn allow(wanted: Option<Wanted>) {
+    if let Some(wanted) = wanted {
+        wanted.wait();
+    }
+}
+
+/// Has addresses be allowed, where others have something to do meanwhile.
+async fn allow_later(wanted: Option<Wanted>) {
+    if let Some(wanted) = wanted {
+        // Nothing in there panics; if it did, the answer would be none the worse.
+        drop(tokio::task::spawn_blocking(|| wanted.wait()).await);
     }
 }
 

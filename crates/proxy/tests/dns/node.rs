@@ -53,6 +53,7 @@ impl Node {
             cluster: ArcSwap::from_pointee(nearby()),
             pods: ArcSwap::default(),
             log: ArcSwapOption::empty(),
+            named: ArcSwapOption::empty(),
         });
         let others = Arc::new(Scripted::default());
         let runtime = tokio::runtime::Builder::new_multi_thread()

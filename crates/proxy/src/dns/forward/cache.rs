@@ -4,6 +4,7 @@
 //! is bounded by number and by bytes. Who is in the way and was not asked for lately goes first.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -127,6 +128,20 @@ impl Cache {
         let ttl = clamp(&found, class);
         found.records.iter_mut().for_each(|record| record.ttl = ttl);
         found
+    }
+
+    /// What answers within their time say of names that are `meant`.
+    pub(super) fn lately(
+        &self,
+        meant: &dyn Fn(&DomainName) -> bool,
+        now: Instant,
+    ) -> Vec<(DomainName, Vec<(IpAddr, u32)>)> {
+        let said = |(key, entry): (&Arc<[u8]>, &Entry)| {
+            let name = DomainName::from_wire(key).filter(meant)?;
+            let left = entry.left(now)?;
+            Some((name, entry.found(left).addrs_of(&name)))
+        };
+        self.success.entries.iter().filter_map(said).collect()
     }
 
     /// How many answers are remembered, and how many denials, and what had to go for others.
@@ -277,6 +292,13 @@ impl Entry {
         }
         let is_tried = self.failed.is_some_and(|failed| now.duration_since(failed) < RECHECK);
         Remembered::Stale { found: self.found(STALE_TTL), is_tried }
+    }
+
+    /// For how many seconds it still counts, if it does.
+    fn left(&self, now: Instant) -> Option<u32> {
+        let left = self.lifetime.checked_sub(now.duration_since(self.stored));
+        let left = left.filter(|left| !left.is_zero())?;
+        Some(u32::try_from(left.as_secs()).unwrap_or(u32::MAX))
     }
 
     fn found(&self, ttl: u32) -> Found {

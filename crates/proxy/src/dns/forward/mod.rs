@@ -21,6 +21,7 @@ mod tasks;
 mod tls;
 mod upstream;
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -149,6 +150,15 @@ impl Forwarder {
             *shared.cache() = Cache::new(settings.cache.clone());
         }
         shared.active.store(Arc::new(Active::new(settings, &active.routes, &shared.tasks)));
+    }
+
+    /// What is remembered of names that are `meant`: addresses, each with the seconds for which it may be
+    /// remembered.
+    pub fn lately(
+        &self,
+        meant: &dyn Fn(&DomainName) -> bool,
+    ) -> Vec<(DomainName, Vec<(IpAddr, u32)>)> {
+        self.0.cache().lately(meant, Instant::now())
     }
 
     /// What it did so far.

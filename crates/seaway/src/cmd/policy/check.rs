@@ -108,7 +108,7 @@ fn compared(args: &Args) -> anyhow::Result<Compared> {
         "nothing to check: name manifests with -f, or policies with --delete"
     );
     let mut objects = args.source.read()?;
-    let before = Judged::new(objects.world.clone());
+    let before = Judged::new(objects.world.clone(), objects.learned.clone());
     let Wrong { unread, closed } = objects.put_files(&args.files, &args.namespace);
     objects.tell();
     let problems: Vec<Problem> = unread.into_iter().chain(closed).collect();
@@ -117,7 +117,7 @@ fn compared(args: &Args) -> anyhow::Result<Compared> {
         bail!("{} of the objects can't be read; nothing was compared", problems.len());
     }
     args.delete.iter().try_for_each(|name| delete(&mut objects.world, name))?;
-    let after = Judged::new(objects.world);
+    let after = Judged::new(objects.world, objects.learned);
     let new = after.world.pods.keys().filter(|name| !before.world.pods.contains_key(*name)).count();
     if new > 0 {
         talk(&format!("{new} pods are new, so there is nothing to compare them with"));

@@ -41,7 +41,7 @@ enum Format {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let objects = args.source.read()?;
     objects.tell();
-    let judged = Judged::new(objects.world);
+    let judged = Judged::new(objects.world, objects.learned);
     let namespaces: BTreeSet<Arc<str>> =
         args.namespace.iter().map(|name| (&**name).into()).collect();
     let matrix = Matrix::of(&judged.judge(), &namespaces);

@@ -87,9 +87,9 @@ struct Judged {
 }
 
 impl Judged {
-    fn new(world: World) -> Self {
+    fn new(world: World, learned: Learned) -> Self {
         let table = resolve_all(&world);
-        Judged { world, table, learned: Learned::new() }
+        Judged { world, table, learned }
     }
 
     fn judge(&self) -> Judge<'_> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use compile::policy::Learned;
 use lab::manifest::{self, Object, Problem};
 use model::decode::{self, DecodeError};
 use model::{ClusterPolicy, ClusterPolicyKind, Family, Namespace, ObjectName, Pod, World};
@@ -18,6 +19,8 @@ use super::NAMESPACE;
 #[derive(Default)]
 pub(super) struct Objects {
     pub(super) world: World,
+    /// What names stand for on the node, as far as its rules ask for them.
+    pub(super) learned: Learned,
     /// Pods that wait for an address.
     waiting: BTreeSet<ObjectName>,
     /// How many objects there were that no policy is about, by kind.
@@ -107,6 +110,12 @@ impl Objects {
             }
         }
         objects.waiting.clear();
+        let names = dump::ask_json(socket, "names")?;
+        objects.learned = serde_json::from_value::<BTreeMap<String, BTreeSet<IpAddr>>>(names)
+            .context("the agent's answer is no map of names")?
+            .into_iter()
+            .filter_map(|(name, addrs)| Some((name.parse().ok()?, addrs)))
+            .collect();
         Ok(objects)
     }
 

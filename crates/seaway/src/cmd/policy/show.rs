@@ -27,7 +27,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let objects = args.source.read()?;
     objects.tell();
-    let judged = Judged::new(objects.world);
+    let judged = Judged::new(objects.world, objects.learned);
     let name = pod_name(&args.pod, &args.namespace);
     let is_host = judged.world.pods.get(&name).is_some_and(|pod| pod.is_host_network);
     let explained = explain(&judged.judge(), &name).with_context(|| match is_host {

@@ -32,7 +32,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let objects = args.source.read()?;
     objects.tell();
-    let judged = Judged::new(objects.world);
+    let judged = Judged::new(objects.world, objects.learned);
     let [from, to] = [&args.from, &args.to].map(|text| end(text, &args.namespace, &judged.world));
     let ((client, sources), (server, targets)) = (from?, to?);
     let shared = sources.iter().find_map(|from| {

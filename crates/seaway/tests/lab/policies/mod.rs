@@ -9,6 +9,8 @@ mod attacks;
 mod cluster;
 mod flows;
 mod lives;
+mod names;
+mod outside;
 mod paths;
 mod scene;
 mod staged;
@@ -17,8 +19,13 @@ mod suites;
 use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [attacks::trials(), flows::trials(), lives::trials(), paths::trials(), suites::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let all = [
+        attacks::trials(),
+        flows::trials(),
+        lives::trials(),
+        names::trials(),
+        paths::trials(),
+        suites::trials(),
+    ];
+    all.into_iter().flatten().collect()
 }
