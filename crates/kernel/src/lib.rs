@@ -10,6 +10,7 @@ pub mod host;
 pub mod monitor;
 pub mod netlink;
 pub mod netns;
+pub mod nflog;
 pub mod nft;
 pub mod place;
 pub mod process;

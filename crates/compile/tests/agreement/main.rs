@@ -246,6 +246,8 @@ fn named(key: &Key, row: &Row) -> Vec<Key> {
             | Statement::CtStatus(_)
             | Statement::Counter
             | Statement::Notrack
+            | Statement::Limit(_)
+            | Statement::Log { .. }
             | Statement::SetMark(_)
             | Statement::SetMarkBits(_)
             | Statement::MarkBits(_)

@@ -248,6 +248,11 @@ pub(super) mod limit {
     pub(crate) const F_INV: u32 = 1;
 }
 
+pub(super) mod log {
+    pub(crate) const GROUP: u16 = 1;
+    pub(crate) const PREFIX: u16 = 2;
+}
+
 pub(super) mod counter {
     pub(crate) const PACKETS: u16 = 2;
 }

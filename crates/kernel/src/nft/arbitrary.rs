@@ -135,6 +135,11 @@ fn statement(family: TableFamily) -> BoxedStrategy<Statement> {
         1 => (fields(), set(), any::<[NonZero<u32>; 2]>()).prop_map(|(key, set, [per_second, burst])| {
             Statement::Excess { set, key, rate: Rate { per_second, burst } }
         }),
+        1 => any::<[NonZero<u32>; 2]>().prop_map(|[per_second, burst]| {
+            Statement::Limit(Rate { per_second, burst })
+        }),
+        1 => ("\\PC{1,30}", any::<u16>())
+            .prop_map(|(prefix, group)| Statement::Log { prefix: prefix.into(), group }),
         1 => (side, any::<bool>(), fields(), set()).prop_map(|(side, ipv6, fields, map)| {
             Statement::Nat(side, NatSource::Map { ipv6, fields, map })
         }),

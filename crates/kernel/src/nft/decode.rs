@@ -176,7 +176,7 @@ pub(super) fn read_rule(family: TableFamily, attrs: Attrs<'_>) -> Option<(ChainN
 }
 
 /// The comment among the type, length, value triples of libnftnl.
-fn comment(mut userdata: &[u8]) -> Option<String> {
+pub(super) fn comment(mut userdata: &[u8]) -> Option<String> {
     while let [kind, len, rest @ ..] = userdata {
         let value = rest.get(..usize::from(*len))?;
         if *kind == abi::rule::UDATA_COMMENT {

@@ -1,5 +1,7 @@
 //! The kernel's expressions, the instructions that rules are made of, and their netlink form.
 
+use std::sync::Arc;
+
 use plan::nft::{DynamicOp, Rate, SetName, Verdict};
 
 use super::abi;
@@ -13,7 +15,7 @@ pub(super) const REG32: u32 = 8;
 /// How many slots a 16-byte register holds.
 pub(super) const SLOTS: u32 = 4;
 
-/// The kernel's name of the expression inside of [`Expression::Excess`].
+/// The kernel's name of [`Expression::Limit`], which is inside of [`Expression::Excess`], too.
 pub(super) const LIMIT: &str = "limit";
 
 /// An expression that Seaway writes.
@@ -39,6 +41,10 @@ pub(super) enum Expression {
     Dynamic { op: DynamicOp, set: SetName, data: Slot },
     /// Goes on if more packets than this come with the first register as the key of an element.
     Excess { set: SetName, rate: Rate },
+    /// Goes on as long as no more packets than this come.
+    Limit(Rate),
+    /// Shows the packet to those who listen to a group.
+    Log { prefix: Arc<str>, group: u16 },
     /// Counts.
     Counter,
     /// Keeps no flow of the packet.
@@ -110,6 +116,8 @@ impl Expression {
             Expression::Bits { .. } => "bitwise",
             Expression::Lookup { .. } => "lookup",
             Expression::Fill { .. } | Expression::Verdict(_) => "immediate",
+            Expression::Limit(_) => LIMIT,
+            Expression::Log { .. } => "log",
             Expression::Counter => "counter",
             Expression::Notrack => "notrack",
             Expression::Nat { .. } => "nat",
@@ -156,6 +164,11 @@ impl Expression {
                 out.be32(abi::dynset::SREG_DATA, register(*data));
             }
             Expression::Excess { set, rate } => write_excess(out, set, *rate),
+            Expression::Limit(rate) => write_limit(out, *rate, 0),
+            Expression::Log { prefix, group } => {
+                out.text(abi::log::PREFIX, prefix);
+                out.attr(abi::log::GROUP, &group.to_be_bytes());
+            }
             Expression::Nat { destination, family, addr, port } => {
                 write_nat(out, *destination, *family, [*addr, *port]);
             }
@@ -165,13 +178,9 @@ impl Expression {
             | Expression::Foreign => {}
             Expression::Masquerade { flags } => out.be32(abi::masq::FLAGS, *flags),
             Expression::RejectPort => {
-                out.be32(abi::reject::TYPE, abi::reject::ICMPX);
-                out.attr(abi::reject::CODE, &[abi::reject::ICMPX_PORT_UNREACH]);
+                write_reject(out, abi::reject::ICMPX, abi::reject::ICMPX_PORT_UNREACH);
             }
-            Expression::RejectReset => {
-                out.be32(abi::reject::TYPE, abi::reject::TCP_RST);
-                out.attr(abi::reject::CODE, &[0]);
-            }
+            Expression::RejectReset => write_reject(out, abi::reject::TCP_RST, 0),
             Expression::Verdict(verdict) => {
                 out.be32(abi::immediate::DREG, 0);
                 out.nest(abi::immediate::DATA, |out| write_verdict(out, verdict));
@@ -240,14 +249,16 @@ fn write_excess(out: &mut Writer, set: &SetName, rate: Rate) {
     write_dynamic(out, DynamicOp::Update, set);
     out.nest(abi::dynset::EXPR, |out| {
         out.text(abi::expr::NAME, LIMIT);
-        out.nest(abi::expr::DATA, |out| {
-            out.attr(abi::limit::RATE, &u64::from(rate.per_second.get()).to_be_bytes());
-            out.attr(abi::limit::UNIT, &abi::limit::SECOND.to_be_bytes());
-            out.be32(abi::limit::BURST, rate.burst.get());
-            out.be32(abi::limit::TYPE, abi::limit::PACKETS);
-            out.be32(abi::limit::FLAGS, abi::limit::F_INV);
-        });
+        out.nest(abi::expr::DATA, |out| write_limit(out, rate, abi::limit::F_INV));
     });
+}
+
+fn write_limit(out: &mut Writer, rate: Rate, flags: u32) {
+    out.attr(abi::limit::RATE, &u64::from(rate.per_second.get()).to_be_bytes());
+    out.attr(abi::limit::UNIT, &abi::limit::SECOND.to_be_bytes());
+    out.be32(abi::limit::BURST, rate.burst.get());
+    out.be32(abi::limit::TYPE, abi::limit::PACKETS);
+    out.be32(abi::limit::FLAGS, flags);
 }
 
 fn write_nat(out: &mut Writer, destination: bool, family: u8, [addr, port]: [Slot; 2]) {
@@ -255,6 +266,11 @@ fn write_nat(out: &mut Writer, destination: bool, family: u8, [addr, port]: [Slo
     out.be32(abi::nat::FAMILY, u32::from(family));
     out.be32(abi::nat::ADDR_MIN, register(addr));
     out.be32(abi::nat::PROTO_MIN, register(port));
+}
+
+fn write_reject(out: &mut Writer, kind: u32, code: u8) {
+    out.be32(abi::reject::TYPE, kind);
+    out.attr(abi::reject::CODE, &[code]);
 }
 
 fn write_range(out: &mut Writer, first: [u8; 2], last: [u8; 2]) {

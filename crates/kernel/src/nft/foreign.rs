@@ -214,6 +214,8 @@ impl Rules {
                 | Expression::Excess { .. }
                 | Expression::Counter
                 | Expression::Notrack
+                | Expression::Limit(_)
+                | Expression::Log { .. }
                 | Expression::Nat { .. }
                 | Expression::Masquerade { .. }
                 | Expression::Foreign => {}

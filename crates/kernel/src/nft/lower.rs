@@ -3,6 +3,8 @@
 //! A field that only some packets have is read after a check that this packet does: the same checks
 //! that nft adds, so that `nft list` hides them again.
 
+use std::sync::Arc;
+
 use plan::nft::{
     CtState, CtStatus, Field, NFPROTO_IPV4, NFPROTO_IPV6, Nat, NatSource, Op, RejectWith, Rule,
     SetName, Statement, TableFamily, Type, Value, Writable, ether_type,
@@ -16,6 +18,8 @@ use super::expression::{Expression, Load, LookupTo, Slot};
 const ETHERNET: u16 = 1;
 /// Protocol number of ICMPv6.
 const ICMPV6: u8 = 58;
+/// `NF_LOG_PREFIXLEN`, without the zero byte at its end.
+const PREFIX: usize = 127;
 /// Registers that one lookup can use, in slots.
 const SLOTS: u32 = 16;
 
@@ -77,10 +81,7 @@ impl Lowering {
             }
             Statement::Counter => self.push(Expression::Counter),
             Statement::Notrack => self.push(Expression::Notrack),
-            Statement::SetMark(mark) => {
-                self.out.push(Expression::Fill { bytes: mark.to_ne_bytes().to_vec() });
-                self.push(Expression::SetMeta(meta::MARK))
-            }
+            Statement::SetMark(mark) => self.set_mark(*mark),
             Statement::SetMarkBits(bits) => {
                 let set = Expression::SetMeta(meta::MARK);
                 self.set_bits(Load::Meta(meta::MARK), *bits, *bits, set)
@@ -102,6 +103,8 @@ impl Lowering {
                 self.load(key)?;
                 self.push(Expression::Excess { set: set.clone(), rate: *rate })
             }
+            Statement::Limit(rate) => self.push(Expression::Limit(*rate)),
+            Statement::Log { prefix, group } => self.log(prefix, *group),
             Statement::Nat(side, NatSource::Map { ipv6, fields, map }) => {
                 self.look_up(fields, map)?;
                 self.push(nat(*side, *ipv6))
@@ -118,6 +121,18 @@ impl Lowering {
     fn push(&mut self, expression: Expression) -> Result<(), Inexpressible> {
         self.out.push(expression);
         Ok(())
+    }
+
+    fn set_mark(&mut self, mark: u32) -> Result<(), Inexpressible> {
+        self.out.push(Expression::Fill { bytes: mark.to_ne_bytes().to_vec() });
+        self.push(Expression::SetMeta(meta::MARK))
+    }
+
+    fn log(&mut self, prefix: &Arc<str>, group: u16) -> Result<(), Inexpressible> {
+        if prefix.is_empty() || prefix.len() > PREFIX || prefix.contains('\0') {
+            return Err(Inexpressible(format!("{prefix:?} is no prefix of a log's lines")));
+        }
+        self.push(Expression::Log { prefix: Arc::clone(prefix), group })
     }
 
     /// Reads what `fields` lead to in `map`.

@@ -10,6 +10,7 @@ mod abi;
 mod arbitrary;
 mod batch;
 mod bytes;
+mod counted;
 mod decode;
 mod encode;
 mod expression;
@@ -26,6 +27,7 @@ mod tests;
 mod timed;
 pub(crate) mod wire;
 
+pub use counted::{Counted, counted};
 pub use foreign::{
     Drops, ForeignChain, KUBE_PROXY, Passing, dropping, foreign, is_kube_proxys, kube_proxys,
 };

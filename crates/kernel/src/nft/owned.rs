@@ -14,10 +14,10 @@ use plan::{Changes, Put, Table};
 
 use super::abi::{self, msg};
 use super::batch::{Batch, Todo};
+use super::counted::counters;
 use super::encode::Named;
 use super::lower::Inexpressible;
 use super::socket::Socket;
-use super::wire::Attrs;
 
 /// Name of the table, in the family inet.
 pub const OWNED: &str = "seaway-dns";
@@ -141,7 +141,12 @@ impl Owned {
             msg::GETRULE,
             family,
             |out| out.text(abi::rule::TABLE, OWNED),
-            |message| counted += counters(message.attrs()).sum::<u64>(),
+            |message| {
+                let attrs = message.attrs();
+                if attrs.text(abi::rule::TABLE) == Some(OWNED) {
+                    counted += counters(attrs).sum::<u64>();
+                }
+            },
         );
         match listed {
             // There is no table.
@@ -172,18 +177,6 @@ impl Owned {
             Some(errno) => Err(OwnedError::Write(errno.into())),
         }
     }
-}
-
-/// What the counters of a rule of the table say.
-fn counters(rule: Attrs<'_>) -> impl Iterator<Item = u64> {
-    let rule = (rule.text(abi::rule::TABLE) == Some(OWNED)).then_some(rule);
-    let list = rule.and_then(|rule| rule.nested(abi::rule::EXPRESSIONS)).unwrap_or(Attrs(&[]));
-    list.filter_map(|(_, expression)| {
-        let expression = Attrs(expression);
-        (expression.text(abi::expr::NAME) == Some("counter")).then_some(())?;
-        let packets = expression.nested(abi::expr::DATA)?.get(abi::counter::PACKETS)?;
-        Some(u64::from_be_bytes(packets.try_into().ok()?))
-    })
 }
 
 /// What kernels answer that don't know the flag.

@@ -4,6 +4,7 @@
 //! be taken for one: it becomes [`Statement::Foreign`].
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use plan::nft::{
@@ -68,6 +69,10 @@ impl Raising<'_> {
             Expression::Fill { bytes } => {
                 let mark = u32::from_ne_bytes(bytes.as_slice().try_into().ok()?);
                 (Statement::SetMark(mark), 2)
+            }
+            Expression::Limit(rate) => (Statement::Limit(*rate), 1),
+            Expression::Log { prefix, group } => {
+                (Statement::Log { prefix: Arc::clone(prefix), group: *group }, 1)
             }
             Expression::Counter => (Statement::Counter, 1),
             Expression::Notrack => (Statement::Notrack, 1),

@@ -24,6 +24,8 @@ impl Expression {
             "bitwise" => read_bits(attrs),
             "lookup" => read_lookup(attrs),
             "immediate" => read_immediate(attrs),
+            LIMIT => read_limit(attrs, 0).map(Expression::Limit),
+            "log" => read_log(attrs),
             "counter" => Some(Expression::Counter),
             "notrack" => Some(Expression::Notrack),
             "nat" => read_nat(attrs),
@@ -140,14 +142,25 @@ fn read_dynamic(attrs: Attrs<'_>) -> Option<Expression> {
 
 fn read_excess(expression: Attrs<'_>) -> Option<Rate> {
     (expression.text(abi::expr::NAME) == Some(LIMIT)).then_some(())?;
-    let attrs = expression.nested(abi::expr::DATA)?;
+    read_limit(expression.nested(abi::expr::DATA)?, abi::limit::F_INV)
+}
+
+fn read_limit(attrs: Attrs<'_>, flags: u32) -> Option<Rate> {
     let long = |kind| Some(u64::from_be_bytes(attrs.get(kind)?.try_into().ok()?));
     let is_ours = long(abi::limit::UNIT)? == abi::limit::SECOND
         && attrs.be32(abi::limit::TYPE)? == abi::limit::PACKETS
-        && attrs.be32(abi::limit::FLAGS)? == abi::limit::F_INV;
+        && attrs.be32(abi::limit::FLAGS)? == flags;
     is_ours.then_some(())?;
     let per_second = NonZero::new(u32::try_from(long(abi::limit::RATE)?).ok()?)?;
     Some(Rate { per_second, burst: NonZero::new(attrs.be32(abi::limit::BURST)?)? })
+}
+
+/// To a group, of which nothing else is said.
+fn read_log(attrs: Attrs<'_>) -> Option<Expression> {
+    let known = |kind| [abi::log::PREFIX, abi::log::GROUP].contains(&kind);
+    attrs.into_iter().all(|(kind, _)| known(kind)).then_some(())?;
+    let group = u16::from_be_bytes(attrs.get(abi::log::GROUP)?.try_into().ok()?);
+    Some(Expression::Log { prefix: attrs.text(abi::log::PREFIX)?.into(), group })
 }
 
 fn read_cmp(attrs: Attrs<'_>) -> Option<Expression> {

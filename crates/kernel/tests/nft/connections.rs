@@ -1,6 +1,8 @@
 //! Rules that judge a connection by its tuples and its mark, in every shape.
 
-use plan::nft::{Chain, Field, Key, Op, Row, Set, Statement, Type, Value, Verdict};
+use std::num::NonZero;
+
+use plan::nft::{Chain, Field, Key, Op, Rate, Row, Set, Statement, Type, Value, Verdict};
 
 use crate::INET;
 use crate::shapes::{chain_name, equals, prefix, rules, set_name, v4, v6};
@@ -31,7 +33,10 @@ fn statements() -> Vec<Vec<Statement>> {
     let done = || Statement::Verdict(Verdict::Return);
     let lookup = |fields: &[Field], op, set| Statement::Lookup(fields.to_vec(), op, set_name(set));
     let mark = |mask, value| Statement::SetConnectionMark { mask, value };
+    let rate = Rate { per_second: NonZero::<u32>::MIN, burst: NonZero::new(9).unwrap() };
+    let log = Statement::Log { prefix: "denied egress".into(), group: 8376 };
     let mut all = vec![
+        vec![Statement::Limit(rate), log],
         vec![Statement::ConnectionMarkIn(0x00ff_0000, set_name("generation")), done()],
         vec![mark(0x00ff_0000, 0x0005_0000), done()],
         vec![mark(0x00ff_0000, 0x00ff_0000), done()],

@@ -9,6 +9,7 @@ mod connections;
 mod elements;
 mod excess;
 mod laws;
+mod log;
 mod owned;
 mod packets;
 mod refusals;

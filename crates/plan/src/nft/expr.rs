@@ -88,6 +88,15 @@ pub enum Statement {
         /// What is no excess.
         rate: Rate,
     },
+    /// `limit rate N/second burst M packets`: matches as long as no more packets than that come by.
+    Limit(Rate),
+    /// `log prefix "…" group N`: the packet is shown to whoever listens to that group, with these words.
+    Log {
+        /// What is said of the packet, at most 127 bytes.
+        prefix: Arc<str>,
+        /// Number of the group.
+        group: u16,
+    },
     /// `dnat …` or `snat …`.
     Nat(Nat, NatSource),
     /// `masquerade`, with `fully-random` when true.
@@ -276,7 +285,7 @@ pub enum DynamicOp {
     Delete,
 }
 
-/// How many packets fill a bucket: `rate over` it is more than these.
+/// How many packets may come: what is over it is more than these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     /// Packets that may come each second, on average.

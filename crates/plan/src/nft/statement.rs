@@ -55,6 +55,8 @@ impl Statement {
             | Statement::CtStatus(_)
             | Statement::Counter
             | Statement::Notrack
+            | Statement::Limit(_)
+            | Statement::Log { .. }
             | Statement::SetMark(_)
             | Statement::SetMarkBits(_)
             | Statement::MarkBits(_)
@@ -119,10 +121,11 @@ fn write_statement(f: &mut Formatter<'_>, statement: &Statement, header: &str) -
             };
             write!(f, "{op} @{map} {{ {} : {} }}", key(fields), key(data))
         }
-        Statement::Excess { set, key: fields, rate: Rate { per_second, burst } } => {
-            let limit = format!("limit rate over {per_second}/second");
-            write!(f, "update @{set} {{ {} {limit} burst {burst} packets }}", key(fields))
+        Statement::Excess { set, key: fields, rate } => {
+            write!(f, "update @{set} {{ {} limit rate over {rate} }}", key(fields))
         }
+        Statement::Limit(rate) => write!(f, "limit rate {rate}"),
+        Statement::Log { prefix, group } => write!(f, "log prefix \"{prefix}\" group {group}"),
         Statement::Nat(side, NatSource::Map { ipv6, fields, map }) => {
             let family = if *ipv6 { "ip6" } else { "ip" };
             write!(f, "{} {family} to {} map @{map}", side_name(*side), key(fields))
@@ -133,6 +136,12 @@ fn write_statement(f: &mut Formatter<'_>, statement: &Statement, header: &str) -
         Statement::Reject(RejectWith::TcpReset) => f.write_str("reject with tcp reset"),
         Statement::Verdict(verdict) => verdict.fmt(f),
         Statement::Foreign => f.write_str("# not written by seaway"),
+    }
+}
+
+impl Display for Rate {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/second burst {} packets", self.per_second, self.burst)
     }
 }
 

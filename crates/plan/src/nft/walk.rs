@@ -233,7 +233,8 @@ impl<'a> Walker<'a, '_> {
             },
             Statement::CtState(states) => when(states.contains(&self.packet.ct_state)),
             Statement::CtStatus(bits) => when(!bits.is_disjoint(&self.packet.ct_status)),
-            Statement::Counter => Next::Statement,
+            // A packet alone is within every rate.
+            Statement::Counter | Statement::Limit(_) | Statement::Log { .. } => Next::Statement,
             Statement::Notrack => {
                 self.packet.ct_state = CtState::Untracked;
                 Next::Statement
