@@ -1,9 +1,11 @@
-//! Whether this machine's kernel takes every kind of rule that Services and DNS need.
+//! Whether this machine's kernel takes every kind of rule that Services, DNS and policies need.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
+use compile::policy::{Around, PolicyTable, lower};
 use compile::{Scope, compile};
 use kernel::netns::Netns;
 use kernel::nft::{Nft, Owned};
@@ -12,7 +14,8 @@ use model::{
     Protocol, Service, ServiceCidr, ServiceKind, ServiceName, ServicePort, SliceKey, TrafficPolicy,
     World, chain,
 };
-use plan::{Listener, converge};
+use plan::nft::{Key, Row};
+use plan::{Listener, Table, converge};
 
 /// A kind of rules, and why the kernel does not take it, if it does not.
 #[derive(Debug)]
@@ -40,7 +43,17 @@ pub fn features() -> Vec<Feature> {
     ];
     let services = cases.into_iter().map(|(name, change)| Feature { name, outcome: works(change) });
     let dns = Feature { name: "a rate for each client (DNS)", outcome: bounds_clients() };
-    services.chain([dns]).collect()
+    let log =
+        Feature { name: "log to a group (the names of dropped packets)", outcome: shows_drops() };
+    services.chain([dns, log]).collect()
+}
+
+/// Whether the kernel takes the rules that show what policies drop.
+pub(crate) fn shows_drops() -> Result<(), String> {
+    let table = PolicyTable { has_policies: true, ..PolicyTable::default() };
+    let (pods, node) = Default::default();
+    let around = Around { pods, node, has_log: true };
+    takes(&lower(&table, &around, NonZero::<u8>::MIN))
 }
 
 /// Whether the kernel takes the rules that DNS is reached by.
@@ -55,10 +68,13 @@ fn bounds_clients() -> Result<(), String> {
 
 /// Whether the kernel takes the rules of a Service with this `change`.
 fn works(change: Change) -> Result<(), String> {
-    let plan = compile(&world(change), &Scope::Node(NodeName::from("node"))).plan;
+    takes(&compile(&world(change), &Scope::Node(NodeName::from("node"))).plan.nft)
+}
+
+fn takes(rows: &Table<Key, Row>) -> Result<(), String> {
     let program = || -> Result<(), String> {
         let mut nft = Nft::open().map_err(|error| chain(&error))?;
-        let (_, failures) = converge(&mut nft, &plan.nft).map_err(|error| chain(&error))?;
+        let (_, failures) = converge(&mut nft, rows).map_err(|error| chain(&error))?;
         match failures.first() {
             None => Ok(()),
             Some(failure) => Err(format!("{}: {}", failure.attempt, chain(&*failure.cause))),

@@ -7,6 +7,7 @@ pub mod cni;
 mod condition;
 mod dns;
 mod drain;
+mod drops;
 #[cfg(test)]
 mod fake;
 mod features;

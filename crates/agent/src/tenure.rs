@@ -9,12 +9,13 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use model::chain;
+use model::{Config, chain};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::admin::{self, Desk, Seats, Visitor};
 use crate::dns::{Answering, Listeners};
+use crate::drops::{Drops, Listening};
 use crate::handle::{Handle, Message};
 use crate::handover::{Door, Heir, Predecessor, Verdict};
 use crate::health::{self, Due};
@@ -135,6 +136,8 @@ struct Tenure<'a> {
     _watchdog: Watchdog,
     tasks: JoinSet<()>,
     _monitor: Monitoring,
+    /// Hears of what policies drop, where the kernel tells.
+    listening: Option<Listening>,
     turning: Option<JoinHandle<Receiver<Message>>>,
     /// Writes what the loop knows of the cluster.
     writing: Option<Writing>,
@@ -171,8 +174,11 @@ impl<'a> Tenure<'a> {
         let (inbox, messages) = sync_channel(INBOX);
         let handle = Handle::new(inbox);
         let monitor = Monitoring::start(disturbed.clone(), handle.clone(), Arc::clone(&metrics))?;
-        let (due, started) = (Due::default(), Instant::now());
-        let desk = Desk { handle, shown, metrics, due, started };
+        let (due, drops, started) = (Due::default(), Drops::default(), Instant::now());
+        let listening = Listening::start(&shown, &drops);
+        let listening =
+            listening.map_err(system("start the thread that hears of dropped packets"))?;
+        let desk = Desk { handle, shown, metrics, watched: watched.clone(), due, drops, started };
         let tenure = Tenure {
             settings,
             desk,
@@ -184,6 +190,7 @@ impl<'a> Tenure<'a> {
             _watchdog: watchdog,
             tasks,
             _monitor: monitor,
+            listening,
             turning: None,
             writing: None,
             plugins: None,
@@ -209,7 +216,7 @@ impl<'a> Tenure<'a> {
         );
         let parts = Parts {
             inbox,
-            config: config.clone(),
+            config: Config { has_log: self.listening.is_some(), ..config.clone() },
             journal,
             sources,
             steps,

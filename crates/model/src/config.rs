@@ -35,6 +35,8 @@ pub struct Config {
     pub conntrack: Conntrack,
     /// What objects are called.
     pub dns: Dns,
+    /// Whether the kernel can show packets that it drops: `log group` of nft. It is no setting, but tried.
+    pub has_log: bool,
 }
 
 /// How connections are tracked on a node. What is `None` is left as it is.
@@ -91,6 +93,7 @@ impl Default for Config {
             masquerade_all: false,
             conntrack: Conntrack::default(),
             dns: Dns::default(),
+            has_log: true,
         }
     }
 }

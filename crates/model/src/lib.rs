@@ -5,6 +5,7 @@
 //! the tables one node should hold.
 
 mod attachment;
+mod audit;
 mod chain;
 mod config;
 pub mod decode;
@@ -31,6 +32,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use attachment::{Attachment, AttachmentKey, PodRef, PortMapping};
+pub use audit::{AUDIT, Audit};
 pub use chain::chain;
 pub use config::{Config, Conntrack, NodePortAddrs, PodLinkMode, Routing, UnknownValue, Vxlan};
 pub use dns::{DNS_PORT, Dns, NoQueryLog, PodRecords, QueryLog};

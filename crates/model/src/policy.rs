@@ -12,7 +12,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::decode::DecodeError;
-use crate::{DomainName, LabelSelector, ObjectName, Protocol};
+use crate::{Audit, DomainName, LabelSelector, ObjectName, Protocol};
 
 /// Which way a packet goes, as seen from the pod that is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +48,8 @@ pub struct NetworkPolicy {
     pub egress: Option<Vec<Rule>>,
     /// Why rules that could not be read allow nothing.
     pub faults: Vec<DecodeError>,
+    /// Whether it is enforced, as far as it says so itself: see [`World::is_audited`](crate::World::is_audited).
+    pub audit: Audit,
 }
 
 impl NetworkPolicy {
@@ -79,6 +81,8 @@ pub struct ClusterPolicy {
     pub egress: Vec<ClusterRule>,
     /// Why rules that could not be read accept nothing or deny everything.
     pub faults: Vec<DecodeError>,
+    /// Whether it is enforced.
+    pub audit: Audit,
 }
 
 impl ClusterPolicy {

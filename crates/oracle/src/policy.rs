@@ -9,8 +9,9 @@ use std::fmt;
 use std::net::IpAddr;
 
 use model::{
-    ClusterPolicyName, ClusterTier, Direction, DomainName, LabelSelector, LabelTest, Labels,
-    Namespaces, NodeName, ObjectName, Peer, Pod, PodSelector, PortMatch, Rule, RuleAction, World,
+    AUDIT, Audit, ClusterPolicy, ClusterPolicyName, ClusterTier, Direction, DomainName,
+    LabelSelector, LabelTest, Labels, Namespaces, NetworkPolicy, NodeName, ObjectName, Peer, Pod,
+    PodSelector, PortMatch, Rule, RuleAction, World,
 };
 
 use crate::Packet;
@@ -112,9 +113,18 @@ impl fmt::Display for By {
     }
 }
 
-/// What policies say of `flow`.
+/// What policies say of `flow`. Those that are audited say nothing.
 pub fn verdicts(world: &World, learned: &Learned, flow: &Flow) -> Verdicts {
-    let judge = Judge { world, learned, packet: flow.packet };
+    said(world, learned, flow, false)
+}
+
+/// What policies would say of `flow` if none were audited.
+pub fn would_be(world: &World, learned: &Learned, flow: &Flow) -> Verdicts {
+    said(world, learned, flow, true)
+}
+
+fn said(world: &World, learned: &Learned, flow: &Flow, asks_audited: bool) -> Verdicts {
+    let judge = Judge { world, learned, packet: flow.packet, asks_audited };
     let both = |verdict: Verdict| Verdicts { egress: verdict.clone(), ingress: verdict };
     if flow.packet.protocol == ICMPV6 && DISCOVERY.contains(&flow.packet.dport) {
         return both(allowed(By::Discovery));
@@ -154,6 +164,8 @@ struct Judge<'a> {
     world: &'a World,
     learned: &'a Learned,
     packet: Packet,
+    /// Whether policies are asked that are audited.
+    asks_audited: bool,
 }
 
 impl<'a> Judge<'a> {
@@ -208,7 +220,10 @@ impl<'a> Judge<'a> {
         direction: Direction,
         peer: IpAddr,
     ) -> Option<Verdict> {
-        let all = self.world.cluster_policies.values().filter(|policy| policy.tier == tier);
+        let is_asked = |policy: &&std::sync::Arc<ClusterPolicy>| {
+            policy.tier == tier && (self.asks_audited || policy.audit != Audit::On)
+        };
+        let all = self.world.cluster_policies.values().filter(is_asked);
         let mut about: Vec<_> = all.filter(|policy| self.is_in(&policy.subject, subject)).collect();
         about.sort_by_key(|policy| (policy.priority, &policy.name));
         for policy in about {
@@ -237,7 +252,7 @@ impl<'a> Judge<'a> {
         let all =
             self.world.policies.values().filter(|policy| self.is_in(&policy.subject, subject));
         let mut isolating = Vec::new();
-        for policy in all {
+        for policy in all.filter(|policy| self.asks_audited || !self.is_audited(policy)) {
             let Some(rules) = policy.rules(direction) else { continue };
             let matches = |rule: &Rule| self.matches(rule, subject, direction, peer);
             if let Some(i) = rules.iter().position(matches) {
@@ -246,6 +261,13 @@ impl<'a> Judge<'a> {
             isolating.push(policy.name.clone());
         }
         (!isolating.is_empty()).then(|| denied(By::Isolated(isolating)))
+    }
+
+    /// The policy's own word counts; where it has none, its namespace's.
+    fn is_audited(&self, policy: &NetworkPolicy) -> bool {
+        let namespace = self.world.namespaces.get(&policy.name.namespace);
+        let label = namespace.and_then(|namespace| namespace.labels.get(AUDIT));
+        policy.audit == Audit::On || policy.audit == Audit::Unsaid && label == Some("true")
     }
 
     fn matches(&self, rule: &Rule, subject: &Pod, direction: Direction, peer: IpAddr) -> bool {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use model::{
-    Attachment, AttachmentKey, IpBlock, LabelSelector, LabelTest, Labels, Mac, Namespace,
+    Attachment, AttachmentKey, Audit, IpBlock, LabelSelector, LabelTest, Labels, Mac, Namespace,
     Namespaces, NetworkPolicy, Node, ObjectName, Peer, Pod, PodRef, PodSelector, PortMatch,
     Protocol, Requirement, Rule, World,
 };
@@ -131,6 +131,7 @@ pub(crate) fn policy(number: u32, own: u32, port: u16) -> NetworkPolicy {
         ingress: Some(vec![rule.clone()]),
         egress: Some(vec![rule]),
         faults: Vec::new(),
+        audit: Audit::Unsaid,
     }
 }
 

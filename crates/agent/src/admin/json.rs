@@ -16,12 +16,6 @@ pub(super) fn dump(name: &str, view: &View) -> Option<Value> {
         "objects" => policy::objects(&view.world),
         "names" => policy::names(view),
         "services" => services::table(&view.compiled.services),
-        "rejected" => view
-            .compiled
-            .rejected
-            .iter()
-            .map(|row| json!({ "object": row.object, "field": row.field, "why": row.why }))
-            .collect(),
         _ => return None,
     })
 }

@@ -10,8 +10,9 @@
 //! | socket | `/plan`, `/report` | what this node should hold; what the last pass came to |
 //! | | `/dump/<what>` | one table; `seaway dump` prints these |
 //! | | `/dump/services/<namespace>/<name>` | one Service, and why its endpoints are chosen or not |
-//! | | `/dump/policy/<namespace>/<name>` | one pod's policies, and whom their rules mean |
+//! | | `/dump/policy/<namespace>/<name>` | one pod's policies, whom their rules mean, and what those have counted |
 //! | | `/dump/names` | what names stand for now that policies ask for |
+//! | | `/dump/drops` | what policies have lately dropped |
 //! | | `/dump/objects?o=json` | what policies follow from, as manifests |
 //! | | `/dump/dns/<name>` | what is answered to one name or address |
 //! | health | `/healthz`, `/livez` | whether the node serves Services, as kube-proxy's |
@@ -21,23 +22,28 @@
 
 mod json;
 mod policy;
+mod rejected;
 mod server;
 mod services;
 mod text;
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Instant;
 
 use http::{Method, StatusCode};
 use model::{Family, ServiceName};
 
+pub use policy::document as policy_document;
 pub use server::{AdminError, Seats, Server};
 pub use text::dumps;
 
+use crate::drops::{Drops, Line};
 use crate::handle::{Handle, Status};
 use crate::health::{Due, Health, service_health};
 use crate::observe::{Metrics, Probed, classic};
-use crate::shown::Shown;
+use crate::shown::{Shown, View};
+use crate::sources::Watched;
 
 /// What the answers are made of.
 #[derive(Debug, Clone)]
@@ -48,8 +54,12 @@ pub struct Desk {
     pub(crate) shown: Arc<Shown>,
     /// Counters.
     pub(crate) metrics: Arc<Metrics>,
+    /// What the API server shows.
+    pub(crate) watched: Watched,
     /// What is not in the kernel yet.
     pub(crate) due: Due,
+    /// What policies have lately dropped.
+    pub(crate) drops: Drops,
     /// When this agent started.
     pub(crate) started: Instant,
 }
@@ -197,8 +207,16 @@ impl Desk {
         if let Some(service) = name.strip_prefix("services/") {
             return Some(services::explained(service, &view, as_json));
         }
-        if let Some(pod) = name.strip_prefix("policy/") {
-            return Some(policy::explained(pod, &view));
+        if name == "policy" || name.starts_with("policy/") {
+            let pod = name.strip_prefix("policy/").map(str::to_owned);
+            return policies(pod, view, as_json).await;
+        }
+        if name == "drops" {
+            return Some(lines(&self.drops.lines(), Line::json, as_json));
+        }
+        if name == "rejected" {
+            let rows = rejected::rows(&view, self.watched.unreadable());
+            return Some(lines(&rows, rejected::Row::json, as_json));
         }
         if let Some(name) = name.strip_prefix("dns/") {
             return Some(text::asked(name, &view));
@@ -210,6 +228,23 @@ impl Desk {
             return Some(Answer::text(text));
         }
         self.handle.dump(name).await.map(Answer::text)
+    }
+}
+
+/// What is asked of a pod, or of all. The kernel's rules are read for that, which takes as long as there are many.
+async fn policies(pod: Option<String>, view: Arc<View>, as_json: bool) -> Option<Answer> {
+    let answer = move || match pod {
+        Some(pod) => policy::explained(&pod, &view, as_json),
+        None => policy::table(&view, as_json),
+    };
+    tokio::task::spawn_blocking(answer).await.ok()
+}
+
+/// A line for each row, or all as JSON.
+fn lines<T: Display>(rows: &[T], json: fn(&T) -> serde_json::Value, as_json: bool) -> Answer {
+    match as_json {
+        true => Answer::json(&rows.iter().map(json).collect()),
+        false => Answer::text(rows.iter().map(|row| format!("{row}\n")).collect::<String>()),
     }
 }
 

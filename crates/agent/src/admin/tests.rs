@@ -37,6 +37,8 @@ fn desk() -> Desk {
         shown: Arc::default(),
         metrics: Arc::default(),
         due: Due::default(),
+        watched: Watched::new().1,
+        drops: Drops::default(),
         started: Instant::now(),
     }
 }

@@ -1,6 +1,6 @@
 //! Views as text, in the field's own notation.
 
-use std::fmt::{Display, Write};
+use std::fmt::Write;
 use std::net::IpAddr;
 
 use http::StatusCode;
@@ -14,13 +14,14 @@ use crate::shown::View;
 use crate::sources::Basis;
 
 /// What only the agent knows.
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 11] = [
     "ipam",
     "attachments",
     "peers",
     "services",
     "policy",
     "names",
+    "drops",
     "dns",
     "rejected",
     "plan",
@@ -40,10 +41,8 @@ pub(super) fn dump(name: &str, view: &View) -> Option<String> {
         "attachments" => view.compiled.attachments.to_string(),
         "peers" => view.compiled.peers.to_string(),
         "services" => view.compiled.services.to_string(),
-        "policy" => policy::table(view),
         "names" => names(view),
         "dns" => view.zones.to_string(),
-        "rejected" => lines(&view.compiled.rejected),
         "plan" => plan(&view.compiled.plan),
         "report" => format!("{}{}\n", basis(view.basis), view.report),
         _ => return None,
@@ -142,13 +141,6 @@ fn section<K: Ord, R>(
         // A row that is nothing but its key ends where that ends.
         line(text, format_args!("{}", row_line(key, row).trim_end()));
     }
-}
-
-fn lines(rows: &[impl Display]) -> String {
-    rows.iter().fold(String::new(), |mut text, row| {
-        line(&mut text, format_args!("{row}"));
-        text
-    })
 }
 
 fn line(text: &mut String, what: std::fmt::Arguments<'_>) {

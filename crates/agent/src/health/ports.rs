@@ -202,6 +202,8 @@ mod tests {
             shown: Arc::default(),
             metrics: Arc::default(),
             due: super::super::Due::default(),
+            watched: crate::sources::Watched::new().1,
+            drops: crate::drops::Drops::default(),
             started: std::time::Instant::now(),
         };
         let (events, _) = kube::Events::new();

@@ -83,6 +83,7 @@ impl Metrics {
         r.register("build", "Version of this agent", version);
         r.register_collector(Box::new(super::conntrack::Conntrack));
         r.register_collector(Box::new(super::conntrack::FullestMap));
+        r.register_collector(Box::new(super::policy::Drops));
         Metrics {
             ready: registered!(r, "agent_ready", "1 when ADD can be served"),
             generation: registered!(r, "agent_generation", "Generation of the World"),

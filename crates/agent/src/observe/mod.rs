@@ -16,6 +16,7 @@ mod classic;
 mod conntrack;
 mod events;
 mod metrics;
+mod policy;
 mod programming;
 mod proxy;
 mod reconciler;

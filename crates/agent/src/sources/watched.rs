@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kube::{Access, Client, Listed, kind};
+use model::decode::DecodeError;
 use model::{
     ClusterPolicy, ClusterPolicyKind, ClusterPolicyName, EndpointSlice, Namespace, NetworkPolicy,
     Node, NodeName, ObjectName, Pod, Service, ServiceCidr, ServiceName, SliceKey,
@@ -50,6 +51,13 @@ macro_rules! watched {
                     return Some(format!("the {} have not been listed yet{why}", $plural));
                 })*
                 None
+            }
+
+            /// What is wrong with objects of which the newest version can't be read.
+            pub(crate) fn unreadable(&self) -> Vec<DecodeError> {
+                let mut all = Vec::new();
+                $(all.extend(self.$field.borrow().rejected.values().cloned());)*
+                all
             }
 
             /// Counts what is known of each kind.

@@ -29,7 +29,8 @@ fn addr(world: &World, pod: &ObjectName, family: Family) -> IpAddr {
 fn rows(stage: &World, world: &World, generation: u8) -> plan::Table<Key, Row> {
     let own = stage.pods.values().filter(|pod| pod.node.as_ref() == Some(&node()));
     let pods = own.flat_map(|pod| pod.addrs.iter().map(|addr| (*addr, Some(pod.name.clone()))));
-    let around = Around { pods: pods.collect(), node: world.nodes[&node()].ips().collect() };
+    let node_addrs = world.nodes[&node()].ips().collect();
+    let around = Around { pods: pods.collect(), node: node_addrs, has_log: true };
     lower(&resolve(world, &node()), &around, NonZero::new(generation).unwrap())
 }
 

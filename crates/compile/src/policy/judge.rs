@@ -8,7 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use model::{Direction, DomainName, DropReason, NodeName, ObjectName, Protocol, RuleAction, World};
+use model::{
+    Direction, DomainName, DropReason, NetworkPolicy, NodeName, ObjectName, Protocol, RuleAction,
+    World,
+};
 
 use super::facing::{Decision, Goal, Membership};
 use super::resolve::selecting;
@@ -62,6 +65,18 @@ pub fn parties(world: &World) -> BTreeMap<IpAddr, Party> {
     let pods =
         pods.flat_map(|pod| pod.addrs.iter().map(|addr| (*addr, Party::Pod(pod.name.clone()))));
     nodes.chain(pods).collect()
+}
+
+/// Who has `addr` in `world`, as [`parties`] says it.
+pub fn party(world: &World, addr: IpAddr) -> Party {
+    let mut pods = world.pods.values();
+    let pod = pods.find(|pod| !pod.is_host_network && pod.addrs.contains(&addr));
+    let has = |node: &&std::sync::Arc<model::Node>| node.ips().any(|ip| ip == addr);
+    match (pod, world.nodes.values().find(has)) {
+        (Some(pod), _) => Party::Pod(pod.name.clone()),
+        (None, Some(node)) => Party::Node(node.name.clone()),
+        (None, None) => Party::Elsewhere,
+    }
 }
 
 /// Judges connections by the tables of their ends.
@@ -183,6 +198,29 @@ impl Judge<'_> {
 
     /// What its client's pod may send.
     pub fn egress(&self, connection: &Connection) -> Verdict {
+        self.sent(connection, Asked::Enforced)
+    }
+
+    /// What its server's pod takes.
+    pub fn ingress(&self, connection: &Connection) -> Verdict {
+        self.taken(connection, Asked::Enforced)
+    }
+
+    /// What would be said at one end if audited policies were enforced; `None` where none is about it.
+    pub fn audit(&self, connection: &Connection, direction: Direction) -> Option<Verdict> {
+        let party = match direction {
+            Direction::Egress => &connection.client,
+            Direction::Ingress => &connection.server,
+        };
+        let Party::Pod(name) = party else { return None };
+        self.table.pods.get(name)?.group(direction).audit.as_ref()?;
+        Some(match direction {
+            Direction::Egress => self.sent(connection, Asked::All),
+            Direction::Ingress => self.taken(connection, Asked::All),
+        })
+    }
+
+    fn sent(&self, connection: &Connection, asked: Asked) -> Verdict {
         if let Some(by) = connection.exempt() {
             return at_once(by);
         }
@@ -196,12 +234,11 @@ impl Judge<'_> {
         } else {
             None
         };
-        self.tiers((name, Direction::Egress), connection.to, connection, exempt)
+        self.tiers((name, Direction::Egress, asked), connection.to, connection, exempt)
     }
 
-    /// What its server's pod takes. What comes back is from the pod itself, whatever it was masqueraded as
-    /// (NP-U4).
-    pub fn ingress(&self, connection: &Connection) -> Verdict {
+    /// What comes back is from the pod itself, whatever it was masqueraded as (NP-U4).
+    fn taken(&self, connection: &Connection, asked: Asked) -> Verdict {
         if let Some(by) = connection.exempt() {
             return at_once(by);
         }
@@ -214,12 +251,12 @@ impl Judge<'_> {
             true => (connection.to, Some(Exemption::Itself)),
             false => (connection.from, None),
         };
-        self.tiers((name, Direction::Ingress), peer, connection, exempt)
+        self.tiers((name, Direction::Ingress, asked), peer, connection, exempt)
     }
 
     fn tiers(
         &self,
-        (name, direction): (&ObjectName, Direction),
+        (name, direction, asked): (&ObjectName, Direction, Asked),
         peer: IpAddr,
         connection: &Connection,
         exempt: Option<Exemption>,
@@ -228,6 +265,10 @@ impl Judge<'_> {
             return at_once(if self.table.has_policies { By::UnknownPod } else { By::Nothing });
         };
         let group = policy.group(direction);
+        let group = match (asked, &group.audit) {
+            (Asked::All, Some(would)) => would,
+            (Asked::All, None) | (Asked::Enforced, _) => &**group,
+        };
         let membership = Membership { table: self.table, learned: self.learned };
         let goal = connection.goal();
         let facing = membership.facing(group, peer);
@@ -237,18 +278,30 @@ impl Judge<'_> {
                 RuleAction::Accept => By::Accept(rule.name.clone()),
                 RuleAction::Deny | RuleAction::Pass => By::Deny(rule.name.clone()),
             },
-            Decision::NotAllowed => By::NotAllowed(self.isolating(name, direction)),
+            Decision::NotAllowed => By::NotAllowed(self.isolating(name, direction, asked)),
             Decision::Nothing => By::Nothing,
         };
         Verdict { by, steps: membership.passed_over(group, (peer, goal), exempt, decision) }
     }
 
     /// The NetworkPolicies that isolate a pod.
-    fn isolating(&self, name: &ObjectName, direction: Direction) -> Vec<ObjectName> {
+    fn isolating(&self, name: &ObjectName, direction: Direction, asked: Asked) -> Vec<ObjectName> {
         let Some(pod) = self.world.pods.get(name) else { return Vec::new() };
-        let all = selecting(self.world, pod).filter(|policy| policy.rules(direction).is_some());
+        let is_asked =
+            |policy: &&NetworkPolicy| asked == Asked::All || !self.world.is_audited(policy);
+        let all = selecting(self.world, pod).filter(is_asked);
+        let all = all.filter(|policy| policy.rules(direction).is_some());
         all.map(|policy| policy.name.clone()).collect()
     }
+}
+
+/// Which policies are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// Those that are enforced.
+    Enforced,
+    /// Those that are audited, too.
+    All,
 }
 
 fn at_once(by: By) -> Verdict {

@@ -96,7 +96,7 @@ fn around(world: &World, me: &NodeName, table: &PolicyTable) -> Around {
     let node = world.nodes.get(me).into_iter().flat_map(|node| node.ips());
     let uplinks = world.host.uplinks.iter().flat_map(|uplink| &uplink.addrs);
     let node = node.chain(uplinks.map(ipnet::IpNet::addr)).collect();
-    Around { pods: pods(world, table), node }
+    Around { pods: pods(world, table), node, has_log: world.config.has_log }
 }
 
 /// The addresses of the node's pods, as they were leased. Who was joined to the network without a name is a

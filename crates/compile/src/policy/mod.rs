@@ -13,6 +13,7 @@
 
 mod blocks;
 mod change;
+mod endings;
 mod ends;
 mod facing;
 mod judge;
@@ -30,13 +31,14 @@ mod show;
 mod table;
 
 pub use change::{Change, Changes, Reason};
+pub use endings::{Ending, LOG_GROUP, Way};
 pub use ends::{End, Who};
 pub use judge::{
-    By, Connection, Exemption, Judge, Learned, Party, Step, Verdict, Verdicts, parties,
+    By, Connection, Exemption, Judge, Learned, Party, Step, Verdict, Verdicts, parties, party,
 };
 pub use memo::Memo;
 pub use named::Patterns;
-pub use nft::{Around, GENERATION, generation, lower, name_set};
+pub use nft::{Around, Counted, GENERATION, generation, lower, name_set};
 pub use port_set::PortSet;
 pub use reach::{Cell, Matrix};
 pub use resolver::{resolve, resolve_all};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use model::{
-    ClusterPolicy, ClusterTier, Direction, NetworkPolicy, ObjectName, OrdMap, Peer, Pod,
+    Audit, ClusterPolicy, ClusterTier, Direction, NetworkPolicy, ObjectName, OrdMap, Peer, Pod,
     PodSelector, PortMatch, Protocol, Rule, RuleAction, World,
 };
 
@@ -40,39 +40,59 @@ pub(super) fn within<'a, V>(
 pub(super) struct About<'a> {
     pod: &'a Pod,
     cluster: Vec<&'a ClusterPolicy>,
-    namespaced: Vec<&'a NetworkPolicy>,
+    /// With whether each is audited.
+    namespaced: Vec<(&'a NetworkPolicy, bool)>,
+    /// Whether any of all of them is.
+    has_audited: bool,
 }
 
 impl<'a> About<'a> {
     /// `cluster` is in the order in which its policies are asked.
     pub(super) fn new(world: &'a World, cluster: &'a [Arc<ClusterPolicy>], pod: &'a Pod) -> Self {
         let cluster = cluster.iter().map(|policy| &**policy);
-        About {
-            pod,
-            cluster: cluster.filter(|policy| is_in(world, &policy.subject, pod)).collect(),
-            namespaced: selecting(world, pod).collect(),
-        }
+        let cluster: Vec<_> = cluster.filter(|policy| is_in(world, &policy.subject, pod)).collect();
+        let namespaced: Vec<_> =
+            selecting(world, pod).map(|policy| (policy, world.is_audited(policy))).collect();
+        let has_audited = namespaced.iter().any(|(_, is_audited)| *is_audited)
+            || cluster.iter().any(|policy| policy.audit == Audit::On);
+        About { pod, cluster, namespaced, has_audited }
     }
 
     /// What is asked about one direction.
     pub(super) fn group(&self, direction: Direction) -> Group {
-        let rules: Vec<(&NetworkPolicy, &[Rule])> = self
-            .namespaced
-            .iter()
-            .filter_map(|policy| Some((*policy, policy.rules(direction)?)))
+        let enforced = self.asked(direction, false);
+        if !self.has_audited {
+            return enforced;
+        }
+        let would = self.asked(direction, true);
+        let audit = (would != enforced).then(|| Box::new(would));
+        Group { audit, ..enforced }
+    }
+
+    /// The same of policies that are enforced, and of others, too, where it `asks_audited`.
+    fn asked(&self, direction: Direction, asks_audited: bool) -> Group {
+        let namespaced =
+            self.namespaced.iter().filter(|(_, is_audited)| asks_audited || !is_audited);
+        let rules: Vec<(&NetworkPolicy, &[Rule])> = namespaced
+            .filter_map(|(policy, _)| Some((*policy, policy.rules(direction)?)))
             .collect();
+        let tier = |tier| self.tier(tier, direction, asks_audited);
         Group {
-            admin: self.tier(ClusterTier::Admin, direction),
+            admin: tier(ClusterTier::Admin),
             allowed: (!rules.is_empty()).then(|| self.allowed(&rules, direction)),
             // Whom a NetworkPolicy selects it never comes to, but for what comes back to its own pod and
             // goes to its own node.
-            baseline: self.tier(ClusterTier::Baseline, direction),
+            baseline: tier(ClusterTier::Baseline),
+            audit: None,
         }
     }
 
     /// The rules of a tier. What matches nothing is left out.
-    fn tier(&self, tier: ClusterTier, direction: Direction) -> Vec<PolicyRule> {
-        let policies = self.cluster.iter().filter(|policy| policy.tier == tier);
+    fn tier(&self, tier: ClusterTier, direction: Direction, asks_audited: bool) -> Vec<PolicyRule> {
+        let is_asked = |policy: &&&ClusterPolicy| {
+            policy.tier == tier && (asks_audited || policy.audit != Audit::On)
+        };
+        let policies = self.cluster.iter().filter(is_asked);
         let rules = policies.flat_map(|policy| {
             let numbered = policy.rules(direction).iter().enumerate();
             numbered.map(|(i, rule)| PolicyRule {

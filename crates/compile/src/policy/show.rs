@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use model::{Direction, DomainPattern, Namespaces, NodeName, ObjectName, PodSelector, RuleAction};
+use model::{
+    Audit, Direction, DomainPattern, Namespaces, NodeName, ObjectName, PodSelector, RuleAction,
+};
 
 use super::judge::{Judge, Party, parties};
 use super::port_set::list;
@@ -25,6 +27,8 @@ pub struct Explained {
     pub addrs: Vec<IpAddr>,
     /// What comes in, then what goes out.
     pub ways: [ExplainedWay; 2],
+    /// Policies about it that are audited: they drop nothing.
+    pub audited: Vec<String>,
     /// Rules that could not be read, and so allow nothing or deny everything: each with its policy and field.
     pub faults: Vec<String>,
 }
@@ -38,6 +42,11 @@ pub struct ExplainedWay {
     pub isolated_by: Vec<ObjectName>,
     /// The rules, in the order in which they are asked.
     pub rules: Vec<ExplainedRule>,
+    /// Packets that were dropped because no NetworkPolicy allows them, where that was counted; that would have
+    /// been, where this is what would be.
+    pub dropped: Option<u64>,
+    /// What would be if audited policies were enforced, where that is something else.
+    pub audit: Option<Box<ExplainedWay>>,
 }
 
 /// One rule.
@@ -49,6 +58,8 @@ pub struct ExplainedRule {
     pub action: RuleAction,
     /// Whom and what it is about: any of these.
     pub targets: Vec<ExplainedTarget>,
+    /// Packets that it was met by, where that was counted.
+    pub packets: Option<u64>,
 }
 
 /// Peers at ports.
@@ -74,14 +85,27 @@ pub fn explain(judge: &Judge<'_>, pod: &ObjectName) -> Option<Explained> {
     let of = judge.table.pods.get(pod)?;
     let pod = judge.world.pods.get(pod)?;
     let parties = parties(judge.world);
-    let way = |direction| {
-        let namespaced = selecting(judge.world, pod).filter(|p| p.rules(direction).is_some());
+    let said = |direction, group: &Group, asks_audited: bool| {
+        let isolating = selecting(judge.world, pod).filter(|policy| {
+            policy.rules(direction).is_some() && (asks_audited || !judge.world.is_audited(policy))
+        });
         ExplainedWay {
             direction,
-            isolated_by: namespaced.map(|policy| policy.name.clone()).collect(),
-            rules: explained(judge, of.group(direction), &parties),
+            isolated_by: isolating.map(|policy| policy.name.clone()).collect(),
+            rules: explained(judge, group, &parties),
+            dropped: None,
+            audit: None,
         }
     };
+    let way = |direction| {
+        let group = of.group(direction);
+        let audit = group.audit.as_ref().map(|would| Box::new(said(direction, would, true)));
+        ExplainedWay { audit, ..said(direction, group, false) }
+    };
+    let audited = selecting(judge.world, pod).filter(|policy| judge.world.is_audited(policy));
+    let audited = audited.map(|policy| format!("NetworkPolicy {}", policy.name));
+    let cluster = about(judge.world, pod).filter(|policy| policy.audit == Audit::On);
+    let audited = audited.chain(cluster.map(|policy| policy.name.to_string())).collect();
     let namespaced = selecting(judge.world, pod).flat_map(|policy| &policy.faults);
     let faults = about(judge.world, pod).flat_map(|policy| &policy.faults).chain(namespaced);
     Some(Explained {
@@ -89,6 +113,7 @@ pub fn explain(judge: &Judge<'_>, pod: &ObjectName) -> Option<Explained> {
         node: pod.node.clone(),
         addrs: pod.addrs.clone(),
         ways: [Direction::Ingress, Direction::Egress].map(way),
+        audited,
         faults: faults.map(ToString::to_string).collect(),
     })
 }
@@ -131,6 +156,7 @@ fn explained(
         rule: rule.name.clone(),
         action: rule.action,
         targets: rule.targets.iter().map(target).collect(),
+        packets: None,
     };
     // Where NetworkPolicies are asked, nobody gets to Baseline but what they are not asked about.
     let last = group.allowed.as_ref().unwrap_or(&group.baseline);
@@ -187,6 +213,9 @@ impl fmt::Display for Explained {
             if addrs.is_empty() { "no address yet".to_owned() } else { addrs.join(", ") }
         )?;
         self.ways.iter().try_for_each(|way| write!(f, "{way}"))?;
+        self.audited.iter().try_for_each(|policy| writeln!(f, "audited: {policy}"))?;
+        let would = self.ways.iter().filter_map(|way| way.audit.as_ref());
+        would.into_iter().try_for_each(|way| write!(f, "audit {way}"))?;
         self.faults.iter().try_for_each(|fault| writeln!(f, "closed: {fault}"))
     }
 }
@@ -202,7 +231,20 @@ impl fmt::Display for ExplainedWay {
         if self.isolated_by.is_empty() {
             return writeln!(f, "  everything else is allowed");
         }
-        writeln!(f, "  everything else is dropped")
+        writeln!(f, "  everything else is dropped{}", Packets(self.dropped))
+    }
+}
+
+/// `: 3 packets`, where they were counted.
+struct Packets(Option<u64>);
+
+impl fmt::Display for Packets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => Ok(()),
+            Some(1) => f.write_str(": 1 packet"),
+            Some(packets) => write!(f, ": {packets} packets"),
+        }
     }
 }
 
@@ -222,7 +264,7 @@ impl fmt::Display for ExplainedRule {
                     f.write_str(&all.join("; "))?;
                 }
             }
-            writeln!(f, " ({})", self.rule)?;
+            writeln!(f, " ({}{})", self.rule, Packets(self.packets))?;
         }
         Ok(())
     }

@@ -52,11 +52,17 @@ pub struct Group {
     pub allowed: Option<Vec<PolicyRule>>,
     /// Rules of the Baseline tier, asked where no NetworkPolicy selects the pods.
     pub baseline: Vec<PolicyRule>,
+    /// What would be asked if audited policies were enforced, where that is something else.
+    pub audit: Option<Box<Group>>,
 }
 
 impl Group {
-    /// Its rules, from tier to tier.
+    /// Its rules, from tier to tier, then those that would be asked.
     pub fn rules(&self) -> impl Iterator<Item = &PolicyRule> {
+        self.enforced().chain(self.audit.iter().flat_map(|would| would.enforced()))
+    }
+
+    fn enforced(&self) -> impl Iterator<Item = &PolicyRule> {
         self.admin.iter().chain(self.allowed.iter().flatten()).chain(&self.baseline)
     }
 

@@ -7,7 +7,7 @@ use fixtures::policies::Play;
 use fixtures::policies::arbitrary::{flow, picks, world};
 use model::{Direction, Family, NodeName, Pod, World};
 use oracle::Packet;
-use oracle::policy::{Flow, Learned, Origin, verdicts};
+use oracle::policy::{Flow, Learned, Origin, verdicts, would_be};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -61,6 +61,28 @@ pub(crate) fn judged(world: &World, tables: &Tables, learned: &Learned, flow: &F
     }
 }
 
+/// What would be said at both ends if audited policies were enforced.
+pub(crate) fn audited(
+    world: &World,
+    table: &PolicyTable,
+    learned: &Learned,
+    flow: &Flow,
+) -> Verdicts {
+    let connection = connection(world, flow);
+    let judge = Judge { world, table, learned };
+    let Verdicts { egress, ingress } = judge.judge(&connection);
+    let audit = |direction| judge.audit(&connection, direction);
+    Verdicts {
+        egress: audit(Direction::Egress).unwrap_or(egress),
+        ingress: audit(Direction::Ingress).unwrap_or(ingress),
+    }
+}
+
+/// The same without who isolates: an audited policy that isolates whom others do is no other rule.
+fn nameless(by: By) -> By {
+    if matches!(by, By::NotAllowed(_)) { By::NotAllowed(Vec::new()) } else { by }
+}
+
 /// Whether the nodes of both ends let a flow through.
 pub(crate) fn is_allowed(world: &World, tables: &Tables, learned: &Learned, flow: &Flow) -> bool {
     judged(world, tables, learned, flow).is_allowed()
@@ -91,7 +113,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn npd3_npd4_tables_say_what_the_specifications_say(
+    fn npd3_npd4_npx3_tables_say_what_the_specifications_say(
         (world, learned) in world(),
         all in prop::collection::vec(picks(), 500),
     ) {
@@ -106,6 +128,11 @@ proptest! {
             let [egress, ingress] = [&want.egress, &want.ingress].map(|v| said(&v.by, v.is_allowed));
             prop_assert_eq!([&got.egress.by, &got.ingress.by], [&egress, &ingress], "{:?}", flow);
             prop_assert_eq!(&everywhere.judge(&connection(&world, &flow)), &got);
+            let got = audited(&world, &table, &learned, &flow);
+            let want = would_be(&world, &learned, &flow);
+            let want = [&want.egress, &want.ingress].map(|v| said(&v.by, v.is_allowed));
+            let got = [got.egress.by, got.ingress.by];
+            prop_assert_eq!(got.map(nameless), want.map(nameless), "audit {:?}", flow);
         }
     }
 

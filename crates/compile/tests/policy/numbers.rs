@@ -165,7 +165,7 @@ fn npd9_an_address_is_the_pods_that_it_was_leased_to() {
     assert_eq!(led_to(&joined(named(""))), known, "its name is enough where nobody says more");
     assert_eq!(led_to(&joined(named(&uid))), known);
     assert_eq!(led_to(&joined(None)), known, "the ledger has lost the name");
-    let unknown = ["jump policy_unknown"; 2];
+    let unknown = ["jump policy_unknown_pod_ingress"; 2];
     assert_eq!(led_to(&joined(named("another"))), unknown, "of the same name, and not the same");
     let mut world = joined(named(""));
     world.pods.remove(&ObjectName::new("x", "a"));

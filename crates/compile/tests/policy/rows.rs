@@ -1,5 +1,6 @@
 //! The rows of policies, judged by the oracle.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::NonZero;
 
@@ -9,8 +10,8 @@ use fixtures::policies::fate::{
 };
 use fixtures::policies::write::{egress, ingress};
 use fixtures::policies::{Play, Stage};
-use model::{Direction, Family, NodeName, ObjectName, World};
-use oracle::policy::{By, Flow, Learned, Verdict, Verdicts, verdicts};
+use model::{Direction, DropReason, Family, NodeName, ObjectName, World};
+use oracle::policy::{By, Flow, Learned, Verdict, Verdicts, verdicts, would_be};
 use plan::diff;
 use plan::nft::{CtState, Data, Key, Outcome, Row, Surroundings, Transport};
 use proptest::prelude::*;
@@ -45,11 +46,36 @@ fn deciding(verdicts: &Verdicts) -> Vec<String> {
     out.into_iter().chain(into.filter(|_| verdicts.egress.is_allowed)).collect()
 }
 
+/// What the rules that a packet met say of audits.
+fn told(met: &[String]) -> Vec<String> {
+    let reasons = [DropReason::NotAllowed, DropReason::Denied].map(|reason| reason.to_string());
+    let is_ending = |comment: &&String| {
+        let ending = comment.strip_prefix("audit ").and_then(|rest| rest.split_once(' '));
+        ending.is_some_and(|(_, why)| reasons.iter().any(|reason| reason == why))
+    };
+    let told: BTreeSet<&String> = met.iter().filter(is_ending).collect();
+    told.into_iter().cloned().collect()
+}
+
+/// What is to be said of audits: what is allowed at an end, and would not be, as far as a packet comes.
+fn to_tell(now: &Verdicts, would: &Verdicts) -> Vec<String> {
+    let egress = (Direction::Egress, &now.egress, &would.egress);
+    let ingress = (Direction::Ingress, &now.ingress, &would.ingress);
+    let reached = [Some(egress), Some(ingress).filter(|_| now.egress.is_allowed)];
+    let denied = reached.into_iter().flatten().filter_map(|(direction, now, would)| {
+        (now.is_allowed && !would.is_allowed).then_some(())?;
+        let is_isolated = matches!(would.by, By::Isolated(_));
+        let reason = if is_isolated { DropReason::NotAllowed } else { DropReason::Denied };
+        Some(format!("audit {direction} {reason}"))
+    });
+    denied.collect()
+}
+
 proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn npd1_npo2_rules_do_what_the_specifications_say_and_tell_which_rule_it_was(
+    fn npd1_npo2_npx3_rules_do_what_the_specifications_say_and_tell_which_rule_it_was(
         (world, learned) in world(),
         all in prop::collection::vec(picks(), 300),
     ) {
@@ -62,6 +88,8 @@ proptest! {
             for rule in deciding(&want) {
                 prop_assert!(got.met.contains(&rule), "{:?}\n{} not in {:?}", flow, rule, got.met);
             }
+            let would = would_be(&world, &learned, &flow);
+            prop_assert_eq!(told(&got.met), to_tell(&want, &would), "{:?}\n{:?}", flow, would);
         }
     }
 

@@ -23,7 +23,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{Labels, ObjectName, Protocol};
+use crate::{AUDIT, Audit, Labels, ObjectName, Protocol};
 
 pub use cluster_policy::{admin_policy, baseline_policy, cluster_policy};
 pub use namespace::namespace;
@@ -83,6 +83,11 @@ impl Meta {
     /// Namespace and name of an object that has both.
     fn object_name(&self) -> ObjectName {
         ObjectName::new(&self.namespace, &self.name)
+    }
+
+    /// Whether it is audited, if it is a policy.
+    fn audit(&self) -> Audit {
+        Audit::of(self.annotations.get(AUDIT).map(String::as_str))
     }
 
     /// Its labels, which it gives away.

@@ -97,8 +97,9 @@ pub fn network_policy(json: &[u8]) -> Result<NetworkPolicy, DecodeError> {
     };
     let ingress = is_ingress.then(|| rules(Direction::Ingress, ingress));
     let egress = is_egress.then(|| rules(Direction::Egress, egress));
-    let namespaces = Namespaces::Only(name.namespace.clone());
-    Ok(NetworkPolicy { subject: PodSelector { namespaces, pods }, name, ingress, egress, faults })
+    let subject = PodSelector { namespaces: Namespaces::Only(name.namespace.clone()), pods };
+    let audit = wire.metadata.audit();
+    Ok(NetworkPolicy { subject, name, ingress, egress, faults, audit })
 }
 
 fn selector(

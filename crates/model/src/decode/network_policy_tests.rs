@@ -152,3 +152,31 @@ fn a_policy_that_does_not_say_whom_it_is_about_is_an_error() {
         assert_eq!((error.object.as_str(), error.field.as_str()), ("NetworkPolicy x/p", field));
     }
 }
+
+#[test]
+fn npx3_an_audit_that_can_not_be_read_is_none() {
+    let cases = [
+        ("{}", "", false, false),
+        ("{}", "true", true, false),
+        ("{}", "yes", false, true),
+        (r#"{"seaway.io/policy-audit":"true"}"#, "", true, false),
+        (r#"{"seaway.io/policy-audit":"true"}"#, "false", true, false),
+        (r#"{"seaway.io/policy-audit":"false"}"#, "true", false, false),
+        (r#"{"seaway.io/policy-audit":"yes"}"#, "true", false, true),
+        (r#"{"seaway.io/policy-audit":""}"#, "", false, true),
+    ];
+    for (annotations, label, is_audited, is_wrong) in cases {
+        let json = format!(
+            r#"{{"metadata":{{"namespace":"a","name":"p","annotations":{annotations}}},"spec":{{"podSelector":{{}}}}}}"#
+        );
+        let policy = network_policy(json.as_bytes()).unwrap();
+        let labels = Some(label).filter(|label| !label.is_empty());
+        let labels = labels.map(|label| (crate::AUDIT.to_owned(), label.to_owned()));
+        let mut world = crate::World::default();
+        world.namespaces.insert("a".into(), crate::Namespace::new("a", labels).into());
+        assert_eq!(world.is_audited(&policy), is_audited, "{annotations} {label}");
+        world.policies.insert(policy.name.clone(), policy.into());
+        let faults: Vec<String> = world.audit_faults().map(|fault| fault.to_string()).collect();
+        assert_eq!(!faults.is_empty(), is_wrong, "{faults:?}");
+    }
+}

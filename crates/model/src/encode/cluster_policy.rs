@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::selector::selector;
-use super::{protocol, unreadable};
+use super::{protocol, put_audit, unreadable};
 use crate::{
     ClusterPolicy, ClusterPolicyKind, ClusterRule, ClusterTier, LabelSelector, Namespaces, Peer,
     PodSelector, PortMatch, Protocol, RuleAction,
@@ -29,7 +29,9 @@ pub fn cluster_policy(policy: &ClusterPolicy) -> Value {
         };
         spec["tier"] = tier.into();
     }
-    json!({ "metadata": { "name": &*policy.name.name }, "spec": spec })
+    let mut metadata = json!({ "name": &*policy.name.name });
+    put_audit(&mut metadata, &policy.audit);
+    json!({ "metadata": metadata, "spec": spec })
 }
 
 fn pods(pods: &PodSelector) -> Value {

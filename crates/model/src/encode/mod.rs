@@ -18,7 +18,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use crate::decode::{TERMINATING, TO_BE_DELETED, ZONE};
-use crate::{Family, Labels, Namespace, Node, Protocol, ServiceCidr};
+use crate::{AUDIT, Audit, Family, Labels, Namespace, Node, Protocol, ServiceCidr};
 
 pub use cluster_policy::cluster_policy;
 pub use network_policy::network_policy;
@@ -67,6 +67,13 @@ pub fn service_cidr(cidr: &ServiceCidr) -> Value {
 fn unreadable(mut rule: Value) -> Value {
     rule["unreadable"] = true.into();
     rule
+}
+
+/// What a policy says of its audit.
+fn put_audit(metadata: &mut Value, audit: &Audit) {
+    if let Some(value) = audit.value() {
+        metadata["annotations"] = json!({ AUDIT: value });
+    }
 }
 
 fn put_labels(metadata: &mut Value, labels: &Labels) {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::selector::selector;
-use super::{protocol, unreadable};
+use super::{protocol, put_audit, unreadable};
 use crate::{IpBlock, Namespaces, NetworkPolicy, Peer, PodSelector, PortMatch, Rule};
 
 /// A NetworkPolicy. A rule that could not be read is one that can't be read, for another reason.
@@ -20,7 +20,9 @@ pub fn network_policy(policy: &NetworkPolicy) -> Value {
     }
     spec["policyTypes"] = types.into();
     let name = &policy.name;
-    json!({ "metadata": { "namespace": &*name.namespace, "name": &*name.name }, "spec": spec })
+    let mut metadata = json!({ "namespace": &*name.namespace, "name": &*name.name });
+    put_audit(&mut metadata, &policy.audit);
+    json!({ "metadata": metadata, "spec": spec })
 }
 
 fn rule(way: &str, rule: &Rule) -> Value {

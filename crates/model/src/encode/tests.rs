@@ -66,7 +66,7 @@ const POLICIES: [&str; 5] = [
         {"ipBlock":{"cidr":"10.0.0.0/8","except":["10.1.0.0/16"]}},{"ipBlock":{"cidr":"fd00::/8"}}],
         "ports":[{"port":80},{"port":1,"endPort":65535,"protocol":"UDP"},{"protocol":"SCTP"},{"port":"http"}]}],
         "egress":[{"to":[{"ipBlock":{"cidr":"0.0.0.0/0"}}]}]}}"#,
-    r#"{"metadata":{"namespace":"ns","name":"broken"},"spec":{"podSelector":{},
+    r#"{"metadata":{"namespace":"ns","name":"broken","annotations":{"seaway.io/policy-audit":"true"}},"spec":{"podSelector":{},
         "ingress":[{"from":[{}]},{"ports":[{"port":0}]},{"ports":[{"port":80}]}]}}"#,
 ];
 
@@ -79,7 +79,7 @@ const CLUSTER_POLICIES: [&str; 2] = [
         {"action":"Pass","from":[{"namespaces":{}}]},{"action":"Deny","from":[]}],
         "egress":[{"action":"Accept","to":[{"domainNames":["*.example.org","a.example"]},{"nodes":{}},
         {"networks":["10.0.0.0/8","fd00::/8"]}]},{"action":"Accept","to":[{"new":1}]}]}}"#,
-    r#"{"metadata":{"name":"b"},"spec":{"tier":"Baseline","priority":1000,
+    r#"{"metadata":{"name":"b","annotations":{"seaway.io/policy-audit":"maybe"}},"spec":{"tier":"Baseline","priority":1000,
         "subject":{"pods":{"namespaceSelector":{"matchLabels":{"team":"a"}},"podSelector":{}}}}}"#,
 ];
 

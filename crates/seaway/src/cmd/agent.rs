@@ -197,6 +197,7 @@ fn settings(run: Run) -> anyhow::Result<Settings> {
             masquerade_all: run.masquerade_all,
             conntrack: run.conntrack.settings(),
             dns: run.dns.settings()?,
+            has_log: true,
         },
         access: run.kubeconfig.map_or(Access::InCluster, Access::Kubeconfig),
         paths: Paths { run_dir: run.places.run_dir, state_dir: run.places.state_dir },

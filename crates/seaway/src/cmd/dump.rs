@@ -17,17 +17,18 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// What to print: a table of the kernel (links, addrs, pods, sysctls, neighbors, fdb, routes, rules, nft, flows,
-    /// listeners), or what the agent knows (ipam, attachments, peers, services, policy, dns, rejected, plan, report), or all of it.
+    /// listeners), or what the agent knows (ipam, attachments, peers, services, policy, drops, dns, rejected, plan, report), or all of it.
     #[arg(value_parser = PossibleValuesParser::new(dumps().chain(["all"])), hide_possible_values = true)]
     what: String,
     /// With services: the one to explain, as NAMESPACE/NAME or NAME in namespace default. Shows every
     /// endpoint a packet from here may go to, and why it may not go to the others. With policy: a pod of this
-    /// node, in the same way; what isolates it, and whom its rules mean. With dns: a name or an address to ask for.
+    /// node, in the same way; what isolates it, whom its rules mean, and how many packets they have met: those of all
+    /// pods that share them. With dns: a name or an address to ask for.
     name: Option<String>,
     /// Directory of the agent's sockets.
     #[arg(long, env = "SEAWAY_RUN_DIR", default_value = "/run/seaway", value_name = "DIR")]
     run_dir: PathBuf,
-    /// How to print it; json only for ipam, services, rejected and report.
+    /// How to print it; json only for ipam, services, policy, drops, rejected and report.
     #[arg(short, long, default_value = "text", value_enum)]
     output: Output,
 }
@@ -52,7 +53,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if args.output == Output::Json {
-        bail!("-o json prints one table: ipam, services, rejected or report");
+        bail!("-o json prints one table: ipam, services, policy, drops, rejected or report");
     }
     for what in dumps().filter(|what| *what != "plan") {
         super::print(&format!("# {what}\n{}\n", ask(&socket, what, args.output)?));

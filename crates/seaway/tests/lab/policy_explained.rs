@@ -60,7 +60,7 @@ fn explained() {
     says(&trace, "ingress allowed: NetworkPolicy default/server rule 0 allows it");
     says(
         &["seaway", "dump", "policy", "server"],
-        "allow tcp/8080 pods app=client of default [1: default/client] (NetworkPolicy default/server rule 0)",
+        "allow tcp/8080 pods app=client of default [1: default/client] (NetworkPolicy default/server rule 0: ",
     );
     says(&["seaway", "policy", "matrix", "-n", "default", "-o", "table"], "tcp/8080\n");
     let same = lab.node("node-2", &["seaway", "policy", "check", "--delete", "netpol/default/x"]);

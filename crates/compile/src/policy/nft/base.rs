@@ -7,10 +7,11 @@ use std::num::NonZero;
 use model::{Direction, DropReason, Family};
 use plan::Table;
 use plan::nft::{
-    ChainKind, ChainName, CtState, Field, Hook, HookPoint, Key, Op, Row, Rule, Statement,
-    TableFamily, Type, Value, Verdict,
+    ChainKind, ChainName, CtState, Field, Hook, HookPoint, Key, ORIGINAL, Op, REPLY, Rate, Row,
+    Rule, Statement, TableFamily, Type, Value, Verdict,
 };
 
+use super::super::endings::{Ending, LOG_GROUP, Way};
 use super::super::judge::DISCOVERY;
 use crate::ruleset::{self, Ruleset, by_family, lookup, name};
 
@@ -18,14 +19,18 @@ use crate::ruleset::{self, Ruleset, by_family, lookup, name};
 /// Seaway's in marks of packets, too.
 pub const GENERATION: u32 = 0xff00_0000;
 
-/// Where pods lead that are not known yet.
-pub(super) const UNKNOWN: &str = "policy_unknown";
-
 /// The number that allowed connections bear.
 const ALLOWED_BY: &str = "policy_generation";
 
 /// What has no connection ends here.
 const STRAYS: &str = "policy_strays";
+
+/// How many packets of each ending and way are shown: enough to find out what is wrong, and no work worth
+/// mentioning where a pod floods.
+const SHOWN: Rate = Rate {
+    per_second: NonZero::new(10).expect("not zero"),
+    burst: NonZero::new(50).expect("not zero"),
+};
 
 /// What is allowed ends here.
 const ALLOWED: &str = "policy_allowed";
@@ -71,8 +76,8 @@ pub(super) fn addr_type(family: Family) -> Type {
     by_family(family, Type::Ipv4Addr, Type::Ipv6Addr)
 }
 
-/// The constant rows.
-pub(super) fn lower(number: NonZero<u8>, rules: &mut Ruleset<'_>) {
+/// The constant rows. Packets that are dropped are shown where the kernel `has_log`.
+pub(super) fn lower(number: NonZero<u8>, has_log: bool, rules: &mut Ruleset<'_>) {
     for family in Family::ALL {
         let addr = addr_type(family);
         for direction in [Direction::Egress, Direction::Ingress] {
@@ -88,7 +93,48 @@ pub(super) fn lower(number: NonZero<u8>, rules: &mut Ruleset<'_>) {
     rules.base_chain("policy_forward", filter(HookPoint::Forward), forward());
     rules.base_chain("policy_input", filter(HookPoint::Input), input());
     rules.chain(STRAYS, strays());
-    rules.chain(UNKNOWN, vec![ruleset::drop(Vec::new(), &DropReason::UnknownPod.to_string())]);
+    for ending in Ending::all() {
+        rules.chain(&ending.chain(), ended(ending, has_log));
+    }
+}
+
+/// What becomes of packets at their ending: some are shown, all are counted, and dropped unless they only would be.
+fn ended(ending: Ending, has_log: bool) -> Vec<Rule> {
+    let shown = |way: Option<Way>| {
+        let going = way.map(|way| {
+            let number = match way {
+                Way::There => ORIGINAL,
+                Way::Back => REPLY,
+            };
+            Statement::Match(Field::CtDirection, Op::Eq, Value::Number(number))
+        });
+        let prefix = ending.prefix(way).as_str().into();
+        let log = Statement::Log { prefix, group: LOG_GROUP };
+        let statements = going.into_iter().chain([Statement::Limit(SHOWN), log]).collect();
+        Rule { statements, comment: None }
+    };
+    let ways = match ending.direction {
+        _ if !has_log => Vec::new(),
+        None => vec![None],
+        Some(_) => [Way::There, Way::Back].map(Some).into(),
+    };
+    let last = match ending.is_audit {
+        true => ruleset::rule(vec![Statement::Counter], &ending.comment()),
+        false => ruleset::drop(Vec::new(), &ending.comment()),
+    };
+    ways.into_iter().map(shown).chain([last]).collect()
+}
+
+/// To where packets end that are dropped for this reason, or would be.
+pub(super) fn ends(reason: DropReason, direction: Direction, is_audit: bool) -> Verdict {
+    let ending = Ending { reason, direction: Some(direction), is_audit };
+    Verdict::Goto(ChainName(ending.chain().into()))
+}
+
+/// Where pods lead that are not known yet.
+pub(super) fn unknown(direction: Direction) -> String {
+    let reason = DropReason::UnknownPod;
+    Ending { reason, direction: Some(direction), is_audit: false }.chain()
 }
 
 /// Brings the node's own addresses from `old` to `new`.
@@ -187,6 +233,8 @@ fn strays() -> Vec<Rule> {
             ruleset::rule(vec![of_type, accept()], "what addresses are found by")
         })
         .into();
+    let ending = Ending { reason: DropReason::NoConnection, direction: None, is_audit: false };
+    let (stray, why) = (ending.chain(), ending.reason.to_string());
     for family in Family::ALL {
         let (saddr, daddr) = by_family(
             family,
@@ -195,7 +243,7 @@ fn strays() -> Vec<Rule> {
         );
         for end in [saddr, daddr] {
             let is_policed = lookup(&[end], Op::Eq, policed(family));
-            rules.push(ruleset::drop(vec![is_policed], &DropReason::NoConnection.to_string()));
+            rules.push(ruleset::rule(vec![is_policed, goto(&stray)], &why));
         }
     }
     rules

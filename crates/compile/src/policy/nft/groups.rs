@@ -4,8 +4,9 @@ use model::{Direction, DropReason, Family, RuleAction};
 use plan::Table;
 use plan::nft::{ChainName, Field, Key, Op, Row, Rule, Statement, TableFamily, Value, Verdict};
 
+use super::super::endings::rule_comment;
 use super::super::{Destination, Group, Peers, PolicyRule, PolicyTable, Ports, SetKey, Target};
-use super::base::{client, itself, own_node, server};
+use super::base::{client, ends, itself, own_node, server};
 use super::names::comment;
 use super::parts::{Needs, Parts};
 use crate::ruleset::{self, Ruleset, by_family, lookup, name};
@@ -18,6 +19,8 @@ pub(super) struct Writer<'a> {
     needs: Needs,
     /// Whether the rule that is being written denies or passes.
     narrows: bool,
+    /// Whether what is being written drops nothing.
+    is_audit: bool,
 }
 
 /// One direction of one family: what the rules of a chain have in common.
@@ -33,19 +36,42 @@ impl<'a> Writer<'a> {
         parts: &'a mut Parts,
         rows: &'a mut Table<Key, Row>,
     ) -> Self {
-        Writer { table, parts, rows, needs: Needs::new(), narrows: false }
+        Writer { table, parts, rows, needs: Needs::new(), narrows: false, is_audit: false }
     }
 
     /// The chain of `group`, or `None` where it asks nothing, and all that it needs.
+    ///
+    /// Where some policies are audited, what all would say is asked behind what is enforced: of what that lets
+    /// through.
     pub(super) fn write(mut self, group: &Group, way: Way) -> (Option<String>, Needs) {
+        let enforced = self.asked(group, way);
+        self.is_audit = true;
+        let would = group.audit.as_ref().and_then(|would| self.asked(would, way));
+        let chain = match (enforced, would) {
+            (Some(enforced), Some(would)) => Some(self.both(way, &enforced, &would)),
+            (enforced, would) => enforced.or(would),
+        };
+        self.parts.need(&self.needs);
+        (chain, self.needs)
+    }
+
+    /// The chain that asks one chain, and then another where that lets through.
+    fn both(&mut self, way: Way, enforced: &str, would: &str) -> String {
+        let to = |chain: &str| ChainName(chain.into());
+        let enforced = Statement::Verdict(Verdict::Jump(to(enforced)));
+        let would = Statement::Verdict(Verdict::Goto(to(would)));
+        let rules = [(enforced, "what is enforced"), (would, "what is audited")];
+        let rules = rules.map(|(verdict, why)| ruleset::rule(vec![verdict], why));
+        self.put(way, "audit", rules.into())
+    }
+
+    fn asked(&mut self, group: &Group, way: Way) -> Option<String> {
         let baseline = self.tier(way, "baseline", &group.baseline, None);
         let namespaced = match &group.allowed {
             Some(allowed) => Some(self.allowed(way, allowed, baseline.as_deref())),
             None => baseline,
         };
-        let chain = self.tier(way, "admin", &group.admin, namespaced.as_deref());
-        self.parts.need(&self.needs);
-        (chain, self.needs)
+        self.tier(way, "admin", &group.admin, namespaced.as_deref())
     }
 
     /// The name of a chain or set that says `text`, which `write` makes unless it is there.
@@ -88,7 +114,7 @@ impl<'a> Writer<'a> {
         for rule in rules {
             let verdict = match rule.action {
                 RuleAction::Accept => Verdict::Return,
-                RuleAction::Deny => Verdict::Drop,
+                RuleAction::Deny => ends(DropReason::Denied, way.direction, self.is_audit),
                 RuleAction::Pass => go_on(next),
             };
             chain.extend(self.rule(way, rule, &verdict));
@@ -121,14 +147,15 @@ impl<'a> Writer<'a> {
         for rule in rules {
             chain.extend(self.rule(way, rule, &Verdict::Return));
         }
-        let why = format!("{direction} {}", DropReason::NotAllowed);
-        chain.push(ruleset::drop(Vec::new(), &why));
+        let why = rule_comment(direction, &DropReason::NotAllowed, self.is_audit);
+        let ends = Statement::Verdict(ends(DropReason::NotAllowed, direction, self.is_audit));
+        chain.push(ruleset::rule(vec![Statement::Counter, ends], &why));
         self.put(way, "allowed", chain)
     }
 
     /// A rule: one for each kind of peer at each range of ports.
     fn rule(&mut self, way: Way, rule: &PolicyRule, verdict: &Verdict) -> Vec<Rule> {
-        let comment = comment(format!("{} {}", way.direction, rule.name));
+        let comment = comment(rule_comment(way.direction, &rule.name, self.is_audit));
         self.narrows = rule.action != RuleAction::Accept;
         let mut rules = Vec::new();
         for Target { peers, destination } in &rule.targets {

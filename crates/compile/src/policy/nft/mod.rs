@@ -8,10 +8,11 @@
 //!
 //! Each direction of a pod leads to the chain of its group: Admin, what NetworkPolicies allow, Baseline, each
 //! a chain named by what it says. A change of rules is a chain under another name and an element that leads
-//! there, in one transaction (NP-D8). A rule returns what it allows and drops what it denies, and counts
-//! it; its comment is the rule's name.
+//! there, in one transaction (NP-D8). A rule counts; its comment is the rule's name. It returns what it allows,
+//! and what it denies it leads to the chain in which all such packets end ([`super::Ending`]).
 
 mod base;
+mod counts;
 mod groups;
 mod names;
 mod parts;
@@ -30,6 +31,7 @@ use plan::{Changes, Table};
 use super::{Group, PolicyTable};
 use crate::ruleset::Ruleset;
 pub use base::{GENERATION, generation};
+pub use counts::Counted;
 use groups::{Way, Writer};
 pub use names::name_set;
 use parts::{Needs, Parts};
@@ -41,6 +43,8 @@ pub struct Around {
     pub pods: BTreeMap<IpAddr, Option<ObjectName>>,
     /// The node's own addresses.
     pub node: BTreeSet<IpAddr>,
+    /// Whether the kernel can show packets that are dropped.
+    pub has_log: bool,
 }
 
 /// The rows that enforce `table`. While there is no policy, there are none.
@@ -105,7 +109,8 @@ impl Lowered {
             return;
         }
         if self.rows.is_empty() {
-            base::lower(number, &mut Ruleset::new(&mut self.rows, TableFamily::Inet));
+            let rules = &mut Ruleset::new(&mut self.rows, TableFamily::Inet);
+            base::lower(number, around.has_log, rules);
         }
         let before = std::mem::replace(&mut self.table, table.clone());
         self.members(&before);
@@ -187,7 +192,7 @@ impl Lowered {
 
     /// The chain where an address leads; `None` where nothing is asked.
     fn chain(&mut self, way: Way, to: &To) -> Option<String> {
-        let To::Group(group) = to else { return Some(base::UNKNOWN.to_owned()) };
+        let To::Group(group) = to else { return Some(base::unknown(way.direction)) };
         let written = self.groups.entry((way, Arc::clone(group))).or_insert_with(|| {
             let writer = Writer::new(&self.table, &mut self.parts, &mut self.rows);
             let (chain, needs) = writer.write(group, way);

@@ -1,9 +1,10 @@
 //! `seaway policy`: what policies allow, which of their rules say so, and what others would change.
 //!
-//! All of it is computed here, from objects: those that an agent knows, or those of files. Nothing is sent
-//! to the cluster.
+//! All of it but what was dropped is computed here, from objects: those that an agent knows, or those of files.
+//! Nothing is sent to the cluster.
 
 mod check;
+mod drops;
 mod flows;
 mod html;
 mod matrix;
@@ -40,6 +41,8 @@ enum Command {
     /// Tell what manifests would change, without touching the cluster. The exit code is 0 when nothing changes,
     /// 1 when something does, and 2 when that can't be told.
     Check(check::Args),
+    /// Show what policies of this node's pods have lately dropped, and which of them it was.
+    Drops(drops::Args),
 }
 
 /// Where objects are from.
@@ -66,6 +69,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Trace(args) => trace::run(&args),
         Command::Matrix(args) => matrix::run(&args),
         Command::Check(args) => Ok(check::run(&args)),
+        Command::Drops(args) => drops::run(&args),
     }
 }
 

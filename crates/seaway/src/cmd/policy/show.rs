@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
+use agent::admin::policy_document;
 use anyhow::Context;
-use compile::policy::{Explained, ExplainedPeers, ExplainedTarget, ExplainedWay, explain};
-use model::RuleAction;
-use serde_json::{Value, json};
+use compile::policy::explain;
 
 use super::super::print;
 use super::{Judged, NAMESPACE, Output, Source, pod_name};
@@ -36,44 +35,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })?;
     print(&match args.output {
         Output::Text => explained.to_string(),
-        Output::Json => format!("{:#}\n", document(&explained)),
+        Output::Json => format!("{:#}\n", policy_document(&explained)),
     });
     Ok(ExitCode::SUCCESS)
-}
-
-fn document(explained: &Explained) -> Value {
-    let Explained { pod, node, addrs, ways, faults } = explained;
-    let [ingress, egress] = ways.each_ref().map(way);
-    json!({
-        "namespace": &*pod.namespace,
-        "name": &*pod.name,
-        "node": node.as_ref().map(|node| node.as_str()),
-        "addresses": addrs,
-        "ingress": ingress,
-        "egress": egress,
-        "closed": faults,
-    })
-}
-
-fn way(way: &ExplainedWay) -> Value {
-    let isolated: Vec<String> = way.isolated_by.iter().map(ToString::to_string).collect();
-    let rules = way.rules.iter().map(|rule| {
-        json!({
-            "rule": rule.rule.to_string(),
-            "action": match rule.action {
-                RuleAction::Accept => "accept",
-                RuleAction::Deny => "deny",
-                RuleAction::Pass => "pass",
-            },
-            "targets": rule.targets.iter().map(target).collect::<Vec<_>>(),
-        })
-    });
-    json!({ "isolatedBy": isolated, "rules": rules.collect::<Vec<_>>() })
-}
-
-fn target(target: &ExplainedTarget) -> Value {
-    let peers =
-        |peers: &ExplainedPeers| json!({ "selector": peers.selector, "members": peers.members });
-    let all = target.peers.as_ref().map(|all| all.iter().map(peers).collect::<Vec<_>>());
-    json!({ "peers": all, "ports": target.ports })
 }

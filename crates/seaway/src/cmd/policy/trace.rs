@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
 use compile::policy::{Connection, Party, Verdict, Verdicts, parties};
-use model::{Family, NodeName, World};
-use serde_json::{Value, json};
+use model::{Direction, Family, NodeName, World};
+use serde_json::{Map, Value, json};
 
 use super::super::print;
 use super::{Judged, NAMESPACE, Output, Port, Source, pod_name};
@@ -46,9 +46,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let port = args.port.port;
     let connection = Connection { client, from, server, to, protocol, port, is_led: false };
     let verdicts = judged.judge().judge(&connection);
+    let audit = |direction| judged.judge().audit(&connection, direction);
+    let audits = [Direction::Egress, Direction::Ingress].map(|way| Some((way, audit(way)?)));
+    let audits: Vec<_> = audits.into_iter().flatten().collect();
     print(&match args.output {
-        Output::Text => text(&connection, &verdicts),
-        Output::Json => format!("{:#}\n", document(&connection, &verdicts)),
+        Output::Text => text(&connection, &verdicts, &audits),
+        Output::Json => format!("{:#}\n", document(&connection, &verdicts, &audits)),
     });
     Ok(ExitCode::SUCCESS)
 }
@@ -73,13 +76,21 @@ fn end(text: &str, namespace: &str, world: &World) -> anyhow::Result<(Party, Vec
     }
 }
 
-fn text(connection: &Connection, verdicts: &Verdicts) -> String {
+/// What would be said at an end if audited policies were enforced.
+type Audited = (Direction, Verdict);
+
+fn text(connection: &Connection, verdicts: &Verdicts, audits: &[Audited]) -> String {
     let Connection { client, from, server, to, .. } = connection;
     let outcome = if verdicts.is_allowed() { "allowed" } else { "dropped" };
-    format!("{client} ({from}) -> {server} ({to}): {outcome}\n{verdicts}")
+    let mut text = format!("{client} ({from}) -> {server} ({to}): {outcome}\n{verdicts}");
+    for (direction, would) in audits {
+        let outcome = if would.dropped().is_none() { "allowed" } else { "dropped" };
+        text.push_str(&format!("audit: {direction} would be {outcome}: {}\n", would.by));
+    }
+    text
 }
 
-fn document(connection: &Connection, verdicts: &Verdicts) -> Value {
+fn document(connection: &Connection, verdicts: &Verdicts, audits: &[Audited]) -> Value {
     let verdict = |verdict: &Verdict| {
         json!({
             "allowed": verdict.dropped().is_none(),
@@ -88,11 +99,14 @@ fn document(connection: &Connection, verdicts: &Verdicts) -> Value {
             "passedOver": verdict.steps.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })
     };
+    let audit: Map<String, Value> =
+        audits.iter().map(|(direction, would)| (direction.to_string(), verdict(would))).collect();
     json!({
         "from": { "who": connection.client.to_string(), "address": connection.from },
         "to": { "who": connection.server.to_string(), "address": connection.to },
         "allowed": verdicts.is_allowed(),
         "egress": verdict(&verdicts.egress),
         "ingress": verdict(&verdicts.ingress),
+        "audit": audit,
     })
 }

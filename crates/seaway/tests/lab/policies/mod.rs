@@ -7,6 +7,7 @@
 mod ask;
 mod attacks;
 mod cluster;
+mod drops;
 mod flows;
 mod lives;
 mod names;
@@ -21,6 +22,7 @@ use libtest_mimic::Trial;
 pub(crate) fn trials() -> Vec<Trial> {
     let all = [
         attacks::trials(),
+        drops::trials(),
         flows::trials(),
         lives::trials(),
         names::trials(),
