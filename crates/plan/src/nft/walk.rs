@@ -233,7 +233,7 @@ impl<'a> Walker<'a, '_> {
             },
             Statement::CtState(states) => when(states.contains(&self.packet.ct_state)),
             Statement::CtStatus(bits) => when(!bits.is_disjoint(&self.packet.ct_status)),
-            // A packet alone is within every rate.
+            // A packet alone is within every rate, and no excess.
             Statement::Counter | Statement::Limit(_) | Statement::Log { .. } => Next::Statement,
             Statement::Notrack => {
                 self.packet.ct_state = CtState::Untracked;
@@ -258,7 +258,6 @@ impl<'a> Walker<'a, '_> {
             }
             Statement::SetFrom(to, fields, map) => self.set(*to, fields, map),
             Statement::Dynamic { op, map, key, data } => self.learn(*op, map, key, data),
-            // A packet alone is no excess.
             Statement::Excess { .. } | Statement::Foreign => Next::Rule,
             Statement::Nat(side, NatSource::Map { ipv6, fields, map }) => {
                 self.rewrite(*side, *ipv6, fields, map)
