@@ -5,6 +5,8 @@
 
 mod connect;
 mod peer;
+#[path = "../shared/peer_nft.rs"]
+mod peer_nft;
 mod program;
 #[path = "../shared/running.rs"]
 mod running;
@@ -35,7 +37,6 @@ fn main() -> Outcome<()> {
     program::matrix()?;
     println!();
     connect::measure()?;
-    // Half a minute: its time grows with the square.
     let theirs = in_namespace(|| peer::program(&world::world(1000, 1000, LAST)))?;
     let ratio = ours.map_or(f64::NAN, |ours| ours.as_secs_f64() / theirs.as_secs_f64());
     println!(

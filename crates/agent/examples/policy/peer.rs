@@ -5,22 +5,15 @@
 //! Source: kube-router's documentation of its network policy controller.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use model::{Direction, Namespaces, NetworkPolicy, Peer, Pod, PortMatch, World};
 
-use crate::Outcome;
+use crate::{Outcome, peer_nft};
 
 /// Programs the policies of `world` in the calling thread's namespace. Returns how long `nft` took.
 pub(crate) fn program(world: &World) -> Outcome<Duration> {
-    let ruleset = ruleset(world)?;
-    let start = Instant::now();
-    let mut nft = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn()?;
-    nft.stdin.take().ok_or("nft has no input")?.write_all(ruleset.as_bytes())?;
-    let status = nft.wait()?;
-    if status.success() { Ok(start.elapsed()) } else { Err(format!("nft: {status}").into()) }
+    peer_nft::load(&ruleset(world)?)
 }
 
 fn ruleset(world: &World) -> Outcome<String> {

@@ -5,6 +5,8 @@
 
 mod connect;
 mod peer;
+#[path = "../shared/peer_nft.rs"]
+mod peer_nft;
 mod program;
 #[path = "../shared/running.rs"]
 mod running;

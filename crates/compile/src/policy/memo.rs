@@ -16,8 +16,8 @@ use super::resolver::Resolver;
 /// What policies ask of a node and the rows that enforce it, from one World to the next, each in the time of
 /// what is new in it.
 ///
-/// It keeps the number that allowed connections bear (see docs/decisions/0031): rows that ask for more than
-/// those before have the next one.
+/// It keeps the number that allowed connections bear (see docs/decisions/0031): rows that do anything but let
+/// more in than those before have the next one.
 #[derive(Debug, Default, Clone)]
 pub struct Memo {
     resolver: Resolver,
