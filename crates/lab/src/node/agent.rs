@@ -33,6 +33,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Where a wish for another agent is answered.
 pub(super) type Asked = oneshot::Sender<Result<(), String>>;
 
+/// Has no agent, and says so whenever another one is `wanted`.
+pub(super) async fn none(mut wanted: mpsc::Receiver<Asked>) {
+    while let Some(asked) = wanted.recv().await {
+        let why = "the nodes of this lab have no agents of their own: it is up with --no-agent";
+        drop(asked.send(Err(why.to_owned())));
+    }
+}
+
 /// Starts the agent, and again whenever it ends; and another one in its place whenever that is `wanted`.
 pub(super) async fn keep(
     context: &Context,

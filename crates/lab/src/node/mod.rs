@@ -97,11 +97,17 @@ async fn live(settings: Settings, log: File) -> Result<(), NodeError> {
     let asked = pods.clone();
     let (another, wanted) = mpsc::channel(1);
     let answer = move |request| requests::answer(request, asked.clone(), another.clone());
+    let agent = async {
+        match settings.spec.has_agents {
+            true => agent::keep(&context, &settings, log, wanted).await,
+            false => agent::none(wanted).await,
+        }
+    };
     tracing::info!("node {} starts", context.name);
     tokio::select! {
         () = control::serve(listener, answer) => {}
         () = stream::serve(streams, pods.clone()) => {}
-        () = agent::keep(&context, &settings, log, wanted) => {}
+        () = agent => {}
         () = readiness::watch(&context, &pods, shown) => {}
         () = registration::keep(client, &context, &images, ready) => {}
         _ = end.recv() => {}

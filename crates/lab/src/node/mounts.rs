@@ -50,6 +50,9 @@ pub(super) fn prepare(directory: &NodeDirectory, settings: &Settings) -> Result<
     // Debian mounts the machine's /run, where labs are, noexec; plugins run from the node's.
     let programs = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     attach("allow programs in", None, Path::new("/run"), None, programs)?;
+    // As systemd has it: containers may ask to see what is mounted later, as namespaces of pods are.
+    let shared = MsFlags::MS_REC | MsFlags::MS_SHARED;
+    attach("show containers what is mounted in", None, Path::new("/run"), None, shared)?;
     let sealed = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     attach("mount", Some(Path::new("proc")), Path::new("/proc"), Some("proc"), sealed)?;
     attach("mount", Some(Path::new("sysfs")), Path::new("/sys"), Some("sysfs"), sealed)?;

@@ -61,6 +61,10 @@ pub(crate) struct Bind {
     pub target: PathBuf,
     /// Whether the container can't write to it.
     pub read_only: ReadOnly,
+    /// Whether what the node mounts below it later is seen, too.
+    ///
+    /// Source: VolumeMount API `mountPropagation`.
+    pub follows: bool,
 }
 
 /// How much of what is shown can't be written.

@@ -179,7 +179,10 @@ impl Worker {
             _ => ReadOnly::Top,
         };
         let target = Path::new("/").join(&mount.mount_path);
-        Ok(Bind { source: volume.path.clone(), within, target, read_only })
+        // What a container mounts is never seen outside of it: Bidirectional is half of what it says.
+        let follows =
+            matches!(mount.mount_propagation.as_deref(), Some("HostToContainer" | "Bidirectional"));
+        Ok(Bind { source: volume.path.clone(), within, target, read_only, follows })
     }
 
     /// A new, empty file for the last words of the container's next run.
@@ -246,7 +249,8 @@ impl Worker {
 }
 
 fn plain_bind(source: PathBuf, target: &Path) -> Bind {
-    Bind { source, within: None, target: target.to_owned(), read_only: ReadOnly::No }
+    let target = target.to_owned();
+    Bind { source, within: None, target, read_only: ReadOnly::No, follows: false }
 }
 
 fn message_path(manifest: &Container) -> &str {

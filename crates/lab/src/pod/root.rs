@@ -61,7 +61,8 @@ const HIDDEN: [&str; 6] = ["/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp"];
 /// The attempt that failed and why, in one line.
 pub(crate) fn build(root: &Root) -> Result<(), String> {
     unshare(CloneFlags::CLONE_NEWNS).map_err(at("/", "unshare the mounts of"))?;
-    remount("/", MsFlags::MS_REC | MsFlags::MS_PRIVATE)?;
+    // What the node mounts is seen here, and nothing that is mounted here is seen there.
+    remount("/", MsFlags::MS_REC | MsFlags::MS_SLAVE)?;
     let old = fs::File::open("/").map_err(at("/", "open"))?;
     let is_machine = root.base == Base::Machine;
     let submounts = if is_machine { submounts()? } else { Vec::new() };
@@ -203,6 +204,9 @@ fn show(wanted: &Bind, node: &fs::File) -> Result<(), String> {
     }
     let source = PathBuf::from(format!("/proc/self/fd/{}", source.as_raw_fd()));
     bind(&source, &target, MsFlags::MS_REC)?;
+    if !wanted.follows {
+        remount(&target, MsFlags::MS_REC | MsFlags::MS_PRIVATE)?;
+    }
     match wanted.read_only {
         ReadOnly::No => Ok(()),
         ReadOnly::Top => {

@@ -70,11 +70,19 @@ pub struct Spec {
     /// Document that says what agents ask of other servers, and log; an absolute path.
     #[serde(default)]
     pub dns_settings: Option<PathBuf>,
+    /// Whether nodes have agents of their own; else a manifest brings the network, as to a cluster.
+    #[serde(default = "yes")]
+    pub has_agents: bool,
     /// Image map entries, `NAME=COMMAND`.
     pub images: Vec<String>,
     /// Where the cluster's objects and keys are kept, so that they outlive the lab; an absolute path.
     /// A lab without one starts empty.
     pub state_dir: Option<PathBuf>,
+}
+
+/// What a `spec.json` means that does not say.
+fn yes() -> bool {
+    true
 }
 
 /// Why a lab cannot be made as asked.
@@ -177,6 +185,7 @@ impl Spec {
             masquerade_all: false,
             dns_settings: None,
             nameservers: Vec::new(),
+            has_agents: true,
             images: Vec::new(),
             state_dir: None,
         }

@@ -71,6 +71,10 @@ pub(super) struct Args {
     /// Document that every agent goes by, and by what it says later, as of `seaway agent`.
     #[arg(long, value_name = "FILE")]
     dns_settings: Option<PathBuf>,
+    /// Nodes without agents: their network comes with a manifest, such as `seaway install` prints. Nodes are
+    /// waited for when there are manifests.
+    #[arg(long)]
+    no_agent: bool,
     /// MTU of pods; derived from the underlay when left out.
     #[arg(long)]
     mtu: Option<u32>,
@@ -107,7 +111,7 @@ pub(super) fn run(name: LabName, args: Args) -> anyhow::Result<ExitCode> {
     let outcome = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
-        let work = bring_up(starting, &manifests, timeout);
+        let work = bring_up(starting, &manifests, timeout, spec.has_agents);
         tokio::select! {
             outcome = work => outcome,
             _ = interrupt.recv() => Ok(Outcome::Interrupted(130)),
@@ -182,6 +186,7 @@ fn spec(name: LabName, args: Args) -> anyhow::Result<Spec> {
         external_ips: args.external_ips,
         masquerade_all: args.masquerade_all,
         nameservers: args.nameservers,
+        has_agents: !args.no_agent,
         images,
         dns_settings: args.dns_settings.map(absolute).transpose()?,
         state_dir: args.state_dir.map(absolute).transpose()?,
@@ -193,6 +198,7 @@ async fn bring_up(
     mut starting: Starting,
     manifests: &Manifests,
     timeout: Duration,
+    has_agents: bool,
 ) -> anyhow::Result<Outcome> {
     let follow = move || {
         starting.follow(|report| {
@@ -205,6 +211,13 @@ async fn bring_up(
     let client = kube::connect(&Access::Kubeconfig(lab.kubeconfig())).await?;
     let deadline = Instant::now() + timeout;
     let nodes = Wanted { nodes: lab.nodes(), pods: Vec::new() };
+    if !has_agents {
+        let applied = objects::apply_all(&client, manifests).await;
+        let nodes = if manifests.is_empty() { Vec::new() } else { lab.nodes() };
+        let wanted = Wanted { nodes, pods: applied.pods };
+        let waited = ready(&client, &wanted, timeout, show).await;
+        return Ok(outcome(&lab, waited, &wanted, applied.failures));
+    }
     if let Err(not_ready) = ready(&client, &nodes, timeout, show).await {
         return Ok(Outcome::Unready(explain(&lab, &not_ready)));
     }
@@ -215,12 +228,17 @@ async fn bring_up(
     let wanted = Wanted { nodes: Vec::new(), pods: applied.pods };
     let left = deadline.saturating_duration_since(Instant::now());
     let waited = ready(&client, &wanted, left, show).await;
-    match (waited, applied.failures) {
-        (Ok(()), 0) => Ok(Outcome::Ready(wanted.pods.len())),
+    Ok(outcome(&lab, waited, &wanted, applied.failures))
+}
+
+/// What came of waiting for `wanted`.
+fn outcome(lab: &Lab, waited: Result<(), NotReady>, wanted: &Wanted, failures: usize) -> Outcome {
+    match (waited, failures) {
+        (Ok(()), 0) => Outcome::Ready(wanted.pods.len()),
         (Ok(()), failures) => {
-            Ok(Outcome::Unready(format!("{failures} objects of its manifests were refused")))
+            Outcome::Unready(format!("{failures} objects of its manifests were refused"))
         }
-        (Err(not_ready), _) => Ok(Outcome::Unready(explain(&lab, &not_ready))),
+        (Err(not_ready), _) => Outcome::Unready(explain(lab, &not_ready)),
     }
 }
 
