@@ -23,6 +23,7 @@ cargo xtask COMMAND
   lab [FILTER]      only the lab tests whose name holds FILTER
   examples [FILTER] only the examples whose name holds FILTER
   scenario --update rewrite the expected parts of scenarios; read the diff
+  deploy            write deploy/: the manifest and the chart that `seaway install` prints
   rows              write the tests of each rule into docs/services-tests.md and docs/dns-tests.md
   bench [NAME]      measure against the named peers, in one run; print ratios
   fuzz [TARGET]     run the fuzz targets of decoders, 30 s each
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         "lab" => test::lab(rest),
         "examples" => examples::run(rest),
         "scenario" => test::scenarios(rest),
+        "deploy" => test::deploy(),
         "rows" => tidy::rows::update(),
         "bench" => bench::run(rest),
         "fuzz" => fuzz::run(rest),

@@ -150,3 +150,11 @@ pub(crate) fn scenarios(args: &[String]) -> Result {
     }
     step("scenarios", &mut command)
 }
+
+/// Writes what is committed of `seaway install`.
+pub(crate) fn deploy() -> Result {
+    let filter = "what_is_committed_is_what_install_prints";
+    let mut command = cargo(&["test", "--workspace", "--bin", "seaway", filter]);
+    command.env("UPDATE", "1");
+    step("deploy", &mut command)
+}

@@ -107,11 +107,7 @@ pub fn conflist(paths: &Paths, dir: &Path) -> Result<(), InstallError> {
             return Ok(());
         }
         fs::create_dir_all(dir)?;
-        in_place(&path, |draft| {
-            let mut file = new_file(draft, 0o600)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        })
+        write(&path, 0o600, text.as_bytes())
     };
     install().map_err(|cause| InstallError { path: path.clone(), cause })
 }
@@ -127,6 +123,18 @@ pub fn remove(path: &Path) -> Result<(), InstallError> {
         }
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// Puts a file with this text and mode at `path`; whoever reads it finds the old one or the new one.
+///
+/// # Errors
+/// The file system's.
+pub(crate) fn write(path: &Path, mode: u32, text: &[u8]) -> io::Result<()> {
+    in_place(path, |draft| {
+        let mut file = new_file(draft, mode)?;
+        file.write_all(text)?;
+        file.sync_all()
+    })
 }
 
 /// Has `write` make a file beside `path` and renames it to `path`.

@@ -11,6 +11,7 @@ mod drops;
 #[cfg(test)]
 mod fake;
 mod features;
+pub mod found;
 mod handle;
 mod handover;
 mod health;
@@ -40,6 +41,6 @@ pub use observe::Metrics;
 pub use places::{PlaceError, rules};
 pub use proxy::dns::end_with_other_panics;
 pub use reconcile::{FailureRow, Report, StepReport, Subject};
-pub use run::{RunError, Settings, cleanup, run};
+pub use run::{RunError, Settings, cleanup, run, wait_for_the_end};
 pub use shown::{Shown, View};
 pub use sources::Basis;

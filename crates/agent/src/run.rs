@@ -13,7 +13,7 @@ use crate::handover::{self, HandoverError, Heir, Predecessor};
 use crate::journal::Journal;
 use crate::reconcile::{Reach, wall_clock};
 use crate::tenure::{self, Ended};
-use crate::{admin, capability, cni, install, places, snapshot};
+use crate::{admin, capability, cni, found, install, places, snapshot};
 
 /// Everything `seaway agent` is told.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct Settings {
     pub config: Config,
     /// The API server.
     pub access: Access,
+    /// How it is known which domain `config.dns` has, in a few words.
+    pub domain_origin: String,
     /// Run and state directory.
     pub paths: Paths,
     /// Where runtimes look for network configurations.
@@ -36,6 +38,25 @@ pub struct Settings {
     pub health: Option<SocketAddr>,
     /// Whether it is told in a Lease which endpoints get no new flow any more.
     pub acknowledge_drains: bool,
+}
+
+#[cfg(test)]
+impl Settings {
+    /// Settings that lead nowhere.
+    pub(crate) fn of_nobody() -> Self {
+        Settings {
+            config: Config::default(),
+            access: Access::Kubeconfig("/nonexistent/kubeconfig".into()),
+            domain_origin: "the default".to_owned(),
+            paths: Paths::default(),
+            cni_conf_dir: "/nonexistent".into(),
+            cni_bin_dir: "/nonexistent".into(),
+            dns_settings: None,
+            metrics: None,
+            health: None,
+            acknowledge_drains: false,
+        }
+    }
 }
 
 /// Why the agent did not start, or stopped.
@@ -128,6 +149,18 @@ async fn outlive(heir: &mut Heir, run_dir: &Path) -> Result<(), RunError> {
     Ok(Predecessor::outlive(run_dir).await?)
 }
 
+/// Waits for SIGTERM or SIGINT.
+///
+/// # Errors
+/// The operating system's.
+pub fn wait_for_the_end() -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(system("start the runtime"))?.block_on(async {
+        End::hear()?.told().await;
+        Ok(())
+    })
+}
+
 /// The signals that tell an agent to end.
 pub(crate) struct End {
     terminate: Signal,
@@ -175,13 +208,19 @@ pub fn cleanup(
     for name in ["cni.sock", "agent.sock", handover::SOCKET, places::SYSCTLS] {
         install::remove(&paths.run_dir.join(name))?;
     }
-    for name in [snapshot::FILE, snapshot::NEW_FILE] {
+    for name in [snapshot::FILE, snapshot::NEW_FILE, found::FILE, found::SERVERS] {
         install::remove(&paths.state_dir.join(name))?;
     }
     drop(journal);
     if ledger {
         for name in ["ledger", "ledger.lock"] {
             install::remove(&paths.state_dir.join(name))?;
+        }
+        // DELs that wait are about leases, too.
+        if let Err(cause) = std::fs::remove_dir_all(paths.pending())
+            && cause.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(system("remove the DELs that wait")(cause));
         }
     }
     // Only empty ones go: what else is in them is not ours.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use kube::Access;
 use model::{Config, chain};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -29,7 +30,7 @@ use crate::snapshot::{Recall, Writing};
 use crate::sockets::{Open, Sockets};
 use crate::sources::{Disturbed, Sources, Watched};
 use crate::watchdog::Watchdog;
-use crate::{cni, condition, drain, install, places, pressure, rebuild};
+use crate::{cni, condition, drain, found, install, places, pressure, rebuild};
 
 use tasks::{announce, answer_at, pass_on, watch_cluster};
 
@@ -178,7 +179,18 @@ impl<'a> Tenure<'a> {
         let listening = Listening::start(&shown, &drops);
         let listening =
             listening.map_err(system("start the thread that hears of dropped packets"))?;
-        let desk = Desk { handle, shown, metrics, watched: watched.clone(), due, drops, started };
+        let watched_too = watched.clone();
+        let settings_too = settings.clone();
+        let desk = Desk {
+            handle,
+            shown,
+            metrics,
+            watched: watched_too,
+            due,
+            drops,
+            started,
+            settings: Arc::new(settings_too),
+        };
         let tenure = Tenure {
             settings,
             desk,
@@ -261,6 +273,10 @@ impl<'a> Tenure<'a> {
         self.tell_others();
         install::plugin(&install::own_binary(), cni_bin_dir)?;
         install::loopback(cni_bin_dir)?;
+        if let Access::InCluster(servers) = &self.settings.access {
+            let (servers, slices) = (servers.clone(), self.watched.slices.clone());
+            self.tasks.spawn(found::follow(servers, slices, paths.state_dir.clone()));
+        }
         self.tasks.spawn(pass_on(self.watched.clone(), self.desk.clone()));
         let shown = Arc::clone(&self.desk.shown);
         self.tasks.spawn(announce(paths.clone(), cni_conf_dir.clone(), shown));

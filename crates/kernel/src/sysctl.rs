@@ -1,9 +1,27 @@
 //! Kernel settings under /proc/sys, in the calling thread's network namespace.
+//!
+//! In a container that is not privileged /proc/sys can't be written, and no runtime mounts anything in its
+//! place. The node's own may be shown elsewhere instead: which namespace's settings are met there follows from
+//! who looks, and not from whose it is.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
+
+/// Where a container is shown the node's, as a volume.
+const SHOWN: &str = "/host/proc/sys";
+
+/// Where settings are.
+static ROOT: LazyLock<&'static Path> = LazyLock::new(|| {
+    let shown = Path::new(SHOWN);
+    let found = statfs(&shown.join("net"));
+    let is_proc = found.is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC);
+    if is_proc { shown } else { Path::new("/proc/sys") }
+});
 
 /// A setting could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +72,7 @@ pub fn is_writable(key: &str) -> bool {
 
 /// Whether the kernel has IPv6, in any namespace.
 pub fn has_ipv6() -> bool {
-    fs::exists("/proc/sys/net/ipv6/conf").unwrap_or(false)
+    fs::exists(ROOT.join("net/ipv6/conf")).unwrap_or(false)
 }
 
 /// Where a setting is. Nothing outside the settings of the network is ever touched.
@@ -62,7 +80,7 @@ fn path(key: &str) -> io::Result<PathBuf> {
     let is_part =
         |part: &str| !part.is_empty() && part != ".." && !part.contains(char::is_whitespace);
     if key.starts_with("net/") && key.split('/').all(is_part) {
-        Ok(PathBuf::from("/proc/sys").join(key))
+        Ok(ROOT.join(key))
     } else {
         Err(io::Error::new(io::ErrorKind::InvalidInput, "not a setting below net/"))
     }

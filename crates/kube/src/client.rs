@@ -6,14 +6,16 @@ use kube_rs::config::{KubeConfigOptions, Kubeconfig};
 use kube_rs::{Client, Config};
 
 use crate::connection;
+use crate::servers::Servers;
 
 /// Where the address and the credentials of the API server come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Access {
     /// This kubeconfig file.
     Kubeconfig(PathBuf),
-    /// The environment and the service account files of a pod.
-    InCluster,
+    /// The service account files of a pod, whose token is read again as it is renewed; and an address of
+    /// these that answers.
+    InCluster(Servers),
 }
 
 /// Why there is no client.
@@ -49,19 +51,24 @@ pub enum ConnectError {
 /// # Errors
 /// [`ConnectError`], when waiting would not help.
 pub async fn connect(access: &Access) -> Result<Client, ConnectError> {
-    let config = match access {
-        Access::InCluster => {
-            Config::incluster().map_err(|cause| ConnectError::InCluster(Box::new(cause)))?
+    let (config, servers) = match access {
+        Access::InCluster(servers) => {
+            let config = Config::incluster_dns();
+            let config = config.map_err(|cause| ConnectError::InCluster(Box::new(cause)))?;
+            (config, Some(servers))
         }
         Access::Kubeconfig(path) => {
             let fail =
                 |cause| ConnectError::Kubeconfig { path: path.clone(), cause: Box::new(cause) };
             let file = Kubeconfig::read_from(path).map_err(fail)?;
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-                .await
-                .map_err(fail)?
+            let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
+            (config.map_err(fail)?, None)
         }
     };
     let url = config.cluster_url.to_string();
-    connection::client(config).map_err(|cause| ConnectError::Client { url, cause: Box::new(cause) })
+    let client = match servers {
+        Some(servers) => connection::any_of(servers, config),
+        None => connection::client(config),
+    };
+    client.map_err(|cause| ConnectError::Client { url, cause: Box::new(cause) })
 }

@@ -9,6 +9,7 @@ pub mod drain;
 mod event;
 pub mod kind;
 mod level;
+mod servers;
 mod watch;
 
 pub use client::{Access, ConnectError, connect};
@@ -19,4 +20,5 @@ pub use event::{Event, Events, EventsWaiting, Regarding, write_events};
 pub use kind::Kind;
 pub use kube_rs::Client;
 pub use level::Listed;
+pub use servers::{Found, Kubelet, NoServerUrl, Origin, Server, ServerUrl, Servers, find};
 pub use watch::watch;

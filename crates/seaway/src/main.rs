@@ -19,6 +19,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Print the manifest that brings Seaway to a cluster.
+    Install(cmd::install::Args),
     /// Run the agent of one node.
     Agent(Box<cmd::agent::Args>),
     /// Make, use and remove clusters on this machine.
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
     }
     let result = match Cli::parse().command {
         Command::Agent(args) => cmd::agent::run(*args),
+        Command::Install(args) => cmd::install::run(args),
         Command::Lab(args) => cmd::lab::run(args),
         Command::Check(args) => cmd::check::run(args),
         Command::Dump(args) => cmd::dump::run(args),

@@ -46,6 +46,7 @@ pub(crate) fn serve(dir: &Path) -> Outcome<()> {
 /// Runs the agent until it is killed.
 pub(crate) fn agent(dir: PathBuf) -> Outcome<()> {
     Ok(run(Settings {
+        domain_origin: "the default".to_owned(),
         config: Config { node: "node-0".into(), ..Config::default() },
         access: Access::Kubeconfig(dir.join(KUBECONFIG)),
         paths: Paths { run_dir: dir.join("run"), state_dir: dir.join("state") },

@@ -39,9 +39,11 @@ pub use server::{AdminError, Seats, Server};
 pub use text::dumps;
 
 use crate::drops::{Drops, Line};
+use crate::found;
 use crate::handle::{Handle, Status};
 use crate::health::{Due, Health, service_health};
 use crate::observe::{Metrics, Probed, classic};
+use crate::run::Settings;
 use crate::shown::{Shown, View};
 use crate::sources::Watched;
 
@@ -62,6 +64,8 @@ pub struct Desk {
     pub(crate) drops: Drops,
     /// When this agent started.
     pub(crate) started: Instant,
+    /// What it was told.
+    pub(crate) settings: Arc<Settings>,
 }
 
 /// Who asks.
@@ -178,9 +182,10 @@ impl Desk {
         format!(
             "\nseaway statusz\nWarning: This endpoint is not meant to be machine parseable, has no formatting \
              compatibility guarantees and is for debugging purposes only.\n\n\
-             Up: {hours} hr {minutes:02} min {seconds:02} sec\nBinary version: {}\n\n\
+             Up: {hours} hr {minutes:02} min {seconds:02} sec\nBinary version: {}\nAPI server: {}\n\n\
              Paths: /healthz /readyz /metrics /proxyMode\n",
-            env!("CARGO_PKG_VERSION")
+            env!("CARGO_PKG_VERSION"),
+            found::api_server(&self.settings.access)
         )
     }
 
@@ -210,6 +215,9 @@ impl Desk {
         if name == "policy" || name.starts_with("policy/") {
             let pod = name.strip_prefix("policy/").map(str::to_owned);
             return policies(pod, view, as_json).await;
+        }
+        if name == "found" && !as_json {
+            return Some(Answer::text(found::text(&self.settings, &view)));
         }
         if name == "drops" {
             return Some(lines(&self.drops.lines(), Line::json, as_json));

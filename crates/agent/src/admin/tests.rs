@@ -40,6 +40,7 @@ fn desk() -> Desk {
         watched: Watched::new().1,
         drops: Drops::default(),
         started: Instant::now(),
+        settings: Arc::new(Settings::of_nobody()),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::shown::View;
 use crate::sources::Basis;
 
 /// What only the agent knows.
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 12] = [
     "ipam",
     "attachments",
     "peers",
@@ -26,6 +26,7 @@ const KNOWN: [&str; 11] = [
     "rejected",
     "plan",
     "report",
+    "found",
 ];
 
 /// Everything that `/dump/<name>` and `seaway dump` know: tables of the kernel as last read and

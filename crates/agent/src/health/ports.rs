@@ -205,6 +205,7 @@ mod tests {
             watched: crate::sources::Watched::new().1,
             drops: crate::drops::Drops::default(),
             started: std::time::Instant::now(),
+            settings: Arc::new(crate::run::Settings::of_nobody()),
         };
         let (events, _) = kube::Events::new();
         let teller = Teller { events, metrics: Arc::default() };

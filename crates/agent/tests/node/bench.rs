@@ -366,6 +366,7 @@ pub(crate) fn run_agent_if_asked() {
         dns_settings: None,
         metrics: None,
         health: None,
+        domain_origin: "the default".to_owned(),
         acknowledge_drains: false,
     };
     run(settings).unwrap();

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::{DomainName, QueryLog};
 
 pub use document::NoUpstream;
-pub use tree::Invalid;
+pub use tree::{Invalid, flat_yaml};
 
 /// Settings of everything beyond the cluster's own names.
 #[derive(Debug, Clone, PartialEq, Eq)]

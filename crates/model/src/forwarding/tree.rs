@@ -58,6 +58,27 @@ pub(super) fn read(text: &str) -> Result<Option<Node>, Invalid> {
     }
 }
 
+/// The names and values of a document that is one mapping of names to single values, or to lists of them.
+/// A value that is not there (`~`, `null`) is an empty text.
+///
+/// # Errors
+/// What is no such document, with its line and field.
+pub fn flat_yaml(text: &str) -> Result<Vec<(String, Vec<String>)>, Invalid> {
+    let Some(root) = read(text)? else { return Ok(Vec::new()) };
+    let Content::Fields(fields) = root.content else {
+        return Err(root.invalid("names with values are wanted"));
+    };
+    let text = |node: &Node| {
+        let text = node.text()?;
+        Ok(if text == "~" || text == "null" { String::new() } else { text.to_owned() })
+    };
+    let values = |node: &Node| match &node.content {
+        Content::List(items) => items.iter().map(text).collect(),
+        Content::Scalar(_) | Content::Fields(_) => Ok(vec![text(node)?]),
+    };
+    fields.iter().map(|(name, node)| Ok((name.clone(), values(node)?))).collect()
+}
+
 struct Reader<I> {
     events: I,
     line: usize,

@@ -1,15 +1,19 @@
 //! `seaway agent`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use agent::Settings;
 use anyhow::{Context, bail, ensure};
 use clap::{Subcommand, ValueEnum};
 use ipnet::IpNet;
-use kube::Access;
+use kube::{Access, Found, ServerUrl};
 use model::{Config, NodeName, NodePortAddrs, PodLinkMode, Routing, Vxlan};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use tracing_subscriber::EnvFilter;
 use wire::cni::Paths;
 
@@ -29,6 +33,11 @@ pub(crate) struct Args {
 enum Command {
     /// Remove everything agents put on this node: links, routes, rules, nftables, files. Stop the agent first.
     Cleanup(Cleanup),
+    /// Keep for the agent what the files of this node's kubelet say: the API server's address, whom to trust
+    /// there, and the cluster's DNS domain.
+    Find(Find),
+    /// Succeed when an agent of this container, and not one beside it, is in charge of the node.
+    InCharge(InCharge),
 }
 
 /// Where things are on the node.
@@ -61,6 +70,55 @@ struct Cleanup {
     /// Remove what a kube-proxy left on this node, and nothing of Seaway's: the agent may run.
     #[arg(long, conflicts_with = "ledger")]
     kube_proxy: bool,
+    /// Remove nothing and wait to be told to end: what runs in a DaemonSet is to stay.
+    #[arg(long, conflicts_with_all = ["ledger", "kube_proxy"])]
+    wait: bool,
+}
+
+#[derive(clap::Args)]
+struct Find {
+    /// Where the root of the node is shown.
+    #[arg(long, default_value = "/", value_name = "DIR")]
+    host_root: PathBuf,
+    /// Directory of the ledger of leases.
+    #[arg(long, env = "SEAWAY_STATE_DIR", default_value = "/var/lib/seaway", value_name = "DIR")]
+    state_dir: PathBuf,
+    #[command(flatten)]
+    api_server: ApiServer,
+}
+
+#[derive(clap::Args)]
+struct InCharge {
+    /// Directory of the sockets.
+    #[arg(long, env = "SEAWAY_RUN_DIR", default_value = "/run/seaway", value_name = "DIR")]
+    run_dir: PathBuf,
+}
+
+/// Where the API server is.
+#[derive(clap::Args)]
+struct ApiServer {
+    /// Addresses of the API server, like https://192.0.2.1:6443; or the path of a kubeconfig on every node that
+    /// names one. When left out, the kubelet's kubeconfig is looked for where kubeadm, k3s and others have it.
+    #[arg(long, env = "SEAWAY_API_SERVER", value_delimiter = ',', value_name = "URL,…|PATH")]
+    api_server: Vec<At>,
+}
+
+/// One of them.
+#[derive(Clone)]
+enum At {
+    Url(ServerUrl),
+    Kubeconfig(String),
+}
+
+impl FromStr for At {
+    type Err = kube::NoServerUrl;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.starts_with('/') {
+            true => Ok(At::Kubeconfig(text.to_owned())),
+            false => text.parse().map(At::Url),
+        }
+    }
 }
 
 #[derive(clap::Args)]
@@ -73,6 +131,8 @@ struct Run {
     /// Kubeconfig file; the pod's service account when left out.
     #[arg(long, env = "SEAWAY_KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    api_server: ApiServer,
     /// How pods are joined to the node: routed or bridge.
     #[arg(long, env = "SEAWAY_POD_LINK", default_value = "routed", value_name = "MODE")]
     pod_link: PodLinkMode,
@@ -140,6 +200,8 @@ enum LogFormat {
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Some(Command::Cleanup(cleanup)) => clean(cleanup),
+        Some(Command::Find(wanted)) => find(wanted),
+        Some(Command::InCharge(InCharge { run_dir })) => in_charge(&run_dir),
         None => {
             start_log(args.run.places.log_format)?;
             agent::run(settings(args.run)?)?;
@@ -149,6 +211,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn clean(args: Cleanup) -> anyhow::Result<ExitCode> {
+    if args.wait {
+        agent::wait_for_the_end()?;
+        return Ok(ExitCode::SUCCESS);
+    }
     start_log(args.places.log_format)?;
     let Places { run_dir, state_dir, cni_conf_dir, cni_bin_dir, .. } = args.places;
     let paths = Paths { run_dir, state_dir };
@@ -162,7 +228,54 @@ fn clean(args: Cleanup) -> anyhow::Result<ExitCode> {
     Ok(if left.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+fn find(args: Find) -> anyhow::Result<ExitCode> {
+    let mut places = args.api_server.api_server.iter().filter_map(|at| match at {
+        At::Kubeconfig(path) => Some(path.as_str()),
+        At::Url(_) => None,
+    });
+    let found = agent::found::find(&args.host_root, places.next(), &args.state_dir);
+    let found =
+        found.with_context(|| format!("keep what was found in {}", args.state_dir.display()))?;
+    for why in &found.unread {
+        super::talk(&format!("seaway: {why}"));
+    }
+    super::talk(&match &found.kubelet {
+        Some(kubelet) => {
+            format!("seaway: the API server is at {}, as {} says", kubelet.server, kubelet.file)
+        }
+        None => "seaway: no kubelet's kubeconfig says where the API server is".to_owned(),
+    });
+    if let Some((domain, file)) = &found.domain {
+        super::talk(&format!("seaway: the cluster's DNS domain is {domain}, as {file} says"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whoever listens at the agent's socket has a number only in the process namespaces that it is in, and those
+/// around them.
+fn in_charge(run_dir: &Path) -> anyhow::Result<ExitCode> {
+    let path = run_dir.join("agent.sock");
+    let stream = UnixStream::connect(&path);
+    let stream = stream.with_context(|| format!("connect to {}", path.display()))?;
+    let peer = getsockopt(&stream, PeerCredentials).context("ask who listens there")?;
+    ensure!(peer.pid() != 0, "an agent beside this container is in charge");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The access of a pod: at the addresses that are said, or found.
+fn in_cluster(api_server: ApiServer, found: &Found, state_dir: &Path) -> Access {
+    let said = api_server.api_server.into_iter().filter_map(|at| match at {
+        At::Url(url) => Some(url),
+        At::Kubeconfig(_) => None,
+    });
+    Access::InCluster(agent::found::servers(said.collect(), found, state_dir))
+}
+
 fn settings(run: Run) -> anyhow::Result<Settings> {
+    let found = agent::found::found(&run.places.state_dir).unwrap_or_else(|why| {
+        super::talk(&format!("seaway: {why}; it is not used"));
+        Found::default()
+    });
     let node = run.node_name.filter(|name| !name.is_empty());
     let node =
         node.context("--node-name (SEAWAY_NODE_NAME): which Node object is this machine?")?;
@@ -179,8 +292,11 @@ fn settings(run: Run) -> anyhow::Result<Settings> {
         (1 << 24) - 1
     );
     ensure!(run.vxlan_port != 0, "--vxlan-port 0: between 1 and 65535");
+    let state_dir = run.places.state_dir;
+    let (dns, domain_origin) = run.dns.settings(found.domain.as_ref())?;
     Ok(Settings {
         dns_settings: run.dns.document(),
+        domain_origin,
         metrics: address("--metrics-bind", &run.metrics_bind)?,
         health: address("--healthz-bind", &run.healthz_bind)?,
         acknowledge_drains: run.acknowledge_drains,
@@ -196,14 +312,39 @@ fn settings(run: Run) -> anyhow::Result<Settings> {
             external_ips: run.external_ips,
             masquerade_all: run.masquerade_all,
             conntrack: run.conntrack.settings(),
-            dns: run.dns.settings()?,
+            dns,
             has_log: true,
         },
-        access: run.kubeconfig.map_or(Access::InCluster, Access::Kubeconfig),
-        paths: Paths { run_dir: run.places.run_dir, state_dir: run.places.state_dir },
+        access: match run.kubeconfig {
+            Some(path) => Access::Kubeconfig(path),
+            None => in_cluster(run.api_server, &found, &state_dir),
+        },
+        paths: Paths { run_dir: run.places.run_dir, state_dir },
         cni_conf_dir: run.places.cni_conf_dir,
         cni_bin_dir: run.places.cni_bin_dir,
     })
+}
+
+/// The flags of an agent, with what is said about them.
+pub(crate) fn command() -> clap::Command {
+    <Run as clap::Args>::augment_args(clap::Command::new("agent"))
+}
+
+/// Whether an agent that is told this would start.
+///
+/// # Errors
+/// What is wrong with the flag's value.
+pub(crate) fn check(flag: &str) -> anyhow::Result<()> {
+    let words = ["agent", "--node-name=node", flag];
+    let read = command().try_get_matches_from(words);
+    let read = read.and_then(|read| <Run as clap::FromArgMatches>::from_arg_matches(&read));
+    let run = read.map_err(|error| {
+        // The first line says what is wrong, the others how the command is used.
+        let text = error.to_string();
+        let first: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).collect();
+        anyhow::anyhow!("{}", first.join(" ").trim_start_matches("error: "))
+    })?;
+    settings(run).map(drop)
 }
 
 fn address(flag: &str, text: &str) -> anyhow::Result<Option<SocketAddr>> {
@@ -253,6 +394,7 @@ mod tests {
     fn every_bad_value_is_named_with_its_flag() {
         let cases = [
             ("agent", "--node-name"),
+            ("agent --node-name a --api-server 192.0.2.1:6443", "an address like https://"),
             ("agent --node-name a --mtu 1279", "--mtu 1279"),
             ("agent --node-name a --pod-link bridged", "--pod-link"),
             ("agent --node-name a --routing ipsec", "auto, direct, vxlan"),
@@ -291,7 +433,7 @@ mod tests {
         assert_eq!(settings.config.pod_link, PodLinkMode::Bridge);
         assert_eq!(settings.config.non_masquerade_cidrs.len(), 2);
         assert_eq!((settings.config.masquerade, settings.metrics), (false, None));
-        assert_eq!(settings.access, Access::InCluster);
+        assert!(matches!(settings.access, Access::InCluster(_)));
         assert_eq!(settings.config.node_port_addrs, [NodePortAddrs::Primary]);
         assert_eq!(settings.config.external_ips, []);
         let services = "agent --node-name a --nodeport-addresses primary,192.0.2.0/24 \

@@ -17,14 +17,10 @@ const LONGEST_TTL: u32 = 3600;
 #[derive(clap::Args)]
 #[group(id = "dns")]
 pub(crate) struct Flags {
-    /// Zone that the names of Services and pods are under.
-    #[arg(
-        long = "cluster-domain",
-        env = "SEAWAY_CLUSTER_DOMAIN",
-        default_value = "cluster.local",
-        value_name = "DOMAIN"
-    )]
-    domain: DomainName,
+    /// Zone that the names of Services and pods are under. When left out, the one that the node's kubelet goes
+    /// by, should that be known; else cluster.local.
+    #[arg(long = "cluster-domain", env = "SEAWAY_CLUSTER_DOMAIN", value_name = "DOMAIN")]
+    domain: Option<DomainName>,
     /// Service whose cluster IPs clients ask; its endpoints are asked where no agent answers.
     #[arg(
         long = "dns-service",
@@ -150,9 +146,13 @@ impl Flags {
         self.document.clone()
     }
 
-    /// What they come to.
-    pub(crate) fn settings(&self) -> anyhow::Result<Dns> {
-        let domain = self.domain.lowered();
+    /// What they come to, and from where the domain is known. The kubelet's has the file that says so.
+    pub(crate) fn settings(
+        &self,
+        kubelets: Option<&(String, String)>,
+    ) -> anyhow::Result<(Dns, String)> {
+        let (domain, origin) = self.domain(kubelets);
+        let domain = domain.lowered();
         let length = domain.as_wire().len();
         ensure!(length > 1, "--cluster-domain {domain}: a name of at least one label");
         ensure!(
@@ -166,7 +166,7 @@ impl Flags {
             "--dns-ttl {}: between 0 and {LONGEST_TTL} seconds",
             self.ttl
         );
-        Ok(Dns {
+        let dns = Dns {
             is_served: !self.off,
             domain,
             ttl: self.ttl,
@@ -184,7 +184,20 @@ impl Flags {
             autopath: !self.no_autopath,
             client_rate: self.client_rate.0,
             log: self.log,
-        })
+        };
+        Ok((dns, origin))
+    }
+
+    /// The domain that is said, else the kubelet's, else the usual one.
+    fn domain(&self, kubelets: Option<&(String, String)>) -> (DomainName, String) {
+        if let Some(domain) = self.domain {
+            return (domain, "as --cluster-domain says".to_owned());
+        }
+        let read = kubelets.and_then(|(domain, file)| Some((domain.parse().ok()?, file)));
+        match read {
+            Some((domain, file)) => (domain, format!("as the kubelet's {file} says")),
+            None => (Config::default().dns.domain, "nobody says otherwise".to_owned()),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod conntrack;
 mod dns;
 pub(crate) mod dump;
 pub(crate) mod inner;
+pub(crate) mod install;
 pub(crate) mod lab;
 pub(crate) mod leftovers;
 pub(crate) mod migrate;

@@ -20,6 +20,7 @@ mod faults;
 mod forward;
 mod health;
 mod images;
+mod install;
 mod isolation;
 mod kubeconfig;
 mod kubectl;
@@ -66,6 +67,7 @@ fn main() {
         faults::trials(),
         health::trials(),
         images::trials(),
+        install::trials(),
         isolation::trials(),
         kubeconfig::trials(),
         kubectl::trials(),

@@ -1,0 +1,121 @@
+//! The manifests, with what is set in its places. A template has `@NAME@` where something belongs.
+
+use std::path::Path;
+
+use super::keys::{self, DNS, IMAGE, Key, Settings};
+
+pub(super) const INSTALL: &str = include_str!("manifest.yaml");
+const CLEANUP: &str = include_str!("cleanup.yaml");
+
+/// Keys whose values stand in the manifest itself.
+pub(super) const PLACES: [&str; 4] = [IMAGE, "stateDir", "cniConfDir", "cniBinDir"];
+
+/// What installs Seaway.
+pub(super) fn install(settings: &Settings) -> String {
+    let variables = keys::all().iter().filter_map(|key| {
+        let (variable, value) = (key.variable()?, settings.of(&key.name)?);
+        Some(format!("\n  {variable}: {}", quoted(value)))
+    });
+    let variables = format!("data:{}", variables.collect::<String>());
+    let dns = format!("data:\n  dns.yaml: {}", quoted(settings.of(DNS).unwrap_or_default()));
+    let text = INSTALL
+        .replace(
+            "@made@",
+            "Printed by `seaway install`, which has settings: `seaway install --help`.",
+        )
+        .replace("@settings@", &variables)
+        .replace("@dns@", &dns)
+        .replace("@digest@", &digest(settings));
+    placed(&text, settings)
+}
+
+/// What takes it away.
+pub(super) fn cleanup(settings: &Settings) -> String {
+    let state = value(settings, key("stateDir"));
+    let parent = Path::new(state).parent().unwrap_or(Path::new("/")).display().to_string();
+    let text = CLEANUP
+        .replace("@made@", "Printed by `seaway install --cleanup`.")
+        .replace("@stateParent@", &parent);
+    placed(&text, settings)
+}
+
+fn placed(text: &str, settings: &Settings) -> String {
+    let text = text.replace("@version@", env!("CARGO_PKG_VERSION"));
+    PLACES
+        .into_iter()
+        .fold(text, |text, name| text.replace(&format!("@{name}@"), value(settings, key(name))))
+}
+
+fn value<'a>(settings: &'a Settings, key: &'a Key) -> &'a str {
+    settings.of(&key.name).unwrap_or(&key.default)
+}
+
+pub(super) fn key(name: &str) -> &'static Key {
+    let key = keys::all().iter().find(|key| key.name == name);
+    key.expect("a test renders all of them")
+}
+
+/// All that agents read when they start. A template of pods that says something else makes other pods.
+fn digest(settings: &Settings) -> String {
+    let set = keys::all().iter().filter(|key| key.variable().is_some());
+    let set = set.filter_map(|key| Some(format!("{}={} ", key.name, settings.of(&key.name)?)));
+    let text = quoted(&set.collect::<String>());
+    text.trim_matches('"').to_owned()
+}
+
+/// A text as YAML has it between quotes: as JSON has it.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(set: &[(&str, &str)]) -> Settings {
+        let mut settings = Settings::default();
+        set.iter().for_each(|(key, value)| settings.set(key, value).unwrap());
+        settings
+    }
+
+    #[test]
+    fn what_is_set_stands_where_it_counts() {
+        let dns = "hosts:\n- {address: 192.0.2.1, names: [a.example]}\n";
+        let text = install(&settings(&[
+            ("routing", "vxlan"),
+            ("mtu", "1400"),
+            ("noMasquerade", "true"),
+            ("masqueradeAll", "false"),
+            ("stateDir", "/srv/seaway"),
+            ("cniBinDir", "/usr/libexec/cni"),
+            ("image", "registry.example/seaway@sha256:0"),
+            ("dnsSettings", dns),
+        ]));
+        for wanted in [
+            "\n  SEAWAY_ROUTING: \"vxlan\"\n",
+            "\n  SEAWAY_MTU: \"1400\"\n",
+            "\n  SEAWAY_NO_MASQUERADE: \"true\"\n",
+            "\n  SEAWAY_STATE_DIR: \"/srv/seaway\"\n",
+            "hostPath: {path: /srv/seaway, type",
+            "mountPath: /srv/seaway}",
+            "hostPath: {path: /usr/libexec/cni, type",
+            "image: registry.example/seaway@sha256:0\n",
+            "\n  dns.yaml: \"hosts:\\n- {address: 192.0.2.1, names: [a.example]}\\n\"\n",
+            "seaway.io/settings: \"routing=vxlan mtu=1400 noMasquerade=true ",
+        ] {
+            assert!(text.contains(wanted), "{wanted}\n{text}");
+        }
+        assert!(!text.contains("SEAWAY_MASQUERADE_ALL") && !text.contains("/var/lib/seaway"));
+    }
+
+    #[test]
+    fn no_place_of_a_template_stays_empty() {
+        let all = settings(&[("stateDir", "/srv/seaway")]);
+        for text in [install(&Settings::default()), cleanup(&Settings::default()), cleanup(&all)] {
+            let digests = "@sha256";
+            let left = text.lines().find(|line| line.contains('@') && !line.contains(digests));
+            assert_eq!(left, None);
+        }
+        assert!(cleanup(&all).contains("{path: /srv, type: Directory}"));
+    }
+}

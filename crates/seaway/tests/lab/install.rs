@@ -1,0 +1,169 @@
+//! Seaway as a cluster gets it: nodes without anything, one manifest, and what is left when it goes.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+
+use crate::lab::{Lab, SEAWAY, eventually, success, test, text, within};
+use crate::manifests;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        test("one_manifest_brings_the_network_with_its_own_rights_and_takes_it_away", installed),
+        test("an_agent_goes_to_another_api_server_when_its_own_falls_silent", fails_over),
+    ]
+}
+
+/// Where nodes of a lab have what others have elsewhere.
+const PLACES: [&str; 3] =
+    ["stateDir=/run/seaway/state", "cniConfDir=/run/cni/net.d", "cniBinDir=/run/cni/bin"];
+
+/// An image with the binary under test, the libraries it was linked with, and nothing else.
+const IMAGE: &str = r#"
+set -e
+mkdir -p "$1/root/usr/bin"
+strip -o "$1/root/usr/bin/seaway" "$2"
+for lib in $(ldd "$2" | grep -o '/[^ ]*'); do cp -L --parents "$lib" "$1/root"; done
+tar -cf "$1/layer.tar" -C "$1/root" --owner=0 --group=0 .
+sum=$(sha256sum "$1/layer.tar" | cut -d' ' -f1)
+arch=$(dpkg --print-architecture)
+cat > "$1/config.json" <<END
+{"architecture": "$arch", "os": "linux", "rootfs": {"type": "layers", "diff_ids": ["sha256:$sum"]},
+ "config": {"Entrypoint": ["/usr/bin/seaway"]}}
+END
+echo '[{"Config": "config.json", "RepoTags": ["seaway/seaway:'$3'"], "Layers": ["layer.tar"]}]' > "$1/manifest.json"
+tar -cf "$1/seaway.tar" -C "$1" manifest.json config.json layer.tar
+"#;
+
+/// A lab of so many nodes that have nothing but a kubelet, and the image.
+fn bare(nodes: &str) -> Lab {
+    let lab = Lab::up(&["--nodes", nodes, "--no-agent"]);
+    let folder = lab.dir().join("archive");
+    std::fs::create_dir_all(&folder).expect("make a folder");
+    let mut script = Command::new("sh");
+    script.args(["-c", IMAGE, "sh"]).arg(&folder).args([SEAWAY, env!("CARGO_PKG_VERSION")]);
+    success(&script.output().expect("start sh")).expect("make an archive");
+    let load = lab.seaway(&["lab", "load"]).arg(folder.join("seaway.tar")).output();
+    success(&load.expect("start lab load")).expect("load the image");
+    lab
+}
+
+/// What `seaway install` prints with these settings.
+fn manifest(lab: &Lab, flags: &[&str], settings: &[&str]) -> String {
+    let mut command = Command::new(SEAWAY);
+    command.arg("install").args(flags);
+    for setting in PLACES.iter().chain(settings) {
+        command.args(["--set", setting]);
+    }
+    let printed = command.output().expect("start seaway install");
+    assert!(printed.status.success(), "{}", lab.told(&printed));
+    let path = lab.dir().join("install.yaml");
+    std::fs::write(&path, printed.stdout).expect("write the manifest");
+    path.display().to_string()
+}
+
+fn kubectl(lab: &Lab, words: &str) -> String {
+    let words: Vec<&str> = words.split_whitespace().collect();
+    success(&lab.kubectl(&words)).unwrap_or_else(|why| panic!("{words:?}: {why}\n{}", lab.logs()))
+}
+
+/// The same with the oldest kubectl that is supported.
+fn oldest_kubectl(lab: &Lab, words: &str) {
+    let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/clients");
+    let mut command = Command::new(clients.join("kubectl-oldest/kubectl"));
+    command.arg("--kubeconfig").arg(lab.dir().join("kubeconfig")).args(words.split_whitespace());
+    let said = command.env("HOME", lab.dir()).output().expect("start the oldest kubectl");
+    assert!(said.status.success(), "{words}: {}", lab.told(&said));
+}
+
+/// What agents have said on all nodes.
+fn agents_say(lab: &Lab) -> String {
+    kubectl(
+        lab,
+        "-n kube-system logs -l app.kubernetes.io/component=agent --all-containers --tail=-1",
+    )
+}
+
+/// What Seaway may have on a node: in the kernel, and as files.
+const LEFT: &str = "nft list ruleset | grep seaway; ip -o link | grep -E 'seaway0|sw-vxlan|: sw[0-9a-f]{12}'; \
+                    ip rule | grep 837; ip route show table all | grep 'proto 83'; \
+                    ls -A /run/seaway /run/cni/net.d /run/cni/bin 2>/dev/null | grep -v :; true";
+
+fn installed() {
+    let lab = bare("2");
+    let path = manifest(&lab, &[], &["apiServer=/run/kubeconfig", "acknowledgeDrains=true"]);
+    oldest_kubectl(&lab, &format!("apply -f {path}"));
+    kubectl(&lab, &format!("apply --server-side --validate=strict --force-conflicts -f {path}"));
+    kubectl(&lab, "-n kube-system rollout status daemonset/seaway --timeout=90s");
+    kubectl(&lab, "wait --for=condition=Ready nodes --all --timeout=60s");
+    lab.apply(&manifests::pair());
+    kubectl(&lab, "wait --for=condition=Ready pod --all --timeout=60s");
+    lab.check();
+    let found = text(&lab.node("node-1", &["seaway", "dump", "found"]));
+    assert!(found.contains("as the kubelet's /run/kubeconfig says"), "{found}");
+    kubectl(&lab, "-n kube-system rollout restart daemonset/seaway");
+    kubectl(&lab, "-n kube-system rollout status daemonset/seaway --timeout=90s");
+    lab.check();
+    let said = agents_say(&lab);
+    let taken_over = said.matches("took over from the agent that ran here").count();
+    assert_eq!(taken_over, 2, "{said}");
+    let refused = said.lines().find(|line| line.contains("403") || line.contains("orbidden"));
+    assert_eq!(refused, None, "{said}");
+    // A daemon that is gone is no network that is gone.
+    kubectl(&lab, "-n kube-system delete daemonset seaway --timeout=60s");
+    let server = lab.pod_field("server", "{.status.podIP}");
+    success(&lab.exec("client", &["ping", "-c1", "-W2", &server])).expect("pods still talk");
+    kubectl(&lab, "delete pod --all --timeout=60s");
+    let path = manifest(&lab, &["--cleanup"], &[]);
+    kubectl(&lab, &format!("apply -f {path}"));
+    kubectl(&lab, "-n kube-system rollout status daemonset/seaway-cleanup --timeout=60s");
+    for node in ["node-1", "node-2"] {
+        let left = text(&lab.node(node, &["sh", "-c", LEFT]));
+        assert_eq!(left, "", "on {node}");
+    }
+}
+
+/// An address that leads to the API server by way of the router.
+const DETOUR: &str = "198.51.100.77";
+
+fn fails_over() {
+    let lab = bare("1");
+    let router = |script: &str| {
+        let mut command = lab.seaway(&["lab", "router"]);
+        let said =
+            command.args(["--", "sh", "-c", script]).output().expect("start seaway lab router");
+        assert!(said.status.success(), "{script}: {}", lab.told(&said));
+    };
+    router(&format!(
+        "nft 'table ip detour {{ chain to {{ type nat hook prerouting priority -100; ip daddr {DETOUR} dnat to 10.80.0.2; }}; \
+         chain cut {{ type filter hook forward priority 0; }}; }}'"
+    ));
+    let setting = format!("apiServer=https://198.51.100.78:6443,https://{DETOUR}:6443");
+    let path = manifest(&lab, &[], &[&setting, "cniBinDir=/run/cni/bin"]);
+    kubectl(&lab, &format!("apply -f {path}"));
+    kubectl(&lab, "wait --for=condition=Ready nodes --all --timeout=90s");
+    let present = || text(&lab.node("node-1", &["seaway", "dump", "found"]));
+    let found = present();
+    assert!(found.contains(&format!("https://{DETOUR}:6443, as --api-server says")), "{found}");
+    eventually("the cluster's own word is kept", || {
+        let kept = lab.node("node-1", &["cat", "/run/seaway/state/api-servers"]);
+        match text(&kept).contains("https://10.80.0.2:6443") {
+            true => Ok(()),
+            false => Err(lab.told(&kept)),
+        }
+    });
+    router(&format!(
+        "nft flush chain ip detour to; nft add rule ip detour cut ct original ip daddr {DETOUR} reject with tcp reset"
+    ));
+    within(Duration::from_secs(60), "the other address is used", || {
+        let found = present();
+        match found.contains("https://10.80.0.2:6443, an endpoint of default/kubernetes") {
+            true => Ok(()),
+            false => Err(found),
+        }
+    });
+    lab.apply(&manifests::pair().replace("node-2", "node-1"));
+    kubectl(&lab, "wait --for=condition=Ready pod --all --timeout=60s");
+}

@@ -1,0 +1,3 @@
+{{- define "seaway.text" -}}
+{{- if kindIs "slice" . }}{{ join "," . }}{{ else }}{{ . }}{{ end -}}
+{{- end -}}
