@@ -7,18 +7,19 @@ use std::process::Command;
 
 const SOURCE: &str = "pause/pause.rs";
 
+/// What its compiler is told, line by line; `cargo xtask image` tells it the same.
+const ARGUMENTS: &str = "pause/rustc.args";
+
 fn main() {
     println!("cargo::rerun-if-changed={SOURCE}");
+    println!("cargo::rerun-if-changed={ARGUMENTS}");
     let variable = |name: &str| env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"));
     let out = PathBuf::from(variable("OUT_DIR")).join("pause");
     let mut rustc = Command::new(variable("RUSTC"));
     rustc
-        .args(["--edition=2024", "--crate-name=pause", "--crate-type=bin"])
+        .arg(format!("@{ARGUMENTS}"))
         .args(["--target", &variable("TARGET"), SOURCE, "-o"])
-        .arg(&out)
-        .args(["-Cpanic=abort", "-Copt-level=z", "-Ccodegen-units=1", "-Cstrip=symbols"])
-        .args(["-Crelocation-model=static", "-Clink-arg=-nostartfiles", "-Clink-arg=-nostdlib"])
-        .args(["-Clink-arg=-static", "-Clink-arg=-no-pie", "-Clink-arg=-Wl,--build-id=none"]);
+        .arg(&out);
     if let Ok(linker) = env::var("RUSTC_LINKER") {
         rustc.arg(format!("-Clinker={linker}"));
     }

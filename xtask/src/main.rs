@@ -5,6 +5,7 @@ mod clients;
 mod demo;
 mod examples;
 mod fuzz;
+mod image;
 mod install;
 mod release;
 mod run;
@@ -28,6 +29,7 @@ cargo xtask COMMAND
   bench [NAME]      measure against the named peers, in one run; print ratios
   fuzz [TARGET]     run the fuzz targets of decoders, 30 s each
   fuzz policy       send a million packets through policies; --seed N, --packets N
+  image             make the container images in target/image; --check makes them twice and compares
   release VERSION   fold changes/ into CHANGELOG.md
   install           only install what the machine lacks, and build other people's clients
 ";
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         "rows" => tidy::rows::update(),
         "bench" => bench::run(rest),
         "fuzz" => fuzz::run(rest),
+        "image" => image::run(rest),
         "release" => release::run(rest),
         "install" => install::run().and_then(|()| clients::install()),
         "help" | "--help" | "-h" => {

@@ -13,7 +13,7 @@ use std::process::Command;
 
 use crate::clients::{self, Kubectl};
 use crate::run::{Result, cargo, is_root, output, say, step};
-use crate::{examples, install, tidy};
+use crate::{examples, image, install, tidy};
 
 const RUNGS: [&str; 5] = ["lint", "unit", "root", "lab", "examples"];
 
@@ -86,6 +86,7 @@ fn root() -> Result {
 
 /// The lab tests, or those whose name holds one of `filters`.
 pub(crate) fn lab(filters: &[String]) -> Result {
+    image::for_tests()?;
     run_tests("lab", |test| test.package == "seaway" && test.target == "lab", filters)
 }
 

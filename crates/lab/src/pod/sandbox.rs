@@ -21,7 +21,7 @@ use nix::sys::signal::Signal;
 use crate::children::{Child, Children};
 
 /// The program `pause`, compiled by build.rs: holds a pod's namespaces.
-pub const PAUSE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));
+const PAUSE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));
 
 /// The pause program, in memory, ready to be executed any number of times.
 pub struct Pause(File);

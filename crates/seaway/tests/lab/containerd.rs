@@ -2,13 +2,12 @@
 //! the conflist and through the plugin that the agent put in place.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use libtest_mimic::Trial;
-use serde_json::json;
 
 use crate::cri::{Runtime, Sandbox};
+use crate::images;
 use crate::lab::{Lab, eventually, success, test, text};
 use crate::manifests;
 
@@ -21,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             "a_sandbox_stopped_while_the_agent_is_down_is_released_by_the_next",
             stopped_meanwhile,
         ),
+        test("the_image_of_seaway_runs_in_containerd", own_image),
     ]
 }
 
@@ -126,6 +126,29 @@ fn stopped_meanwhile() {
     runtime.remove(&id).expect("RemovePodSandbox");
 }
 
+/// The archives that `cargo xtask image` writes, as `ctr image import` takes them: the CRI finds both by the names
+/// that manifests have, and Seaway runs where there is nothing but its image.
+fn own_image() {
+    let lab = Lab::up_with(&["--nodes", "2"], &manifests::pair());
+    let containerd = Containerd::start(&lab, "node-1");
+    let import =
+        |namespace| containerd.ctr(&["-n", namespace, "image", "import", "/run/ctrd/seaway.tar"]);
+    success(&import("k8s.io")).expect("import the image of Seaway");
+    let runtime = containerd.runtime();
+    let version = env!("CARGO_PKG_VERSION");
+    for name in ["seaway/seaway", "seaway/pause"] {
+        let id = runtime.image(&format!("{name}:{version}"));
+        assert!(id.as_ref().is_ok_and(|id| id.starts_with("sha256:")), "{name}: {id:?}");
+    }
+    assert_eq!(runtime.image("seaway/other:1"), Ok(String::new()), "no image");
+    // Containers' control groups are named after the namespace.
+    success(&import(&containerd.cgroup())).expect("import it for ctr as well");
+    let image = format!("docker.io/seaway/seaway:{version}");
+    let run = ["-n", &containerd.cgroup(), "run", "--rm", &image, "c1", "seaway", "--version"];
+    let said = success(&containerd.ctr(&run));
+    assert_eq!(said.map(|said| said.trim().to_owned()), Ok(format!("seaway {version}")));
+}
+
 /// A container's root: the machine's own, read-only, as the lab's pods have it.
 const ROOTFS: &str = "/run/ctrd/rootfs";
 
@@ -141,8 +164,13 @@ impl<'a> Containerd<'a> {
     fn start(lab: &'a Lab, node: &'a str) -> Containerd<'a> {
         let dir = lab.dir().join("nodes").join(node).join("run/ctrd");
         fs::create_dir_all(dir.join("rootfs")).expect("make containerd's folder");
-        fs::write(dir.join("config.toml"), CONFIG).expect("write containerd's configuration");
-        write_image(&dir);
+        let config = CONFIG.replace("VERSION", env!("CARGO_PKG_VERSION"));
+        fs::write(dir.join("config.toml"), config).expect("write containerd's configuration");
+        for image in ["pause", "seaway"] {
+            let archive = images::ours(image);
+            let copied = fs::copy(&archive, dir.join(format!("{image}.tar")));
+            copied.unwrap_or_else(|error| panic!("copy {}: {error}", archive.display()));
+        }
         let log = fs::File::create(lab.dir().join("containerd.log")).expect("make the log");
         let mut command = lab.seaway(&["lab", "node"]);
         command.args([node, "--", "sh", "-ec", SHARE, "sh", START]);
@@ -234,7 +262,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.
 [grpc]
   address = "/run/ctrd/containerd.sock"
 [plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "seaway.test/pause:1"
+  sandbox_image = "seaway/pause:VERSION"
   restrict_oom_score_adj = true
   disable_apparmor = true
   disable_tcp_service = true
@@ -244,53 +272,6 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "native"
 "#;
-
-/// `pause.tar` in `dir`: an image in the OCI layout whose only layer is the lab's pause program.
-fn write_image(dir: &Path) {
-    let image = dir.join("image");
-    fs::create_dir_all(image.join("blobs/sha256")).expect("make the image's folder");
-    fs::write(dir.join("pause"), ::lab::pod::sandbox::PAUSE).expect("write pause");
-    let pause = dir.join("pause");
-    fs::set_permissions(&pause, std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .expect("chmod");
-    let layer_file = image.join("layer");
-    run(Command::new("tar").arg("-cf").arg(&layer_file).arg("-C").arg(dir).arg("pause"));
-    let layer = put_blob(&image, &fs::read(&layer_file).expect("read the layer"), "layer.v1.tar");
-    fs::remove_file(&layer_file).expect("remove the draft of the layer");
-    let config = json!({
-        "architecture": "amd64", "os": "linux", "config": { "Entrypoint": ["/pause"] },
-        "rootfs": { "type": "layers", "diff_ids": [layer["digest"]] }
-    });
-    let config = put_blob(&image, config.to_string().as_bytes(), "config.v1+json");
-    let manifest = json!({ "schemaVersion": 2, "config": config, "layers": [layer] });
-    let mut manifest = put_blob(&image, manifest.to_string().as_bytes(), "manifest.v1+json");
-    manifest["annotations"] = json!({ "io.containerd.image.name": "seaway.test/pause:1" });
-    let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
-    fs::write(image.join("index.json"), index.to_string()).expect("write the index");
-    let layout = r#"{"imageLayoutVersion":"1.0.0"}"#;
-    fs::write(image.join("oci-layout"), layout).expect("write the layout");
-    let archive = dir.join("pause.tar");
-    run(Command::new("tar").arg("-cf").arg(archive).arg("-C").arg(&image).arg("."));
-}
-
-/// Stores a blob under its digest; its descriptor.
-fn put_blob(image: &Path, bytes: &[u8], media_type: &str) -> serde_json::Value {
-    let draft = image.join("draft");
-    fs::write(&draft, bytes).expect("write a blob");
-    let sum = run(Command::new("sha256sum").arg(&draft));
-    let digest = sum.split_whitespace().next().expect("a digest").to_owned();
-    fs::rename(&draft, image.join("blobs/sha256").join(&digest)).expect("name the blob");
-    json!({
-        "mediaType": format!("application/vnd.oci.image.{media_type}"),
-        "digest": format!("sha256:{digest}"),
-        "size": bytes.len()
-    })
-}
-
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    success(&output).unwrap_or_else(|why| panic!("{command:?}: {why}"))
-}
 
 /// What attachments leave on a node: links, routes, neighbors, leases.
 fn state(lab: &Lab, node: &str) -> String {

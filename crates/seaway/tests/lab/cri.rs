@@ -61,6 +61,13 @@ impl Runtime {
         Ok([network.text(1)].into_iter().chain(more).filter(|ip| !ip.is_empty()).collect())
     }
 
+    /// The id of the image called `name`, as a kubelet asks before it pulls; empty if it is not there.
+    pub(crate) fn image(&self, name: &str) -> Result<String, String> {
+        let spec = Message::default().text(1, name);
+        let response = self.call("ImageStatus", Message::default().message(1, spec))?;
+        Ok(response.message(1).text(1))
+    }
+
     /// Whether the runtime finds its network ready; if not, why.
     pub(crate) fn network_ready(&self) -> Result<(), String> {
         let response = self.call("Status", Message::default())?;
@@ -113,8 +120,9 @@ impl Runtime {
         tokio::spawn(connection);
         let length = u32::try_from(request.len()).expect("requests are small").to_be_bytes();
         let body = [&[0][..], &length, &request].concat();
+        let service = if method.starts_with("Image") { "ImageService" } else { "RuntimeService" };
         let request =
-            http::Request::post(format!("http://localhost/runtime.v1.RuntimeService/{method}"))
+            http::Request::post(format!("http://localhost/runtime.v1.{service}/{method}"))
                 .header("content-type", "application/grpc")
                 .header("te", "trailers")
                 .body(Full::new(Bytes::from(body)))

@@ -1,5 +1,6 @@
 //! Images from archives, as people load them.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use libtest_mimic::Trial;
@@ -7,7 +8,44 @@ use libtest_mimic::Trial;
 use crate::lab::{Lab, eventually, success, test, text};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![test("a_loaded_image_runs_on_every_node", loaded)]
+    vec![
+        test("a_loaded_image_runs_on_every_node", loaded),
+        test("the_image_of_seaway_runs_as_a_pod", own),
+    ]
+}
+
+/// The archive of one of our own images, `seaway` or `pause`, which `cargo xtask test lab` has made.
+pub(crate) fn ours(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/image/dev");
+    let archive = folder.join(format!("{name}-{}.oci.tar", env!("CARGO_PKG_VERSION")));
+    assert!(archive.exists(), "no {}: cargo xtask image --dev", archive.display());
+    archive
+}
+
+const OWN: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: version}
+spec:
+  restartPolicy: Never
+  containers:
+  - name: main
+    image: seaway/seaway:VERSION
+    imagePullPolicy: IfNotPresent
+    args: [--version]
+";
+
+/// A pod of the image that `cargo xtask image` writes: nothing is there but what is in it.
+fn own() {
+    let lab = Lab::up(&["--nodes", "1"]);
+    let load = lab.seaway(&["lab", "load"]).arg(ours("seaway")).output().expect("start lab load");
+    assert!(load.status.success(), "{}", lab.told(&load));
+    let version = env!("CARGO_PKG_VERSION");
+    lab.apply(&OWN.replace("VERSION", version));
+    let ended =
+        ["wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/version", "--timeout=30s"];
+    success(&lab.kubectl(&ended)).unwrap_or_else(|why| panic!("{why}\n{}", lab.logs()));
+    assert_eq!(text(&lab.kubectl(&["logs", "version"])), format!("seaway {version}"));
 }
 
 /// What `docker save` writes, made by tar and sha256sum alone.
