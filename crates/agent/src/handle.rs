@@ -94,6 +94,8 @@ pub(crate) enum Message {
     Gc(String, BTreeSet<AttachmentKey>, Reply<Vec<AttachmentKey>>),
     /// STATUS.
     Status(oneshot::Sender<Status>),
+    /// A pass over what is known by now.
+    Settle(Reply<Vec<String>>),
     /// What the step of this name is known to hold; `None` when there is no such step.
     Dump(String, oneshot::Sender<Option<String>>),
     /// A source or the kernel changed: look at the levels.
@@ -150,6 +152,14 @@ impl Handle {
         keep: BTreeSet<AttachmentKey>,
     ) -> Result<Vec<AttachmentKey>, RequestError> {
         self.ask(|reply| Message::Gc(network, keep, reply)).await
+    }
+
+    /// Makes a pass over everything that is known at this moment, and says what it could not put in place.
+    ///
+    /// # Errors
+    /// `NotReady`.
+    pub(crate) async fn settle(&self) -> Result<Vec<String>, RequestError> {
+        self.ask(Message::Settle).await
     }
 
     /// Whether ADD can be served now.

@@ -2,6 +2,7 @@
 //! its leases, and the sockets it answers on.
 
 pub mod admin;
+mod answers;
 mod capability;
 pub mod cni;
 mod condition;

@@ -7,7 +7,7 @@ mod cmd;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// The whole network of a Kubernetes cluster in one binary.
 #[derive(Parser)]
@@ -33,6 +33,16 @@ enum Command {
     Policy(cmd::policy::Args),
     /// Turn the settings of what was there before into Seaway's.
     Migrate(cmd::migrate::Args),
+    /// Show how the network of a cluster is: its nodes, what is red and why.
+    Status(cmd::status::Args),
+    /// Wait until every node has put in place what an object says.
+    Wait(cmd::wait::Args),
+    /// Gather what is known of this node, or of a lab, in one file, for whoever is asked to help.
+    Bundle(cmd::bundle::Args),
+    /// Print what a shell reads to complete commands.
+    Completion(cmd::shell::Completion),
+    /// Print the man page of a command, or write them all.
+    Man(cmd::shell::Man),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +58,11 @@ fn main() -> ExitCode {
         Command::Dump(args) => cmd::dump::run(args),
         Command::Policy(args) => cmd::policy::run(args),
         Command::Migrate(args) => cmd::migrate::run(args),
+        Command::Status(args) => cmd::status::run(&args),
+        Command::Wait(args) => cmd::wait::run(&args),
+        Command::Bundle(args) => cmd::bundle::run(&args),
+        Command::Completion(args) => Ok(cmd::shell::complete(&args, Cli::command())),
+        Command::Man(args) => cmd::shell::man(&args, Cli::command()),
     };
     result.unwrap_or_else(|error| {
         cmd::talk(&format!("seaway: {error:#}"));

@@ -27,6 +27,7 @@ fn desk() -> Desk {
                 | Message::Detach(..)
                 | Message::Check(..)
                 | Message::Gc(..)
+                | Message::Settle(..)
                 | Message::Wake
                 | Message::Stop => return,
             }

@@ -102,6 +102,7 @@ fn keep_books(
             Message::Attach(..)
             | Message::Check(..)
             | Message::Dump(..)
+            | Message::Settle(..)
             | Message::Wake
             | Message::Stop => "unexpected".to_owned(),
         };

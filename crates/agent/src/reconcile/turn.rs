@@ -16,6 +16,8 @@ pub(super) struct Turn {
     batch: Batch,
     /// Attachments to read back.
     checks: Vec<(Arc<Attachment>, Reply<Attached>)>,
+    /// Who waits for the pass and for nothing else.
+    settles: Vec<Reply<Vec<String>>>,
 }
 
 /// An ADD that failed, with its error for whoever waits, or that nobody waits for.
@@ -44,6 +46,7 @@ impl Loop {
                     Some(known) => turn.checks.push((Arc::clone(known), reply)),
                     None => drop(answer(reply, Err(RequestError::Unknown(key)))),
                 },
+                Message::Settle(reply) => turn.settles.push(reply),
                 Message::Status(reply) => drop(reply.send(self.status())),
                 Message::Dump(name, reply) => drop(reply.send(self.steps.dump(&name))),
                 Message::Wake => {}
@@ -94,6 +97,10 @@ impl Loop {
     /// Answers by the report of the pass that followed, and undoes what failed.
     pub(super) fn answer(&mut self, turn: Turn) {
         self.answer_checks(turn.checks);
+        for reply in turn.settles {
+            let failures = self.report.failures().map(|failure| failure.text.clone());
+            answer(reply, Ok(failures.collect()));
+        }
         for (key, reply) in turn.batch.detaches {
             let result = self.removed(std::slice::from_ref(&key));
             answer(reply, result);
@@ -200,7 +207,10 @@ impl Loop {
     /// Before the World is known: what was released is taken off the node by name; everything else
     /// waits, and so do CHECKs.
     pub(super) fn detach_unsynced(&mut self, turn: Turn) {
-        let Turn { batch, checks } = turn;
+        let Turn { batch, checks, settles } = turn;
+        for reply in settles {
+            answer(reply, Err(self.unsynced()));
+        }
         for (_, reply) in checks {
             answer(reply, Err(self.unsynced()));
         }

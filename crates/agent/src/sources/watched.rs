@@ -53,6 +53,14 @@ macro_rules! watched {
                 None
             }
 
+            /// The newest revision that was heard of the kind of this name; `None` for what is not watched.
+            pub(crate) fn revision(&self, plural: &str) -> Option<u64> {
+                match plural {
+                    $($plural => Some(self.$field.borrow().revision),)*
+                    _ => None,
+                }
+            }
+
             /// What is wrong with objects of which the newest version can't be read.
             pub(crate) fn unreadable(&self) -> Vec<DecodeError> {
                 let mut all = Vec::new();

@@ -116,6 +116,9 @@ async fn live(settings: Settings, log: File) -> Result<(), NodeError> {
     Ok(())
 }
 
+/// Where a node's runtime looks for network configurations, inside of the node.
+pub const CNI_CONF_DIR: &str = "/run/cni/net.d";
+
 fn context(settings: &Settings, children: Children) -> Context {
     let run_dir = PathBuf::from("/run");
     Context {
@@ -123,7 +126,7 @@ fn context(settings: &Settings, children: Children) -> Context {
         labels: settings.labels(),
         addrs: settings.addrs(),
         kubeconfig: run_dir.join("kubeconfig"),
-        cni_conf_dir: run_dir.join("cni/net.d"),
+        cni_conf_dir: PathBuf::from(CNI_CONF_DIR),
         cni_bin_dir: run_dir.join("cni/bin"),
         run_dir,
         children,

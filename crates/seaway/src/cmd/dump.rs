@@ -85,7 +85,7 @@ fn ask(socket: &Path, what: &str, output: Output) -> anyhow::Result<String> {
 }
 
 /// One HTTP/1.0 exchange: status and body.
-fn get(socket: &Path, path: &str) -> anyhow::Result<(u16, String)> {
+pub(super) fn get(socket: &Path, path: &str) -> anyhow::Result<(u16, String)> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;

@@ -1,7 +1,9 @@
 //! One file per subcommand. stdout is for data, stderr for talk.
 
 pub(crate) mod agent;
+pub(crate) mod bundle;
 pub(crate) mod check;
+mod cluster;
 pub(crate) mod cni;
 mod conntrack;
 mod dns;
@@ -12,6 +14,9 @@ pub(crate) mod lab;
 pub(crate) mod leftovers;
 pub(crate) mod migrate;
 pub(crate) mod policy;
+pub(crate) mod shell;
+pub(crate) mod status;
+pub(crate) mod wait;
 
 use std::io::Write;
 

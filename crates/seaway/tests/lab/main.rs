@@ -4,6 +4,7 @@
 //! side by side; a lab is taken down when its value goes, however the test ends. Without root the
 //! tests are reported as ignored, and with `CI` set they fail.
 
+mod bundle;
 mod capture;
 mod churn;
 mod clients;
@@ -53,6 +54,7 @@ fn main() {
     // A lab is a dozen processes: more than two at once only make each other slow.
     args.test_threads = args.test_threads.or(Some(2));
     let trials: Vec<Trial> = [
+        bundle::trials(),
         churn::trials(),
         clients::trials(),
         cni::trials(),

@@ -15,7 +15,7 @@ mod places;
 mod probe;
 mod report;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -75,6 +75,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let paths = !results.is_empty() && results.iter().all(|result| result.outcome.is_ok());
     let mut findings = nodes.iter().flat_map(|(_, findings)| findings);
     Ok(code(paths && findings.all(|finding| finding.verdict != Verdict::Bad)))
+}
+
+/// What is found on this node, as JSON.
+pub(crate) fn of_this_node(run_dir: &Path, timeout: Duration) -> String {
+    report::findings_json(&node::examine(run_dir, timeout))
 }
 
 fn code(is_green: bool) -> ExitCode {
