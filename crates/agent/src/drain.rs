@@ -46,5 +46,5 @@ async fn write(
         *client = Some(kube::connect(access).await.map_err(|error| chain(&error))?);
     }
     let Some(client) = client else { return Ok(()) };
-    kube::drain::tell_drained(client, node, revision).await.map_err(|error| chain(&error))
+    kube::node_lease::tell_drained(client, node, revision).await.map_err(|error| chain(&error))
 }

@@ -9,6 +9,7 @@ mod condition;
 mod dns;
 mod drain;
 mod drops;
+mod duties;
 #[cfg(test)]
 mod fake;
 mod features;
@@ -22,6 +23,7 @@ mod monitor;
 mod observe;
 mod places;
 mod pressure;
+mod realised;
 mod rebuild;
 mod reconcile;
 mod run;

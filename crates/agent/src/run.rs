@@ -38,6 +38,8 @@ pub struct Settings {
     pub health: Option<SocketAddr>,
     /// Whether it is told in a Lease which endpoints get no new flow any more.
     pub acknowledge_drains: bool,
+    /// Whether this agent may be the one that does what is done once for the whole cluster.
+    pub duties: bool,
 }
 
 #[cfg(test)]

@@ -2,21 +2,23 @@
 //! taken apart again. It begins where nobody is, or with what an agent that runs hands over, and it ends
 //! when the agent is told to end or has handed over itself.
 
+mod predecessor;
 mod tasks;
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use kube::Access;
-use model::{Config, chain};
+use kube::{Access, Election};
+use model::Config;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::admin::{self, Desk, Seats, Visitor};
 use crate::dns::{Answering, Listeners};
 use crate::drops::{Drops, Listening};
+use crate::duties::{self, Duties};
 use crate::handle::{Handle, Message};
 use crate::handover::{Door, Heir, Predecessor, Verdict};
 use crate::health::{self, Due};
@@ -30,8 +32,11 @@ use crate::snapshot::{Recall, Writing};
 use crate::sockets::{Open, Sockets};
 use crate::sources::{Disturbed, Sources, Watched};
 use crate::watchdog::Watchdog;
-use crate::{cni, condition, drain, found, install, places, pressure, rebuild};
+use crate::{
+    answers, cni, condition, drain, found, install, places, pressure, realised, rebuild,
+};
 
+use predecessor::{adopt, inherit};
 use tasks::{announce, answer_at, pass_on, watch_cluster};
 
 /// Most messages that wait for the loop.
@@ -97,34 +102,6 @@ pub(crate) async fn hold(settings: &Settings, end: &mut End) -> Result<Ended, Ru
     ended
 }
 
-/// Goes on with what the agent before this one had begun.
-async fn adopt(mut predecessor: Predecessor, answering: Weak<Answering>) {
-    match predecessor.receive().await {
-        Ok(begun) => {
-            let begun = begun.into_iter().flatten().map(|(_, fd)| fd).collect();
-            if let Some(answering) = answering.upgrade() {
-                answering.adopt(begun);
-            }
-        }
-        Err(error) => tracing::warn!("{}", chain(&error)),
-    }
-    std::future::pending().await
-}
-
-/// What the agent that runs has open, once this one knows the cluster and can do without it; `None` when
-/// it has ended instead.
-async fn inherit(
-    predecessor: &mut Predecessor,
-    mut watched: Watched,
-) -> Result<Option<Sockets>, RunError> {
-    tracing::info!("another agent runs here; taking over once everything is listed");
-    tokio::select! {
-        () = watched.listed() => {}
-        () = predecessor.gone() => return Ok(None),
-    }
-    Ok(predecessor.take_over().await?.map(Sockets::inheriting))
-}
-
 /// Everything of an agent that is in charge.
 struct Tenure<'a> {
     settings: &'a Settings,
@@ -143,6 +120,9 @@ struct Tenure<'a> {
     /// Writes what the loop knows of the cluster.
     writing: Option<Writing>,
     plugins: Option<Plugins>,
+    /// Until it begins.
+    election: Option<Election>,
+    duties: Option<Duties>,
 }
 
 /// The task that answers CNI plugins. It gives the socket back, open, when it is told to close.
@@ -179,17 +159,17 @@ impl<'a> Tenure<'a> {
         let listening = Listening::start(&shown, &drops);
         let listening =
             listening.map_err(system("start the thread that hears of dropped packets"))?;
-        let watched_too = watched.clone();
-        let settings_too = settings.clone();
+        let (election, leadership) = Election::new(settings.access.clone(), &settings.config.node);
         let desk = Desk {
             handle,
             shown,
             metrics,
-            watched: watched_too,
+            watched: watched.clone(),
             due,
             drops,
+            leadership,
             started,
-            settings: Arc::new(settings_too),
+            settings: Arc::new(settings.clone()),
         };
         let tenure = Tenure {
             settings,
@@ -206,6 +186,8 @@ impl<'a> Tenure<'a> {
             turning: None,
             writing: None,
             plugins: None,
+            election: Some(election).filter(|_| settings.duties),
+            duties: None,
         };
         Ok((tenure, messages))
     }
@@ -271,6 +253,7 @@ impl<'a> Tenure<'a> {
             self.tasks.extend(addr.map(answer));
         }
         self.tell_others();
+        self.contend();
         install::plugin(&install::own_binary(), cni_bin_dir)?;
         install::loopback(cni_bin_dir)?;
         if let Access::InCluster(servers) = &self.settings.access {
@@ -302,10 +285,32 @@ impl<'a> Tenure<'a> {
         if settings.acknowledge_drains {
             tasks.spawn(drain::tell(access(), node(), desk.shown.drains()));
         }
+        let asked = answers::Answering {
+            access: access(),
+            node: node(),
+            watched: self.watched.clone(),
+            handle: desk.handle.clone(),
+            shown: Arc::clone(&desk.shown),
+        };
+        tasks.spawn(asked.run(self.moved.subscribe()));
+        tasks.spawn(realised::tell(access(), node(), desk.shown.views()));
         tasks.spawn(condition::tell(access(), node(), desk.shown.status(), condition::network));
         let (pressure, seen) = watch::channel(None);
         tasks.spawn(pressure::look(pressure, node(), teller));
         tasks.spawn(condition::tell(access(), node(), seen, pressure::condition));
+    }
+
+    /// Has this agent be one of those of which one leads.
+    fn contend(&mut self) {
+        let Some(election) = self.election.take() else { return };
+        let context = duties::Context {
+            access: self.settings.access.clone(),
+            watched: self.watched.clone(),
+            moves: self.moved.subscribe(),
+            leadership: self.desk.leadership.clone(),
+            metrics: Arc::clone(&self.desk.metrics),
+        };
+        self.duties = Some(Duties::start(election, context));
     }
 
     /// Waits until it is told to end or has handed over.
@@ -393,7 +398,7 @@ impl<'a> Tenure<'a> {
             // One that died by itself has been told of.
             drop(self.stop_loop(true).await);
         }
-        let Tenure { answering, _watchdog: watchdog, mut tasks, .. } = self;
+        let Tenure { answering, _watchdog: watchdog, mut tasks, duties, .. } = self;
         drop(watchdog);
         match (Arc::into_inner(answering), heir) {
             (Some(answering), Some(heir)) => {
@@ -405,6 +410,9 @@ impl<'a> Tenure<'a> {
             }
             (Some(answering), None) => answering.end().await,
             (None, _) => tracing::warn!("something still answers by DNS"),
+        }
+        if let Some(duties) = duties {
+            duties.end().await;
         }
         tasks.shutdown().await;
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::networking::v1 as networking;
@@ -10,14 +11,19 @@ use kube_rs::api::{ApiResource, GroupVersionKind};
 use model::decode::{self, DecodeError};
 use model::{
     ClusterPolicy, ClusterPolicyKind, ClusterPolicyName, EndpointSlice, Namespace, NetworkPolicy,
-    Node, NodeName, ObjectName, Pod, Service, ServiceCidr, ServiceName, SliceKey,
+    Node, NodeName, NodeTold, ObjectName, Pod, PolicyState, Service, ServiceCidr, ServiceName,
+    SliceKey,
 };
+
+use crate::node_lease::{LABEL, NAMESPACE};
 
 /// A kind of objects: where they are, which of them, and what is kept of each.
 pub struct Kind<K, V> {
     /// Its name, in the plural.
     pub(crate) plural: &'static str,
     pub(crate) resource: ApiResource,
+    /// Of one namespace only, and of those objects that have a label.
+    pub(crate) only: Option<(&'static str, &'static str)>,
     /// An API server that does not know the kind has none of it, until it does.
     pub(crate) may_be_unknown: bool,
     /// Reads an object; `None` when it is none of ours.
@@ -40,7 +46,7 @@ impl<K, V> Kind<K, V> {
         key: fn(&V) -> K,
     ) -> Self {
         let resource = ApiResource::erase::<R>(&());
-        Kind { plural, resource, may_be_unknown: false, decode, key, share: |_, _| {} }
+        Kind { plural, resource, only: None, may_be_unknown: false, decode, key, share: |_, _| {} }
     }
 }
 
@@ -100,21 +106,50 @@ pub fn policies() -> Kind<ObjectName, NetworkPolicy> {
 /// bring at any time.
 pub fn cluster_policies(kind: ClusterPolicyKind) -> Kind<ClusterPolicyName, ClusterPolicy> {
     type Decode = fn(&[u8]) -> Result<Option<ClusterPolicy>, DecodeError>;
-    let (version, plural, decode): (_, _, Decode) = match kind {
-        ClusterPolicyKind::ClusterNetworkPolicy => {
-            ("v1alpha2", "clusternetworkpolicies", |json| decode::cluster_policy(json).map(Some))
-        }
-        ClusterPolicyKind::AdminNetworkPolicy => {
-            ("v1alpha1", "adminnetworkpolicies", |json| decode::admin_policy(json).map(Some))
-        }
+    let decode: Decode = match kind {
+        ClusterPolicyKind::ClusterNetworkPolicy => |json| decode::cluster_policy(json).map(Some),
+        ClusterPolicyKind::AdminNetworkPolicy => |json| decode::admin_policy(json).map(Some),
         ClusterPolicyKind::BaselineAdminNetworkPolicy => {
-            ("v1alpha1", "baselineadminnetworkpolicies", |json| {
-                decode::baseline_policy(json).map(Some)
-            })
+            |json| decode::baseline_policy(json).map(Some)
+        }
+    };
+    of_cluster(kind, decode, |policy| policy.name.clone())
+}
+
+/// The same with their status, and with those that can't be read.
+pub fn policy_states(kind: ClusterPolicyKind) -> Kind<ClusterPolicyName, PolicyState> {
+    type Decode = fn(&[u8]) -> Result<Option<PolicyState>, DecodeError>;
+    use ClusterPolicyKind::{AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy};
+    let decode: Decode = match kind {
+        ClusterNetworkPolicy => |json| decode::policy_state(ClusterNetworkPolicy, json).map(Some),
+        AdminNetworkPolicy => |json| decode::policy_state(AdminNetworkPolicy, json).map(Some),
+        BaselineAdminNetworkPolicy => {
+            |json| decode::policy_state(BaselineAdminNetworkPolicy, json).map(Some)
+        }
+    };
+    of_cluster(kind, decode, |policy| policy.name.clone())
+}
+
+fn of_cluster<V>(
+    kind: ClusterPolicyKind,
+    decode: fn(&[u8]) -> Result<Option<V>, DecodeError>,
+    key: fn(&V) -> ClusterPolicyName,
+) -> Kind<ClusterPolicyName, V> {
+    let (version, plural) = match kind {
+        ClusterPolicyKind::ClusterNetworkPolicy => ("v1alpha2", "clusternetworkpolicies"),
+        ClusterPolicyKind::AdminNetworkPolicy => ("v1alpha1", "adminnetworkpolicies"),
+        ClusterPolicyKind::BaselineAdminNetworkPolicy => {
+            ("v1alpha1", "baselineadminnetworkpolicies")
         }
     };
     let kind = GroupVersionKind::gvk("policy.networking.k8s.io", version, kind.as_str());
     let resource = ApiResource::from_gvk_with_plural(&kind, plural);
-    let key = |policy: &ClusterPolicy| policy.name.clone();
-    Kind { plural, resource, may_be_unknown: true, decode, key, share: |_, _| {} }
+    Kind { plural, resource, only: None, may_be_unknown: true, decode, key, share: |_, _| {} }
+}
+
+/// Leases in which nodes tell what they do by now.
+pub fn node_leases() -> Kind<NodeName, NodeTold> {
+    let leases =
+        Kind::new::<Lease>("leases", decode::node_told, |told: &NodeTold| told.node.clone());
+    Kind { only: Some((NAMESPACE, LABEL)), ..leases }
 }

@@ -1,24 +1,30 @@
 //! The API server's side of the World: objects listed and watched, decoded by `model::decode`, and
 //! shown as the newest level. Whoever reads them sees a complete list or none. What is told in return
-//! is a node's condition, events and, where that is asked for, which endpoints a node has let go.
+//! is a node's condition, events, in a Lease what a node does by now and, by the one that leads, the
+//! conditions of policies.
 
 mod client;
 mod condition;
 mod connection;
-pub mod drain;
+mod election;
 mod event;
 pub mod kind;
 mod level;
+pub mod node_lease;
+pub mod question;
 mod servers;
+mod status;
 mod watch;
 
 pub use client::{Access, ConnectError, connect};
 pub use condition::{
     ConditionError, NETWORK_PRESSURE, NETWORK_UNAVAILABLE, NodeCondition, tell_condition,
 };
+pub use election::{Election, Leadership};
 pub use event::{Event, Events, EventsWaiting, Regarding, write_events};
 pub use kind::Kind;
 pub use kube_rs::Client;
 pub use level::Listed;
 pub use servers::{Found, Kubelet, NoServerUrl, Origin, Server, ServerUrl, Servers, find};
+pub use status::{StatusError, tell_policy};
 pub use watch::watch;

@@ -102,8 +102,14 @@ async fn follow<K, V>(
     K: Ord + Clone + fmt::Debug,
     V: PartialEq + Clone,
 {
-    let api: Api<DynamicObject> = Api::all_with(client, &kind.resource);
-    let config = watcher::Config::default();
+    let resource = &kind.resource;
+    let (api, config): (Api<DynamicObject>, _) = match kind.only {
+        None => (Api::all_with(client, resource), watcher::Config::default()),
+        Some((namespace, label)) => (
+            Api::namespaced_with(client, namespace, resource),
+            watcher::Config::default().labels(label),
+        ),
+    };
     // A third of an object says who wrote which field of it.
     let events = watch_events(api, config).modify(|object| object.metadata.managed_fields = None);
     let mut events = std::pin::pin!(events.backoff(Retry::default()));

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::decode::DecodeError;
-use crate::{Audit, DomainName, LabelSelector, ObjectName, Protocol};
+use crate::{Audit, DomainName, Edition, LabelSelector, ObjectName, Protocol};
 
 /// Which way a packet goes, as seen from the pod that is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +69,8 @@ impl NetworkPolicy {
 pub struct ClusterPolicy {
     /// Kind and name.
     pub name: ClusterPolicyName,
+    /// What this is a reading of.
+    pub edition: Edition,
     /// `spec.tier`.
     pub tier: ClusterTier,
     /// `spec.priority`, 0 to 1000: the lowest is asked first.

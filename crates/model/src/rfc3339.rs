@@ -17,14 +17,22 @@ impl Rfc3339 {
         let at: Timestamp = text.parse().ok()?;
         Duration::try_from(at.as_duration()).ok().map(Rfc3339)
     }
+
+    /// As `metav1.Time` is written, without the fraction.
+    pub fn to_the_second(self) -> String {
+        format!("{:.0}", Rfc3339(Duration::from_secs(self.0.as_secs())).timestamp())
+    }
+
+    /// What is later than the last moment of the calendar, in the year 9999, is that.
+    fn timestamp(self) -> Timestamp {
+        let at = SignedDuration::try_from(self.0).unwrap_or(SignedDuration::MAX);
+        Timestamp::from_duration(at).unwrap_or(Timestamp::MAX)
+    }
 }
 
 impl fmt::Display for Rfc3339 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What is later than the last moment of the calendar, in the year 9999, prints as that.
-        let at = SignedDuration::try_from(self.0).unwrap_or(SignedDuration::MAX);
-        let at = Timestamp::from_duration(at).unwrap_or(Timestamp::MAX);
-        write!(f, "{at:.6}")
+        write!(f, "{:.6}", self.timestamp())
     }
 }
 

@@ -56,6 +56,7 @@ pub(crate) fn agent(dir: PathBuf) -> Outcome<()> {
         metrics: Some(SocketAddr::from(METRICS)),
         health: None,
         acknowledge_drains: false,
+        duties: false,
     })?)
 }
 

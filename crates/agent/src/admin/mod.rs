@@ -32,7 +32,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::{Method, StatusCode};
+use kube::Leadership;
 use model::{Family, ServiceName};
+use tokio::sync::watch;
 
 pub use policy::document as policy_document;
 pub use server::{AdminError, Seats, Server};
@@ -62,6 +64,8 @@ pub struct Desk {
     pub(crate) due: Due,
     /// What policies have lately dropped.
     pub(crate) drops: Drops,
+    /// Who leads.
+    pub(crate) leadership: watch::Receiver<Leadership>,
     /// When this agent started.
     pub(crate) started: Instant,
     /// What it was told.
@@ -206,6 +210,12 @@ impl Desk {
         }
     }
 
+    /// Who leads, as the last line of the report.
+    fn led(&self) -> String {
+        let leader = &self.leadership.borrow().leader;
+        leader.as_ref().map(|node| format!("led by {node}\n")).unwrap_or_default()
+    }
+
     /// A table by its name; `None` when there is no such table, or not as JSON.
     async fn dump(&self, name: &str, as_json: bool) -> Option<Answer> {
         let view = self.shown.view();
@@ -233,7 +243,8 @@ impl Desk {
             return json::dump(name, &view).map(|value| Answer::json(&value));
         }
         if let Some(text) = text::dump(name, &view) {
-            return Some(Answer::text(text));
+            let led = if name == "report" { self.led() } else { String::new() };
+            return Some(Answer::text(text + &led));
         }
         self.handle.dump(name).await.map(Answer::text)
     }

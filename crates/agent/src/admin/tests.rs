@@ -40,6 +40,7 @@ fn desk() -> Desk {
         due: Due::default(),
         watched: Watched::new().1,
         drops: Drops::default(),
+        leadership: watch::channel(Leadership::default()).1,
         started: Instant::now(),
         settings: Arc::new(Settings::of_nobody()),
     }
@@ -147,4 +148,16 @@ async fn clients_that_say_nothing_keep_nobody_out() {
     let text = text.await.unwrap();
     assert!(text.starts_with("HTTP/1.0 200 OK\r\n"), "{text}");
     assert!(text.contains("x-content-type-options: nosniff\r\n"), "{text}");
+}
+
+#[tokio::test]
+async fn the_report_says_who_leads_as_soon_as_that_is_known() {
+    let (leads, leadership) = watch::channel(Leadership::default());
+    let desk = Desk { leadership, ..desk() };
+    for leader in [None, Some("node-2")] {
+        leads.send_modify(|shown| shown.leader = leader.map(str::to_owned));
+        let answer = desk.answer(&Method::GET, "/report", &Visitor::Root).await;
+        let last = answer.body.lines().last().unwrap();
+        assert_eq!(last == "led by node-2", leader.is_some(), "{last}");
+    }
 }

@@ -204,6 +204,7 @@ mod tests {
             due: super::super::Due::default(),
             watched: crate::sources::Watched::new().1,
             drops: crate::drops::Drops::default(),
+            leadership: tokio::sync::watch::channel(kube::Leadership::default()).1,
             started: std::time::Instant::now(),
             settings: Arc::new(crate::run::Settings::of_nobody()),
         };

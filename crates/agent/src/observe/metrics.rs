@@ -17,6 +17,7 @@ use prometheus_client::registry::Registry;
 
 use wire::cni::Code;
 
+use super::duties::Duties;
 use super::proxy::Proxy;
 use super::resolver::Resolver;
 use crate::journal::Leases;
@@ -57,10 +58,19 @@ pub struct Metrics {
     events_lost: Counter,
     cni_seconds: ByLabel<Label, Histogram>,
     cni_errors: ByLabel<[(&'static str, u64); 1], Counter>,
+    /// Those of what is done for the whole cluster.
+    pub(crate) duties: Duties,
     /// Those that kube-proxy has, too.
     pub(crate) proxy: Proxy,
     /// Those that CoreDNS has, too.
     pub(crate) resolver: Resolver,
+}
+
+/// What the kernel counts.
+fn register_collectors(r: &mut Registry) {
+    r.register_collector(Box::new(super::conntrack::Conntrack));
+    r.register_collector(Box::new(super::conntrack::FullestMap));
+    r.register_collector(Box::new(super::policy::Drops));
 }
 
 /// A histogram of durations.
@@ -81,9 +91,7 @@ impl Metrics {
         let r = &mut registry;
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         r.register("build", "Version of this agent", version);
-        r.register_collector(Box::new(super::conntrack::Conntrack));
-        r.register_collector(Box::new(super::conntrack::FullestMap));
-        r.register_collector(Box::new(super::policy::Drops));
+        register_collectors(r);
         Metrics {
             ready: registered!(r, "agent_ready", "1 when ADD can be served"),
             generation: registered!(r, "agent_generation", "Generation of the World"),
@@ -133,6 +141,7 @@ impl Metrics {
                 ByLabel::new_with_constructor(seconds as fn() -> Histogram)
             ),
             cni_errors: registered!(r, "cni_errors", "Requests answered with an error"),
+            duties: Duties::new(r),
             registry,
             proxy: Proxy::new(shown),
             resolver: Resolver::new(),

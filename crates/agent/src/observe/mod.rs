@@ -14,6 +14,7 @@ macro_rules! registered {
 
 mod classic;
 mod conntrack;
+mod duties;
 mod events;
 mod metrics;
 mod policy;

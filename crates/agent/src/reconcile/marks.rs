@@ -16,7 +16,8 @@ use plan::Plan;
 use super::report::{FailureRow, StepReport, Subject};
 use super::stage::{Reach, Stage};
 
-const NAME: &str = "marks";
+/// The step's name.
+pub(crate) const NAME: &str = "marks";
 
 /// Where connections have marks.
 pub(crate) trait Marking: Send {

@@ -35,7 +35,7 @@ use crate::sources::{Basis, Sources};
 pub use report::{FailureRow, Report, StepReport, Subject};
 
 pub(crate) use flows::Flows;
-pub(crate) use marks::Marks;
+pub(crate) use marks::{Marks, NAME as MARKS};
 pub(crate) use pass::Steps;
 pub(crate) use stage::{InPlan, Reach, Stage, table};
 pub(crate) use step::{OwnLinks, Step};

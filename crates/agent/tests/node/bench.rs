@@ -368,6 +368,7 @@ pub(crate) fn run_agent_if_asked() {
         health: None,
         domain_origin: "the default".to_owned(),
         acknowledge_drains: false,
+        duties: false,
     };
     run(settings).unwrap();
 }

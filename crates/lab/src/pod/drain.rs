@@ -15,7 +15,7 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::drain::{DRAINED, LABEL, NAMESPACE};
+use kube::node_lease::{DRAINED, LABEL, NAMESPACE};
 use kube_rs::api::{Api, ListParams};
 use kube_rs::{Client, Error};
 
@@ -110,8 +110,8 @@ fn behind<'a>(
 ) -> impl Iterator<Item = &'a str> {
     let told = |lease: &'a Lease| {
         let node = lease.metadata.labels.as_ref()?.get(LABEL)?;
-        let drained = lease.metadata.annotations.as_ref().and_then(|told| told.get(DRAINED));
-        Some((node.as_str(), number(drained.map(String::as_str))))
+        let drained = lease.metadata.annotations.as_ref()?.get(DRAINED)?;
+        Some((node.as_str(), number(Some(drained))))
     };
     let told: BTreeMap<&str, u64> = leases.iter().filter_map(told).collect();
     let well = nodes.iter().filter(|node| is_ready(node));

@@ -169,8 +169,8 @@ fn policy(kind: ClusterPolicyKind, json: &[u8]) -> Result<ClusterPolicy, DecodeE
     let ingress = rules(Direction::Ingress, spec.ingress);
     let egress = rules(Direction::Egress, spec.egress);
     let name = ClusterPolicyName { name: metadata.name.as_str().into(), kind };
-    let audit = metadata.audit();
-    Ok(ClusterPolicy { name, tier, priority, subject, ingress, egress, faults, audit })
+    let (audit, edition) = (metadata.audit(), metadata.edition());
+    Ok(ClusterPolicy { name, edition, tier, priority, subject, ingress, egress, faults, audit })
 }
 
 /// Knows which of the kinds it reads.

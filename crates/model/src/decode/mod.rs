@@ -8,7 +8,9 @@ mod cluster_policy;
 mod namespace;
 mod network_policy;
 mod node;
+mod node_told;
 mod pod;
+mod policy_state;
 mod rule;
 mod selector;
 mod service;
@@ -23,13 +25,15 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{AUDIT, Audit, Labels, ObjectName, Protocol};
+use crate::{AUDIT, Audit, Edition, Labels, ObjectName, Protocol};
 
 pub use cluster_policy::{admin_policy, baseline_policy, cluster_policy};
 pub use namespace::namespace;
 pub use network_policy::network_policy;
 pub use node::node;
+pub use node_told::node_told;
 pub use pod::pod;
+pub use policy_state::policy_state;
 pub use service::service;
 pub use service_cidr::service_cidr;
 pub use slice::endpoint_slice;
@@ -51,6 +55,15 @@ pub struct DecodeError {
     pub reason: String,
 }
 
+impl DecodeError {
+    /// Whether there is something that this program has never heard of, and perhaps nothing wrong: a field
+    /// of a later API.
+    pub fn is_unheard_of(&self) -> bool {
+        // Both ours and serde's own.
+        self.reason.starts_with("unknown field ")
+    }
+}
+
 /// What every object says of itself.
 #[derive(Deserialize)]
 struct Meta {
@@ -59,6 +72,8 @@ struct Meta {
     name: String,
     #[serde(default)]
     uid: String,
+    #[serde(default)]
+    generation: i64,
     #[serde(default)]
     labels: BTreeMap<String, String>,
     #[serde(default)]
@@ -83,6 +98,11 @@ impl Meta {
     /// Namespace and name of an object that has both.
     fn object_name(&self) -> ObjectName {
         ObjectName::new(&self.namespace, &self.name)
+    }
+
+    /// What it asks for, and which one it is.
+    fn edition(&self) -> Edition {
+        Edition { uid: self.uid.as_str().into(), generation: self.generation }
     }
 
     /// Whether it is audited, if it is a policy.

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::selector::selector;
 use super::{protocol, put_audit, unreadable};
 use crate::{
-    ClusterPolicy, ClusterPolicyKind, ClusterRule, ClusterTier, LabelSelector, Namespaces, Peer,
-    PodSelector, PortMatch, Protocol, RuleAction,
+    ClusterPolicy, ClusterPolicyKind, ClusterRule, ClusterTier, Edition, LabelSelector, Namespaces,
+    Peer, PodSelector, PortMatch, Protocol, RuleAction,
 };
 
 /// A policy of the cluster, as its own kind has it. A rule that could not be read is one that can't be
@@ -30,6 +30,13 @@ pub fn cluster_policy(policy: &ClusterPolicy) -> Value {
         spec["tier"] = tier.into();
     }
     let mut metadata = json!({ "name": &*policy.name.name });
+    let Edition { uid, generation } = &policy.edition;
+    if !uid.is_empty() {
+        metadata["uid"] = (**uid).into();
+    }
+    if *generation != 0 {
+        metadata["generation"] = (*generation).into();
+    }
     put_audit(&mut metadata, &policy.audit);
     json!({ "metadata": metadata, "spec": spec })
 }

@@ -6,6 +6,7 @@
 //! have other reasons.
 
 mod cluster_policy;
+mod condition;
 mod network_policy;
 mod pod;
 mod selector;
@@ -21,6 +22,7 @@ use crate::decode::{TERMINATING, TO_BE_DELETED, ZONE};
 use crate::{AUDIT, Audit, Family, Labels, Namespace, Node, Protocol, ServiceCidr};
 
 pub use cluster_policy::cluster_policy;
+pub use condition::condition;
 pub use network_policy::network_policy;
 pub use pod::pod;
 pub use service::service;

@@ -1,7 +1,9 @@
 //! Claims about encoding: what is read of it is what it was made from.
 
+use std::time::Duration;
+
 use super::*;
-use crate::{ClusterPolicy, NetworkPolicy, decode};
+use crate::{ClusterPolicy, ClusterPolicyKind, Condition, NetworkPolicy, Rfc3339, decode};
 
 /// Objects as the API server has them, with every field that is read.
 const SERVICES: [&str; 5] = [
@@ -79,7 +81,7 @@ const CLUSTER_POLICIES: [&str; 2] = [
         {"action":"Pass","from":[{"namespaces":{}}]},{"action":"Deny","from":[]}],
         "egress":[{"action":"Accept","to":[{"domainNames":["*.example.org","a.example"]},{"nodes":{}},
         {"networks":["10.0.0.0/8","fd00::/8"]}]},{"action":"Accept","to":[{"new":1}]}]}}"#,
-    r#"{"metadata":{"name":"b","annotations":{"seaway.io/policy-audit":"maybe"}},"spec":{"tier":"Baseline","priority":1000,
+    r#"{"metadata":{"name":"b","uid":"u","generation":7,"annotations":{"seaway.io/policy-audit":"maybe"}},"spec":{"tier":"Baseline","priority":1000,
         "subject":{"pods":{"namespaceSelector":{"matchLabels":{"team":"a"}},"podSelector":{}}}}}"#,
 ];
 
@@ -139,4 +141,25 @@ fn what_is_read_of_an_object_is_what_it_was_made_from() {
     let known = decode::service_cidr(json).unwrap();
     let again = decode::service_cidr(service_cidr(&known).to_string().as_bytes());
     assert_eq!(again.as_ref(), Ok(&known));
+}
+
+#[test]
+fn what_is_read_of_a_condition_is_what_it_was_made_from_to_the_second() {
+    let known = Condition {
+        kind: "Accepted".to_owned(),
+        is_true: false,
+        reason: "Invalid".to_owned(),
+        message: "why".to_owned(),
+        generation: 4,
+        since: Rfc3339(Duration::from_secs(1_700_000_000)),
+    };
+    let written = condition(&known);
+    assert_eq!(written["lastTransitionTime"], "2023-11-14T22:13:20Z");
+    let later =
+        Condition { since: Rfc3339(known.since.0 + Duration::from_millis(999)), ..known.clone() };
+    assert_eq!(condition(&later), written);
+    let object = json!({"metadata":{"name":"p"},"spec":{},"status":{"conditions":[written]}});
+    let kind = ClusterPolicyKind::ClusterNetworkPolicy;
+    let read = decode::policy_state(kind, object.to_string().as_bytes()).unwrap();
+    assert_eq!(read.conditions, [known]);
 }

@@ -178,6 +178,9 @@ struct Run {
     /// wait for it before they end a pod. One write for every change by which an endpoint goes.
     #[arg(long, env = "SEAWAY_ACKNOWLEDGE_DRAINS")]
     acknowledge_drains: bool,
+    /// Never be the one agent that does what is done once for the whole cluster: the status of policies.
+    #[arg(long, env = "SEAWAY_NO_DUTIES")]
+    no_duties: bool,
     /// Address of metrics and /readyz, kube-proxy's by default, or "none".
     #[arg(
         long,
@@ -300,6 +303,7 @@ fn settings(run: Run) -> anyhow::Result<Settings> {
         metrics: address("--metrics-bind", &run.metrics_bind)?,
         health: address("--healthz-bind", &run.healthz_bind)?,
         acknowledge_drains: run.acknowledge_drains,
+        duties: !run.no_duties,
         config: Config {
             node: NodeName(node),
             pod_link: run.pod_link,

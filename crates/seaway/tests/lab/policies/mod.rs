@@ -7,6 +7,7 @@
 mod ask;
 mod attacks;
 mod cluster;
+mod conditions;
 mod drops;
 mod flows;
 mod lives;
@@ -22,6 +23,7 @@ use libtest_mimic::Trial;
 pub(crate) fn trials() -> Vec<Trial> {
     let all = [
         attacks::trials(),
+        conditions::trials(),
         drops::trials(),
         flows::trials(),
         lives::trials(),
