@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use kube::question::{self, Answer, Question};
 use kube::{Access, Client};
-use model::{NodeName, chain};
+use model::NodeName;
 use tokio::sync::watch::Receiver;
 
-use crate::handle::{Handle, RequestError, Status};
-use crate::shown::{Shown, View};
-use crate::sources::Watched;
+use crate::admin::Desk;
+use crate::handle::{RequestError, Status};
+use crate::shown::View;
 
 /// How often it is looked whether something is known by now: nobody is told of a new revision alone.
 const LOOK: Duration = Duration::from_millis(20);
@@ -27,31 +26,28 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// Most failures that an answer names.
 const NAMED: usize = 5;
 
-/// Who answers.
-pub(crate) struct Answering {
-    pub(crate) access: Access,
-    pub(crate) node: NodeName,
-    pub(crate) watched: Watched,
-    pub(crate) handle: Handle,
-    pub(crate) shown: Arc<Shown>,
+/// Answers every question until the future is dropped; `moved` tells that connections are dead because the machine's
+/// addresses are others now.
+pub(crate) async fn answer(desk: Desk, access: Access, node: NodeName, mut moved: Receiver<()>) {
+    let respondent = Respondent { desk, node };
+    loop {
+        match kube::connect(&access).await {
+            Ok(client) => tokio::select! {
+                () = respondent.answer_all(&client) => {}
+                _ = moved.changed() => continue,
+            },
+            Err(error) => tracing::debug!("{}", kube::chain(&error)),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
-impl Answering {
-    /// Answers every question until the future is dropped; `moved` tells that connections are dead because the
-    /// machine's addresses are others now.
-    pub(crate) async fn run(self, mut moved: Receiver<()>) {
-        loop {
-            match kube::connect(&self.access).await {
-                Ok(client) => tokio::select! {
-                    () = self.answer_all(&client) => {}
-                    _ = moved.changed() => continue,
-                },
-                Err(error) => tracing::debug!("{}", chain(&error)),
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
+struct Respondent {
+    desk: Desk,
+    node: NodeName,
+}
 
+impl Respondent {
     async fn answer_all(&self, client: &Client) {
         let mut questions = pin!(question::questions(client));
         let mut newest = questions.next().await;
@@ -78,7 +74,7 @@ impl Answering {
             if !is_told {
                 match question::tell_answer(client, &self.node, &answer).await {
                     Ok(()) => told = Some(answer),
-                    Err(error) => tracing::debug!("{}", chain(&error)),
+                    Err(error) => tracing::debug!("{}", kube::chain(&error)),
                 }
             }
             if is_done && told.is_some() {
@@ -91,7 +87,7 @@ impl Answering {
     /// Waits until everything has been heard of that is asked for. What is not watched is never.
     async fn known(&self, question: &Question) {
         let is_known = |(kind, revision): (&String, &u64)| {
-            self.watched.revision(kind).is_some_and(|known| known >= *revision)
+            self.desk.watched.revision(kind).is_some_and(|known| known >= *revision)
         };
         while !question.until.iter().all(is_known) {
             tokio::time::sleep(LOOK).await;
@@ -100,7 +96,7 @@ impl Answering {
 
     /// What the pass comes to that follows from what is known.
     async fn settled(&self, question: &Question) -> Answer {
-        let mut failures = match self.handle.settle().await {
+        let mut failures = match self.desk.handle.settle().await {
             Ok(failures) => failures,
             Err(RequestError::NotReady(why)) => vec![why],
             Err(error) => vec![error.to_string()],
@@ -110,12 +106,12 @@ impl Answering {
             failures.truncate(NAMED);
             failures.push(format!("and {more} more"));
         }
-        let not_ready = match self.handle.status().await {
+        let not_ready = match self.desk.handle.status().await {
             Status::Ready { .. } => None,
             Status::NotReady(why) | Status::Impaired(why) => Some(why),
         };
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let facts = facts(&self.shown.view());
+        let facts = facts(&self.desk.shown.view());
         Answer { question: question.id.clone(), version, at, not_ready, failures, facts }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kube::{Access, NETWORK_UNAVAILABLE, NodeCondition};
-use model::{NodeName, chain};
+use model::NodeName;
 use tokio::sync::watch::Receiver;
 
 use crate::handle::Status;
@@ -54,8 +54,8 @@ async fn write(
 ) -> Result<(), String> {
     let Some(wanted) = wanted else { return Ok(()) };
     // A connection of its own: this is rare, and addresses may have changed since.
-    let client = kube::connect(access).await.map_err(|error| chain(&error))?;
-    kube::tell_condition(&client, node, wanted).await.map_err(|error| chain(&error))
+    let client = kube::connect(access).await.map_err(|error| kube::chain(&error))?;
+    kube::tell_condition(&client, node, wanted).await.map_err(|error| kube::chain(&error))
 }
 
 /// Whether the node has a network; nothing while ADD has to wait but nobody can tell that pods lack anything.

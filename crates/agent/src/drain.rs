@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kube::{Access, Client};
-use model::{NodeName, chain};
+use model::NodeName;
 use tokio::sync::watch::Receiver;
 
 /// First pause after the API server did not take it; it doubles up to [`LONGEST`].
@@ -43,8 +43,8 @@ async fn write(
     revision: u64,
 ) -> Result<(), String> {
     if client.is_none() {
-        *client = Some(kube::connect(access).await.map_err(|error| chain(&error))?);
+        *client = Some(kube::connect(access).await.map_err(|error| kube::chain(&error))?);
     }
     let Some(client) = client else { return Ok(()) };
-    kube::node_lease::tell_drained(client, node, revision).await.map_err(|error| chain(&error))
+    kube::node_lease::tell_drained(client, node, revision).await.map_err(|error| kube::chain(&error))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::{Access, Client};
-use model::{ClusterPolicy, ClusterPolicyName, NodeName, OrdMap, Realised, chain};
+use model::{ClusterPolicy, ClusterPolicyName, NodeName, OrdMap, Realised};
 use tokio::sync::watch::Receiver;
 
 use crate::reconcile::{MARKS, RULES};
@@ -66,10 +66,10 @@ async fn write(
     realised: &Realised,
 ) -> Result<(), String> {
     if client.is_none() {
-        *client = Some(kube::connect(access).await.map_err(|error| chain(&error))?);
+        *client = Some(kube::connect(access).await.map_err(|error| kube::chain(&error))?);
     }
     let Some(client) = client else { return Ok(()) };
-    kube::node_lease::tell_realised(client, node, realised).await.map_err(|error| chain(&error))
+    kube::node_lease::tell_realised(client, node, realised).await.map_err(|error| kube::chain(&error))
 }
 
 /// What follows from the policies that a good pass was last about.

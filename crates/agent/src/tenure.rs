@@ -4,6 +4,7 @@
 
 mod predecessor;
 mod tasks;
+mod telling;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -18,13 +19,13 @@ use tokio::task::JoinSet;
 use crate::admin::{self, Desk, Seats, Visitor};
 use crate::dns::{Answering, Listeners};
 use crate::drops::{Drops, Listening};
-use crate::duties::{self, Duties};
+use crate::duties::Duties;
 use crate::handle::{Handle, Message};
 use crate::handover::{Door, Heir, Predecessor, Verdict};
-use crate::health::{self, Due};
+use crate::health::Due;
 use crate::journal::Journal;
 use crate::monitor::Monitoring;
-use crate::observe::{Metrics, Teller, tell_faults};
+use crate::observe::Metrics;
 use crate::reconcile::{Loop, Parts, wall_clock};
 use crate::run::{End, RunError, Settings, system};
 use crate::shown::Shown;
@@ -32,9 +33,7 @@ use crate::snapshot::{Recall, Writing};
 use crate::sockets::{Open, Sockets};
 use crate::sources::{Disturbed, Sources, Watched};
 use crate::watchdog::Watchdog;
-use crate::{
-    answers, cni, condition, drain, found, install, places, pressure, realised, rebuild,
-};
+use crate::{cni, found, install, places, rebuild};
 
 use predecessor::{adopt, inherit};
 use tasks::{announce, answer_at, pass_on, watch_cluster};
@@ -271,46 +270,6 @@ impl<'a> Tenure<'a> {
         let (handle, metrics) = (self.desk.handle.clone(), Arc::clone(&self.desk.metrics));
         let serve = server.serve(handle, metrics, async { drop(closing.await) });
         self.plugins = Some(Plugins { close, task: tokio::spawn(serve) });
-    }
-
-    /// Everything that load balancers and the API server are told.
-    fn tell_others(&mut self) {
-        let (settings, desk, tasks) = (self.settings, &self.desk, &mut self.tasks);
-        let (access, node) = (|| settings.access.clone(), || settings.config.node.clone());
-        let (events, waiting) = kube::Events::new();
-        let teller = Teller { events, metrics: Arc::clone(&desk.metrics) };
-        tasks.spawn(kube::write_events(waiting, access(), node()));
-        tasks.spawn(tell_faults(Arc::clone(&desk.shown), teller.clone()));
-        tasks.spawn(health::keep_open(desk.clone(), teller.clone(), self.sockets.clone()));
-        if settings.acknowledge_drains {
-            tasks.spawn(drain::tell(access(), node(), desk.shown.drains()));
-        }
-        let asked = answers::Answering {
-            access: access(),
-            node: node(),
-            watched: self.watched.clone(),
-            handle: desk.handle.clone(),
-            shown: Arc::clone(&desk.shown),
-        };
-        tasks.spawn(asked.run(self.moved.subscribe()));
-        tasks.spawn(realised::tell(access(), node(), desk.shown.views()));
-        tasks.spawn(condition::tell(access(), node(), desk.shown.status(), condition::network));
-        let (pressure, seen) = watch::channel(None);
-        tasks.spawn(pressure::look(pressure, node(), teller));
-        tasks.spawn(condition::tell(access(), node(), seen, pressure::condition));
-    }
-
-    /// Has this agent be one of those of which one leads.
-    fn contend(&mut self) {
-        let Some(election) = self.election.take() else { return };
-        let context = duties::Context {
-            access: self.settings.access.clone(),
-            watched: self.watched.clone(),
-            moves: self.moved.subscribe(),
-            leadership: self.desk.leadership.clone(),
-            metrics: Arc::clone(&self.desk.metrics),
-        };
-        self.duties = Some(Duties::start(election, context));
     }
 
     /// Waits until it is told to end or has handed over.

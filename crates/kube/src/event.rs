@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use kube_rs::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube_rs::{Api, Client, Error};
-use model::{NodeName, ServiceName, chain};
+use model::{NodeName, ServiceName};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -97,8 +97,8 @@ pub async fn write_events(waiting: EventsWaiting, access: Access, node: NodeName
                 Ok(client) => written
                     .write(&client, &event)
                     .await
-                    .map_err(|error| (chain(&error), is_passing(&error))),
-                Err(error) => Err((chain(&error), true)),
+                    .map_err(|error| (crate::chain(&error), is_passing(&error))),
+                Err(error) => Err((crate::chain(&error), true)),
             };
             let Err((why, is_passing)) = result else { break };
             tracing::debug!("write the event {}: {why}", event.reason);

@@ -3,6 +3,7 @@
 //! is a node's condition, events, in a Lease what a node does by now and, by the one that leads, the
 //! conditions of policies.
 
+mod chain;
 mod client;
 mod condition;
 mod connection;
@@ -16,6 +17,7 @@ mod servers;
 mod status;
 mod watch;
 
+pub use chain::chain;
 pub use client::{Access, ConnectError, connect};
 pub use condition::{
     ConditionError, NETWORK_PRESSURE, NETWORK_UNAVAILABLE, NodeCondition, tell_condition,

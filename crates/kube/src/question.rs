@@ -117,7 +117,7 @@ pub fn questions(client: &Client) -> impl Stream<Item = Question> + Send + use<>
         Ok(Event::Apply(lease) | Event::InitApply(lease)) => Question::of(&lease),
         Ok(Event::Init | Event::InitDone | Event::Delete(_)) => None,
         Err(error) => {
-            tracing::debug!("watch Lease {NAMESPACE}/{NAME}: {}", model::chain(&error));
+            tracing::debug!("watch Lease {NAMESPACE}/{NAME}: {}", crate::chain(&error));
             None
         }
     })

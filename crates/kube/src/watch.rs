@@ -47,7 +47,7 @@ pub async fn watch<K, V>(
         tracing::info!("this machine's addresses changed: {} are listed again", kind.plural);
         match connect(&access).await {
             Ok(fresh) => client = fresh,
-            Err(error) => tracing::warn!("{}", model::chain(&error)),
+            Err(error) => tracing::warn!("{}", crate::chain(&error)),
         }
     }
 }
@@ -151,7 +151,7 @@ async fn follow<K, V>(
                 rest = unknown_until();
                 (forget(kind.plural, level), None)
             }
-            Err(error) => (false, Some(model::chain(&error))),
+            Err(error) => (false, Some(crate::chain(&error))),
         };
         show(kind.plural, out, (level.as_ref().filter(|_| is_new), revision), trouble);
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use kube::{Client, Listed, kind};
 use model::{
     ClusterPolicyKind, ClusterPolicyName, Condition, Node, NodeName, NodeTold, OrdMap, PolicyState,
-    Rfc3339, chain,
+    Rfc3339,
 };
 use tokio::sync::watch::{self, Receiver};
 use tokio::task::JoinSet;
@@ -69,7 +69,7 @@ async fn write(context: &Context, client: &Client, (policy, wanted): Due, book: 
     if let Err(error) = &told
         && book.is_first_failure(&policy.name)
     {
-        tracing::warn!("{}; trying again", chain(error));
+        tracing::warn!("{}; trying again", kube::chain(error));
     }
     book.note(policy, wanted, told.is_ok(), Instant::now());
 }

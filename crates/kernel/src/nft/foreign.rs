@@ -66,6 +66,12 @@ impl fmt::Display for ForeignChain {
 /// `NF_DROP`.
 const DROP: u32 = 0;
 
+/// The kubelet's chain, on every node that has one: it drops what came from elsewhere to a loopback
+/// address (CVE-2020-8558), as Seaway does, and so is in nobody's way.
+///
+/// Source: the kubelet's `kubelet_network_linux.go`.
+const KUBELETS: &str = "KUBE-FIREWALL";
+
 /// A chain among all tables: family, table, name.
 type Place = (u8, String, String);
 
@@ -84,7 +90,7 @@ pub fn foreign(nft: &mut Nft) -> io::Result<Vec<ForeignChain>> {
     Ok(chains)
 }
 
-/// As [`foreign`], and those whose rules drop something. Every rule of the node is read for that.
+/// As [`foreign`], and those whose rules drop something, but for the kubelet's. Every rule of the node is read for that.
 ///
 /// # Errors
 /// When nf_tables could not be read.
@@ -186,6 +192,9 @@ impl Rules {
         else {
             return;
         };
+        if chain == KUBELETS {
+            return;
+        }
         let place = (message.family(), table.to_owned(), chain.to_owned());
         let Some(expressions) = attrs.nested(abi::rule::EXPRESSIONS) else { return };
         for (_, element) in expressions {

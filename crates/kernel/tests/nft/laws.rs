@@ -183,6 +183,9 @@ fn base_chains_of_others_that_drop_are_found() {
             "add table ip6 t { chain deep { tcp dport 80 reject with icmpv6 type admin-prohibited; } ; chain mid { jump deep; } ; chain f { type filter hook forward priority 1; jump mid; } ; chain o { type filter hook output priority 1; drop; } ; }",
         );
         nft("add table inet u { chain in { type filter hook input priority 1; accept; } ; }");
+        nft(
+            "add table ip filter { chain KUBE-FIREWALL { ip saddr != 127.0.0.0/8 ip daddr 127.0.0.0/8 ct status dnat drop; } ; chain INPUT { type filter hook input priority 0; jump KUBE-FIREWALL; } ; }",
+        );
         let found = dropping(&mut Nft::open().unwrap()).unwrap();
         let found: Vec<_> = found.iter().map(ToString::to_string).collect();
         let by_rule = "chain ip6 t f hook forward priority 1 with rules that drop";

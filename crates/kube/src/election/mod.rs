@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube_rs::api::PostParams;
 use kube_rs::{Api, Client, Error};
-use model::{NodeName, Rfc3339, chain};
+use model::{NodeName, Rfc3339};
 use tokio::sync::watch;
 
 use crate::client::{Access, connect};
@@ -229,7 +229,7 @@ async fn within<T>(answer: impl Future<Output = Result<T, Failure>>) -> Result<T
 }
 
 fn said(failure: &Failure) -> String {
-    format!("contend for Lease {NAMESPACE}/{NAME}: {}", chain(failure))
+    format!("contend for Lease {NAMESPACE}/{NAME}: {}", crate::chain(failure))
 }
 
 fn wall() -> Rfc3339 {

@@ -1,0 +1,46 @@
+//! What an agent in charge tells others: load balancers, the API server, and whoever leads or asks.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::Tenure;
+use crate::duties::{self, Duties};
+use crate::observe::{Teller, tell_faults};
+use crate::{answers, condition, drain, health, pressure, realised};
+
+impl Tenure<'_> {
+    /// Everything that load balancers and the API server are told.
+    pub(super) fn tell_others(&mut self) {
+        let (settings, desk, tasks) = (self.settings, &self.desk, &mut self.tasks);
+        let (access, node) = (|| settings.access.clone(), || settings.config.node.clone());
+        let (events, waiting) = kube::Events::new();
+        let teller = Teller { events, metrics: Arc::clone(&desk.metrics) };
+        tasks.spawn(kube::write_events(waiting, access(), node()));
+        tasks.spawn(tell_faults(Arc::clone(&desk.shown), teller.clone()));
+        tasks.spawn(health::keep_open(desk.clone(), teller.clone(), self.sockets.clone()));
+        if settings.acknowledge_drains {
+            tasks.spawn(drain::tell(access(), node(), desk.shown.drains()));
+        }
+        let moves = self.moved.subscribe();
+        tasks.spawn(answers::answer(desk.clone(), access(), node(), moves));
+        tasks.spawn(realised::tell(access(), node(), desk.shown.views()));
+        tasks.spawn(condition::tell(access(), node(), desk.shown.status(), condition::network));
+        let (pressure, seen) = watch::channel(None);
+        tasks.spawn(pressure::look(pressure, node(), teller));
+        tasks.spawn(condition::tell(access(), node(), seen, pressure::condition));
+    }
+
+    /// Has this agent be one of those of which one leads.
+    pub(super) fn contend(&mut self) {
+        let Some(election) = self.election.take() else { return };
+        let context = duties::Context {
+            access: self.settings.access.clone(),
+            watched: self.watched.clone(),
+            moves: self.moved.subscribe(),
+            leadership: self.desk.leadership.clone(),
+            metrics: Arc::clone(&self.desk.metrics),
+        };
+        self.duties = Some(Duties::start(election, context));
+    }
+}
