@@ -52,7 +52,7 @@ pub fn features() -> Vec<Feature> {
 pub(crate) fn shows_drops() -> Result<(), String> {
     let table = PolicyTable { has_policies: true, ..PolicyTable::default() };
     let (pods, node) = Default::default();
-    let around = Around { pods, node, has_log: true };
+    let around = Around { pods, node, has_log: true, dns: None };
     takes(&lower(&table, &around, NonZero::<u8>::MIN))
 }
 

@@ -34,7 +34,7 @@ fn main() -> Outcome<()> {
     }
     println!();
     in_namespace(program::blocks)?;
-    program::matrix()?;
+    program::matrices();
     println!();
     connect::measure()?;
     let theirs = in_namespace(|| peer::program(&world::world(1000, 1000, LAST)))?;

@@ -135,6 +135,40 @@ pub(crate) fn policy(number: u32, own: u32, port: u16) -> NetworkPolicy {
     }
 }
 
+/// A world in which every pod has a policy and ports of its own, in and out, so that there is nothing that
+/// pods or ports have in common.
+pub(crate) fn scattered() -> World {
+    let mut world = world(0, 0, LAST);
+    let pods: Vec<Arc<Pod>> = world.pods.values().cloned().collect();
+    for (port, pod) in (10_000..).zip(pods) {
+        let Pod { name, labels, .. } = &*pod;
+        let labels: Labels =
+            labels.entries().cloned().chain([("pod".into(), Arc::clone(&name.name))]).collect();
+        world.pods.insert(name.clone(), Arc::new(Pod { labels, ..(*pod).clone() }));
+        let rule = |peer: Option<Peer>, last: u16| Rule {
+            peers: peer.map(|peer| vec![peer]),
+            ports: Some(vec![PortMatch::Numbers { protocol: Protocol::Tcp, first: port, last }]),
+        };
+        let app = PodSelector {
+            namespaces: Namespaces::Matching(LabelSelector::default()),
+            pods: is("app", &format!("app-{}", port % 10)),
+        };
+        let policy = NetworkPolicy {
+            name: name.clone(),
+            subject: PodSelector {
+                namespaces: Namespaces::Only(Arc::clone(&name.namespace)),
+                pods: is("pod", &name.name),
+            },
+            ingress: Some(vec![rule(Some(Peer::Pods(app)), port)]),
+            egress: Some(vec![rule(None, port + 100)]),
+            faults: Vec::new(),
+            audit: Audit::Unsaid,
+        };
+        world.policies.insert(policy.name.clone(), Arc::new(policy));
+    }
+    world
+}
+
 /// One that lets the first pod out to so many ranges, none of which touches another.
 pub(crate) fn wide(ranges: u32) -> NetworkPolicy {
     let range = |number: u32| -> Peer {

@@ -121,7 +121,7 @@ pub(super) fn names(view: &View) -> Value {
     learned.map(|(name, addrs)| (name.to_string(), json!(addrs))).collect::<Map<_, _>>().into()
 }
 
-/// The objects that policies follow from, as manifests.
+/// The objects that policies follow from, as manifests, and where the cluster's DNS is asked.
 pub(super) fn objects(world: &World) -> Value {
     let of = |version: &str, kind: &str, mut object: Value| {
         object["apiVersion"] = version.into();
@@ -146,5 +146,12 @@ pub(super) fn objects(world: &World) -> Value {
         of(&version, one.name.kind.as_str(), encode::cluster_policy(one))
     });
     let items = namespaces.chain(nodes).chain(pods).chain(policies).chain(cluster);
-    json!({ "apiVersion": "v1", "kind": "List", "items": items.collect::<Vec<_>>() })
+    let dns = Some(&world.config.dns).filter(|dns| dns.is_served).map(|dns| {
+        json!({
+            "namespace": &*dns.service.namespace,
+            "addresses": world.dns_addrs().collect::<Vec<_>>(),
+            "nodePort": dns.node_port,
+        })
+    });
+    json!({ "apiVersion": "v1", "kind": "List", "items": items.collect::<Vec<_>>(), "dns": dns })
 }

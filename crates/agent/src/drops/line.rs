@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use compile::policy::{By, Connection, Ending, Judge, Learned, Party, RuleName, Way, party};
+use compile::policy::{By, Connection, Ending, Judge, Learned, Party, RuleName, Way, both_parties};
 use kernel::nflog::Header;
 use model::{Direction, DropReason, Protocol, Rfc3339};
 use serde_json::{Value, json};
@@ -56,10 +56,13 @@ impl Dropped {
     /// At the hooks where policies are asked, destinations are rewritten already and sources not yet; and of what
     /// goes back, the other way around. So the header's ends are those of the connection that rules go by.
     pub(crate) fn explained(ending: Ending, header: &Header, way: Way, view: &View) -> Self {
-        let side = |addr, port| Side { who: party(&view.world, addr), addr, port };
+        let [from, to] = both_parties(&view.world, [header.src, header.dst]);
         let has_ports = with_ports(header.protocol).is_some();
         let ports = if has_ports { [header.sport, header.dport] } else { [0, 0] };
-        let ends = [side(header.src, ports[0]), side(header.dst, ports[1])];
+        let ends = [
+            Side { who: from, addr: header.src, port: ports[0] },
+            Side { who: to, addr: header.dst, port: ports[1] },
+        ];
         let [client, server] = match (way, ends) {
             (Way::There, ends) => ends,
             (Way::Back, [from, to]) => [to, from],

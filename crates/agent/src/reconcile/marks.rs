@@ -121,7 +121,7 @@ mod tests {
     /// Rules of policies with this number; none for 0.
     fn plan(number: u8) -> Plan {
         let table = PolicyTable { has_policies: true, ..PolicyTable::default() };
-        let around = Around { pods: [].into(), node: BTreeSet::new(), has_log: true };
+        let around = Around { pods: [].into(), node: BTreeSet::new(), has_log: true, dns: None };
         let nft = NonZero::new(number).map(|number| lower(&table, &around, number));
         Plan { nft: nft.unwrap_or_default(), ..Plan::default() }
     }

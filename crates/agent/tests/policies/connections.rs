@@ -30,7 +30,7 @@ fn rows(stage: &World, world: &World, generation: u8) -> plan::Table<Key, Row> {
     let own = stage.pods.values().filter(|pod| pod.node.as_ref() == Some(&node()));
     let pods = own.flat_map(|pod| pod.addrs.iter().map(|addr| (*addr, Some(pod.name.clone()))));
     let node_addrs = world.nodes[&node()].ips().collect();
-    let around = Around { pods: pods.collect(), node: node_addrs, has_log: true };
+    let around = Around { pods: pods.collect(), node: node_addrs, has_log: true, dns: None };
     lower(&resolve(world, &node()), &around, NonZero::new(generation).unwrap())
 }
 

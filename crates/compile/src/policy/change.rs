@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use model::{Direction, Family};
 
-use super::ends::{End, ends};
+use super::ends::{End, ends, index};
 use super::judge::{By, Connection, Judge, Verdicts};
 use super::port_set::{PortSet, Probe};
-use super::reach::{Reach, said};
+use super::reach::Reach;
 
 /// What changes between two judges.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,18 +57,19 @@ impl Changes {
         let reach = judges.each_ref().map(|judge| Reach::of(judge, &ends, &probes));
         let mut all = Vec::new();
         // Many pairs have the same two patterns: whether those differ is asked once.
-        let mut known: BTreeMap<[usize; 2], bool> = BTreeMap::new();
+        let mut known = BTreeMap::new();
         for (from, to) in (0..ends.len()).flat_map(|i| (0..ends.len()).map(move |j| (i, j))) {
             let patterns = reach.each_ref().map(|reach| reach.pattern(from, to));
-            let ids = reach.each_ref().map(|reach| reach.id(from, to));
             if from == to && ends[from].is_single() {
                 continue;
             }
-            if *known.entry(ids).or_insert_with(|| patterns[0] != patterns[1]) {
+            let [was, is] = [&reach[0], &reach[1]];
+            let is_other = || was.runs(patterns[0]) != is.runs(patterns[1]);
+            if *known.entry(patterns).or_insert_with(is_other) {
                 let pair = Pair { judges, ends: &ends, probes: &probes, from, to };
-                let differs = |family, probe| {
-                    said(patterns[0], family, probe) != said(patterns[1], family, probe)
-                };
+                let said =
+                    |reach: &Reach, family, probe| reach.said(from, to, probe)[index(family)];
+                let differs = |family, probe| said(was, family, probe) != said(is, family, probe);
                 all.extend(pair.changes(differs));
             }
         }

@@ -13,9 +13,9 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use model::{Family, ObjectName, World};
 
-use super::PodPolicy;
-use super::judge::{Judge, Party};
+use super::judge::Judge;
 use super::marks::{Mark, Marks};
+use super::{Party, PodPolicy};
 
 /// Some who are not told apart.
 #[derive(Debug, Clone, PartialEq, Eq)]

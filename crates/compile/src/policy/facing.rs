@@ -141,7 +141,8 @@ impl<'a> Membership<'a> {
         false
     }
 
-    fn is_peer(&self, peers: &Peers, addr: IpAddr) -> bool {
+    /// Whether `addr` is one of `peers`.
+    pub(super) fn is_peer(&self, peers: &Peers, addr: IpAddr) -> bool {
         let Peers::Of { sets, blocks, names } = peers else { return true };
         let has = |key: &SetKey| match self.members(key) {
             Some(Members::Addrs(addrs)) => addrs.contains(&addr),
@@ -160,6 +161,12 @@ impl<'a> Membership<'a> {
 }
 
 impl<'g> Facing<'g> {
+    /// Where its rules let the peer go.
+    pub(super) fn destinations(&self) -> impl Iterator<Item = &'g Destination> {
+        let tiers = [&self.admin, &self.baseline].into_iter().chain(&self.allowed);
+        tiers.flatten().flat_map(|(_, at)| at.iter().copied())
+    }
+
     /// Admin, then NetworkPolicies unless they are not asked, then Baseline (NP-C1).
     pub(super) fn decide(
         &self,

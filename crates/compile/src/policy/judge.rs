@@ -9,13 +9,13 @@ use std::fmt;
 use std::net::IpAddr;
 
 use model::{
-    Direction, DomainName, DropReason, NetworkPolicy, NodeName, ObjectName, Protocol, RuleAction,
+    DNS_PORT, Direction, DomainName, DropReason, NetworkPolicy, ObjectName, Protocol, RuleAction,
     World,
 };
 
 use super::facing::{Decision, Goal, Membership};
 use super::resolve::selecting;
-use super::{PolicyTable, RuleName};
+use super::{Party, PolicyTable, RuleName};
 
 /// The addresses that names stand for, names in lower case.
 pub type Learned = BTreeMap<DomainName, BTreeSet<IpAddr>>;
@@ -44,39 +44,6 @@ pub struct Connection {
     pub port: u16,
     /// Whether a Service led it there.
     pub is_led: bool,
-}
-
-/// Who is at an end.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Party {
-    /// A pod with an address of its own.
-    Pod(ObjectName),
-    /// A node's own processes, and pods of its host network.
-    Node(NodeName),
-    /// Anybody else.
-    Elsewhere,
-}
-
-/// Who has which address in `world`. A pod's address is the pod's, whatever nodes say.
-pub fn parties(world: &World) -> BTreeMap<IpAddr, Party> {
-    let nodes = world.nodes.values();
-    let nodes = nodes.flat_map(|node| node.ips().map(|ip| (ip, Party::Node(node.name.clone()))));
-    let pods = world.pods.values().filter(|pod| !pod.is_host_network);
-    let pods =
-        pods.flat_map(|pod| pod.addrs.iter().map(|addr| (*addr, Party::Pod(pod.name.clone()))));
-    nodes.chain(pods).collect()
-}
-
-/// Who has `addr` in `world`, as [`parties`] says it.
-pub fn party(world: &World, addr: IpAddr) -> Party {
-    let mut pods = world.pods.values();
-    let pod = pods.find(|pod| !pod.is_host_network && pod.addrs.contains(&addr));
-    let has = |node: &&std::sync::Arc<model::Node>| node.ips().any(|ip| ip == addr);
-    match (pod, world.nodes.values().find(has)) {
-        (Some(pod), _) => Party::Pod(pod.name.clone()),
-        (None, Some(node)) => Party::Node(node.name.clone()),
-        (None, None) => Party::Elsewhere,
-    }
 }
 
 /// Judges connections by the tables of their ends.
@@ -227,14 +194,46 @@ impl Judge<'_> {
         let Party::Pod(name) = &connection.client else { return at_once(By::NoPod) };
         let node = self.world.pods.get(name).and_then(|pod| pod.node.as_ref());
         let node = node.and_then(|node| self.world.nodes.get(node));
+        let is_own = node.is_some_and(|node| node.ips().any(|ip| ip == connection.to));
         let exempt = if connection.is_back() {
             Some(Exemption::Itself)
-        } else if node.is_some_and(|node| node.ips().any(|ip| ip == connection.to)) {
+        } else if let Some(verdict) = self.question(connection, (name, asked), is_own) {
+            return verdict;
+        } else if is_own {
             Some(Exemption::OwnNode)
         } else {
             None
         };
         self.tiers((name, Direction::Egress, asked), connection.to, connection, exempt)
+    }
+
+    /// What is said of a question at a node's own port: what is said of one at the addresses of the cluster's
+    /// DNS, if any of those may be asked. Of the pod's own node no more is asked; another one may be allowed
+    /// like anybody else.
+    fn question(
+        &self,
+        connection: &Connection,
+        (name, asked): (&ObjectName, Asked),
+        is_own: bool,
+    ) -> Option<Verdict> {
+        let dns = &self.world.config.dns;
+        let by = [Protocol::Udp, Protocol::Tcp].map(Protocol::number);
+        let is_one = dns.is_served && connection.port == dns.node_port;
+        let is_one = is_one && by.contains(&connection.protocol);
+        let mut nodes = self.world.nodes.values().flat_map(|node| node.ips());
+        if !is_one || !nodes.any(|ip| ip == connection.to) {
+            return None;
+        }
+        let mut first = None;
+        for to in self.world.dns_addrs() {
+            let there = Connection { to, port: DNS_PORT, ..connection.clone() };
+            let verdict = self.tiers((name, Direction::Egress, asked), to, &there, None);
+            if verdict.dropped().is_none() {
+                return Some(verdict);
+            }
+            first.get_or_insert(verdict);
+        }
+        first.filter(|_| is_own)
     }
 
     /// What comes back is from the pod itself, whatever it was masqueraded as (NP-U4).
@@ -327,16 +326,6 @@ impl Connection {
         let with_ports = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
         let protocol = with_ports.into_iter().find(|one| one.number() == self.protocol);
         Goal { to: self.to, protocol, port: self.port }
-    }
-}
-
-impl fmt::Display for Party {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Party::Pod(name) => write!(f, "pod {name}"),
-            Party::Node(name) => write!(f, "node {name}"),
-            Party::Elsewhere => f.write_str("elsewhere"),
-        }
     }
 }
 

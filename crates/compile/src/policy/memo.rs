@@ -9,9 +9,9 @@ use model::{Attachment, NodeName, ObjectName, Pod, World};
 use plan::nft::{Key, Row, TableFamily};
 use plan::{Table, diff};
 
-use super::PolicyTable;
 use super::nft::{Around, Lowered, generation};
 use super::resolver::Resolver;
+use super::{Places, PolicyTable};
 
 /// What policies ask of a node and the rows that enforce it, from one World to the next, each in the time of
 /// what is new in it.
@@ -96,7 +96,7 @@ fn around(world: &World, me: &NodeName, table: &PolicyTable) -> Around {
     let node = world.nodes.get(me).into_iter().flat_map(|node| node.ips());
     let uplinks = world.host.uplinks.iter().flat_map(|uplink| &uplink.addrs);
     let node = node.chain(uplinks.map(ipnet::IpNet::addr)).collect();
-    Around { pods: pods(world, table), node, has_log: world.config.has_log }
+    Around { pods: pods(world, table), node, has_log: world.config.has_log, dns: Places::of(world) }
 }
 
 /// The addresses of the node's pods, as they were leased. Who was joined to the network without a name is a

@@ -6,6 +6,8 @@
 //! addresses by what selects them ([`SetKey`]); members stand beside them. A pod that comes, goes or changes
 //! its labels is a member more or less and touches no rule.
 //!
+//! The cluster's DNS is among the pods that rules select, although nodes answer in its place ([`Places`]).
+//!
 //! Not in the table, because it is the same for every pod: what is established or related, discovery of
 //! neighbors, a pod's own node and what comes back to its own pod (NP-N19, NP-N20, NP-N24, NP-U4).
 //!
@@ -13,6 +15,7 @@
 
 mod blocks;
 mod change;
+mod dns;
 mod endings;
 mod ends;
 mod facing;
@@ -21,24 +24,26 @@ mod marks;
 mod memo;
 mod named;
 mod nft;
+mod party;
 mod port_set;
 mod ports;
 mod reach;
 mod resolve;
 mod resolver;
+mod runs;
 mod sets;
 mod show;
 mod table;
 
 pub use change::{Change, Changes, Reason};
+pub use dns::Places;
 pub use endings::{Ending, LOG_GROUP, Way};
 pub use ends::{End, Who};
-pub use judge::{
-    By, Connection, Exemption, Judge, Learned, Party, Step, Verdict, Verdicts, parties, party,
-};
+pub use judge::{By, Connection, Exemption, Judge, Learned, Step, Verdict, Verdicts};
 pub use memo::Memo;
 pub use named::Patterns;
 pub use nft::{Around, Counted, GENERATION, generation, lower, name_set};
+pub use party::{Party, both_parties, parties};
 pub use port_set::PortSet;
 pub use reach::{Cell, Matrix};
 pub use resolver::{resolve, resolve_all};

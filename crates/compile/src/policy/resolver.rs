@@ -12,6 +12,7 @@ use model::{
     ObjectName, OrdMap, Pod, World,
 };
 
+use super::dns::{is_stand_in, with_stand_in};
 use super::resolve::{About, is_in, within};
 use super::sets::{Move, Sets};
 use super::{Group, PodPolicy, PolicyTable, SetKey};
@@ -52,6 +53,7 @@ struct Seen {
 impl Resolver {
     /// What policies ask of the pods that are `ours`, which a pod is or not from World to World.
     pub(super) fn update(&mut self, world: &World, ours: impl Fn(&Pod) -> bool) -> PolicyTable {
+        let world = &with_stand_in(world);
         let pods: BTreeSet<ObjectName> = differing(&self.seen.pods, &world.pods);
         let spaces = differing(&self.seen.namespaces, &world.namespaces);
         let asked = self.asked_again(world, &pods, &spaces);
@@ -61,7 +63,8 @@ impl Resolver {
         let mut fresh = BTreeSet::new();
         for name in asked {
             let pod = world.pods.get(&name);
-            let pod = pod.filter(|pod| !pod.is_host_network && ours(pod));
+            let pod = pod.filter(|pod| !pod.is_host_network && !is_stand_in(&pod.name));
+            let pod = pod.filter(|pod| ours(pod));
             self.ask(world, name, pod.map(|pod| &**pod), &mut fresh);
         }
         self.sets.fill(&fresh, world);

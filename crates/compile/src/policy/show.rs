@@ -8,10 +8,13 @@ use model::{
     Audit, Direction, DomainPattern, Namespaces, NodeName, ObjectName, PodSelector, RuleAction,
 };
 
-use super::judge::{Judge, Party, parties};
+use super::dns::stand_in_name;
+use super::judge::Judge;
 use super::port_set::list;
 use super::resolve::{about, selecting};
-use super::{Destination, Group, Members, Peers, PolicyRule, RuleName, SetKey, Target};
+use super::{
+    Destination, Group, Members, Party, Peers, PolicyRule, RuleName, SetKey, Target, parties,
+};
 
 /// How many members of a set are named in text.
 const NAMED: usize = 3;
@@ -84,7 +87,11 @@ pub struct ExplainedPeers {
 pub fn explain(judge: &Judge<'_>, pod: &ObjectName) -> Option<Explained> {
     let of = judge.table.pods.get(pod)?;
     let pod = judge.world.pods.get(pod)?;
-    let parties = parties(judge.world);
+    let mut parties = parties(judge.world);
+    // Rules mean it as they mean pods.
+    for addr in judge.world.dns_addrs() {
+        parties.entry(addr).or_insert_with(|| Party::Pod(stand_in_name(judge.world)));
+    }
     let said = |direction, group: &Group, asks_audited: bool| {
         let isolating = selecting(judge.world, pod).filter(|policy| {
             policy.rules(direction).is_some() && (asks_audited || !judge.world.is_audited(policy))

@@ -62,7 +62,7 @@ impl Group {
         self.enforced().chain(self.audit.iter().flat_map(|would| would.enforced()))
     }
 
-    fn enforced(&self) -> impl Iterator<Item = &PolicyRule> {
+    pub(super) fn enforced(&self) -> impl Iterator<Item = &PolicyRule> {
         self.admin.iter().chain(self.allowed.iter().flatten()).chain(&self.baseline)
     }
 
@@ -74,11 +74,7 @@ impl Group {
                 Peers::Any => None,
                 Peers::Of { sets, .. } => Some(sets),
             };
-            let destination = match &target.destination {
-                Destination::Any | Destination::Ports(_) => None,
-                Destination::Named(key) => Some(key),
-            };
-            peers.into_iter().flatten().chain(destination)
+            peers.into_iter().flatten().chain(target.destination.named())
         });
         sets.collect()
     }
@@ -148,6 +144,16 @@ pub enum Destination {
     Ports(Ports),
     /// To a member of this set: a port that pods have a name for.
     Named(SetKey),
+}
+
+impl Destination {
+    /// The set of ports that it is a member of, if it is one.
+    pub(super) fn named(&self) -> Option<&SetKey> {
+        match self {
+            Destination::Any | Destination::Ports(_) => None,
+            Destination::Named(key) => Some(key),
+        }
+    }
 }
 
 /// Ranges of ports for each protocol, in order; none of them overlaps with or touches another.

@@ -3,6 +3,7 @@
 
 mod agreement;
 mod cluster;
+mod dns;
 mod following;
 mod judge;
 mod mistakes;

@@ -4,15 +4,18 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::num::NonZero;
 
-use model::{Direction, DropReason, Family};
+use model::{Direction, DropReason, Family, Protocol};
 use plan::Table;
 use plan::nft::{
     ChainKind, ChainName, CtState, Field, Hook, HookPoint, Key, ORIGINAL, Op, REPLY, Rate, Row,
     Rule, Statement, TableFamily, Type, Value, Verdict,
 };
 
+use super::super::Places;
+use super::super::dns::OVER;
 use super::super::endings::{Ending, LOG_GROUP, Way};
 use super::super::judge::DISCOVERY;
+use super::Around;
 use crate::ruleset::{self, Ruleset, by_family, lookup, name};
 
 /// The bits of a connection's mark that hold the number of the policies that allowed it: the byte that is
@@ -71,13 +74,34 @@ pub(super) fn server(family: Family) -> Field {
     by_family(family, Field::Server4, Field::Server6)
 }
 
+/// The map that leads from a pod's address to what is said of its questions to the cluster's DNS.
+pub(super) fn questions(family: Family) -> &'static str {
+    by_family(family, "policy_dns4", "policy_dns6")
+}
+
+/// Pods that are asked about and may ask the cluster's DNS, each with the protocols that they may use.
+pub(super) fn askers(family: Family) -> &'static str {
+    by_family(family, "policy_dns_askers4", "policy_dns_askers6")
+}
+
+/// The addresses of all nodes, which answer each other's pods.
+fn nodes(family: Family) -> &'static str {
+    by_family(family, "policy_dns_nodes4", "policy_dns_nodes6")
+}
+
 /// The type of a family's addresses.
 pub(super) fn addr_type(family: Family) -> Type {
     by_family(family, Type::Ipv4Addr, Type::Ipv6Addr)
 }
 
-/// The constant rows. Packets that are dropped are shown where the kernel `has_log`.
-pub(super) fn lower(number: NonZero<u8>, has_log: bool, rules: &mut Ruleset<'_>) {
+/// The constant rows. Packets that are dropped are shown where the kernel `has_log`; questions to the cluster's
+/// DNS are asked about where nodes answer them.
+pub(super) fn lower(
+    number: NonZero<u8>,
+    has_log: bool,
+    dns: Option<&Places>,
+    rules: &mut Ruleset<'_>,
+) {
     for family in Family::ALL {
         let addr = addr_type(family);
         for direction in [Direction::Egress, Direction::Ingress] {
@@ -86,12 +110,26 @@ pub(super) fn lower(number: NonZero<u8>, has_log: bool, rules: &mut Ruleset<'_>)
         rules.set(policed(family), &[addr]);
         rules.set(itself(family), &[addr, addr]);
         rules.set(own_node(family), &[addr]);
+        if dns.is_some() {
+            rules.verdicts(questions(family), &[addr]);
+            rules.set(askers(family), &[addr, Type::InetProto]);
+            rules.set(nodes(family), &[addr]);
+        }
     }
     rules.set(ALLOWED_BY, &[Type::Mark]);
     numbered(number, rules);
     let filter = |point| Hook { kind: ChainKind::Filter, point, priority: 0 };
-    rules.base_chain("policy_forward", filter(HookPoint::Forward), forward());
-    rules.base_chain("policy_input", filter(HookPoint::Input), input());
+    if dns.is_some() {
+        let ends = || goto(&unknown(Direction::Egress));
+        let over =
+            |by: Protocol| Statement::Match(Field::L4proto, Op::Eq, Value::Number(by.number()));
+        let rules_of =
+            OVER.map(|by| ruleset::rule(vec![over(by), ends()], "nobody knows who asks"));
+        rules.chain(UNKNOWN_ASKS, rules_of.into());
+    }
+    let node_port = dns.map(|places| places.node_port);
+    rules.base_chain("policy_forward", filter(HookPoint::Forward), forward(node_port));
+    rules.base_chain("policy_input", filter(HookPoint::Input), input(node_port));
     rules.chain(STRAYS, strays());
     for ending in Ending::all() {
         rules.chain(&ending.chain(), ended(ending, has_log));
@@ -100,23 +138,22 @@ pub(super) fn lower(number: NonZero<u8>, has_log: bool, rules: &mut Ruleset<'_>)
 
 /// What becomes of packets at their ending: some are shown, all are counted, and dropped unless they only would be.
 fn ended(ending: Ending, has_log: bool) -> Vec<Rule> {
-    let shown = |way: Option<Way>| {
-        let going = way.map(|way| {
-            let number = match way {
-                Way::There => ORIGINAL,
-                Way::Back => REPLY,
-            };
-            Statement::Match(Field::CtDirection, Op::Eq, Value::Number(number))
-        });
+    let shown = |(going, way): (Option<Statement>, Option<Way>)| {
         let prefix = ending.prefix(way).as_str().into();
         let log = Statement::Log { prefix, group: LOG_GROUP };
         let statements = going.into_iter().chain([Statement::Limit(SHOWN), log]).collect();
         Rule { statements, comment: None }
     };
+    let going = |number| Statement::Match(Field::CtDirection, Op::Eq, Value::Number(number));
+    let both = [(going(ORIGINAL), Way::There), (going(REPLY), Way::Back)];
+    let both = both.map(|(going, way)| (Some(going), Some(way)));
+    // Of what goes out only questions to the node's own DNS are not tracked, so they have no direction.
+    let question = (Some(Statement::CtState([CtState::Untracked].into())), Some(Way::There));
     let ways = match ending.direction {
         _ if !has_log => Vec::new(),
-        None => vec![None],
-        Some(_) => [Way::There, Way::Back].map(Some).into(),
+        None => vec![(None, None)],
+        Some(Direction::Egress) => both.into_iter().chain([question]).collect(),
+        Some(Direction::Ingress) => both.into(),
     };
     let last = match ending.is_audit {
         true => ruleset::rule(vec![Statement::Counter], &ending.comment()),
@@ -131,19 +168,36 @@ pub(super) fn ends(reason: DropReason, direction: Direction, is_audit: bool) -> 
     Verdict::Goto(ChainName(ending.chain().into()))
 }
 
+/// Where questions of pods lead that are not known yet. Of what is not tracked, discovery has no such protocol.
+pub(super) const UNKNOWN_ASKS: &str = "policy_dns_unknown";
+
 /// Where pods lead that are not known yet.
 pub(super) fn unknown(direction: Direction) -> String {
     let reason = DropReason::UnknownPod;
     Ending { reason, direction: Some(direction), is_audit: false }.chain()
 }
 
-/// Brings the node's own addresses from `old` to `new`.
-pub(super) fn node(old: &BTreeSet<IpAddr>, new: &BTreeSet<IpAddr>, rules: &mut Ruleset<'_>) {
+/// Brings the node's own addresses from those of `old` to those of `new`, and those of all nodes.
+pub(super) fn node(old: &Around, new: &Around, rules: &mut Ruleset<'_>) {
+    follow(own_node, &old.node, &new.node, rules);
+    if let Some(dns) = &new.dns {
+        let none = BTreeSet::new();
+        follow(nodes, old.dns.as_ref().map_or(&none, |old| &old.nodes), &dns.nodes, rules);
+    }
+}
+
+/// Brings the sets of both families from `old` to `new`.
+fn follow(
+    set: fn(Family) -> &'static str,
+    old: &BTreeSet<IpAddr>,
+    new: &BTreeSet<IpAddr>,
+    rules: &mut Ruleset<'_>,
+) {
     for addr in old.difference(new) {
-        rules.remove(own_node(Family::of(*addr)), vec![(*addr).into()]);
+        rules.remove(set(Family::of(*addr)), vec![(*addr).into()]);
     }
     for addr in new.difference(old) {
-        rules.element(own_node(Family::of(*addr)), vec![(*addr).into()]);
+        rules.element(set(Family::of(*addr)), vec![(*addr).into()]);
     }
 }
 
@@ -178,25 +232,43 @@ pub fn generation(rows: &Table<Key, Row>) -> Option<NonZero<u8>> {
     })
 }
 
-/// Between pods and anybody who is not a process of the node: both ends are asked.
-fn forward() -> Vec<Rule> {
+/// Between pods and anybody who is not a process of the node: both ends are asked. Where the own node has no
+/// agent, questions to the cluster's DNS go to another node's port, which has been led there by the Service's
+/// rules; whoever may ask the one may ask the other.
+fn forward(node_port: Option<u16>) -> Vec<Rule> {
     let stray = Statement::CtState([CtState::Invalid, CtState::Untracked].into());
     let mut rules = established();
     rules.push(ruleset::rule(vec![stray, goto(STRAYS)], "no connection to judge"));
+    for (port, family) in node_port.into_iter().flat_map(|port| Family::ALL.map(|f| (port, f))) {
+        let may = lookup(&[client(family), Field::L4proto], Op::Eq, askers(family));
+        let node = lookup(&[server(family)], Op::Eq, nodes(family));
+        let statements = vec![at_port(port), may, node, goto(ALLOWED)];
+        rules.push(ruleset::rule(statements, "another node's DNS, by who may ask"));
+    }
     rules.extend(asked(Direction::Egress));
     rules.extend(asked(Direction::Ingress));
     rules.push(ruleset::rule(vec![goto(ALLOWED)], "both ends allow it"));
     rules
 }
 
-/// From pods to the node itself. What it sends them is not asked about (NP-N19), and what is not tracked
-/// here are questions to its own DNS (NP-F3) and discovery.
-fn input() -> Vec<Rule> {
+/// From pods to the node itself. What it sends them is not asked about (NP-N19). What is not tracked here are
+/// discovery and questions to the cluster's DNS; those are no matter between a pod and its node (NP-F3, NP-N24),
+/// and neither are those to the node's port.
+fn input(node_port: Option<u16>) -> Vec<Rule> {
     let stray = Statement::CtState([CtState::Invalid].into());
-    let untracked = Statement::CtState([CtState::Untracked].into());
+    let untracked = || Statement::CtState([CtState::Untracked].into());
+    let ask = |end, family| Statement::Vmap(vec![end], name(questions(family)));
     let mut rules = established();
-    rules.push(ruleset::rule(vec![untracked, accept()], "the node's own DNS"));
+    for family in Family::ALL.into_iter().filter(|_| node_port.is_some()) {
+        let saddr = by_family(family, Field::Ip4Saddr, Field::Ip6Saddr);
+        rules.push(ruleset::rule(vec![untracked(), ask(saddr, family)], "who asks the DNS"));
+    }
+    rules.push(ruleset::rule(vec![untracked(), accept()], "the node's own DNS"));
     rules.push(ruleset::rule(vec![stray, goto(STRAYS)], "no connection to judge"));
+    for (port, family) in node_port.into_iter().flat_map(|port| Family::ALL.map(|f| (port, f))) {
+        let statements = vec![at_port(port), ask(client(family), family)];
+        rules.push(ruleset::rule(statements, "who asks the DNS at the node's port"));
+    }
     rules.extend(asked(Direction::Egress));
     rules.push(ruleset::rule(vec![goto(ALLOWED)], "its pod may send it"));
     rules
@@ -247,6 +319,11 @@ fn strays() -> Vec<Rule> {
         }
     }
     rules
+}
+
+/// The server answers at `port`.
+fn at_port(port: u16) -> Statement {
+    Statement::Match(Field::ServerPort, Op::Eq, Value::Port(port))
 }
 
 fn accept() -> Statement {

@@ -1,10 +1,11 @@
 //! The chains of groups.
 
-use model::{Direction, DropReason, Family, RuleAction};
+use model::{Direction, DropReason, Family, Protocol, RuleAction};
 use plan::Table;
 use plan::nft::{ChainName, Field, Key, Op, Row, Rule, Statement, TableFamily, Value, Verdict};
 
-use super::super::endings::rule_comment;
+use super::super::dns::Said;
+use super::super::endings::{Ending, rule_comment};
 use super::super::{Destination, Group, Peers, PolicyRule, PolicyTable, Ports, SetKey, Target};
 use super::base::{client, ends, itself, own_node, server};
 use super::names::comment;
@@ -53,6 +54,31 @@ impl<'a> Writer<'a> {
         };
         self.parts.need(&self.needs);
         (chain, self.needs)
+    }
+
+    /// The chain of questions that this is `said` of, or `None` where all pass. In a packet that asks, the
+    /// addresses are as they were: of one that nobody tracks nothing else is known.
+    pub(super) fn questions(&mut self, way: Way, said: &Said, node_port: u16) -> Option<String> {
+        let daddr = by_family(way.family, Field::Ip4Daddr, Field::Ip6Daddr);
+        let over = |protocol: Protocol| {
+            Statement::Match(Field::L4proto, Op::Eq, Value::Number(protocol.number()))
+        };
+        let to =
+            |ending: Ending| Statement::Verdict(Verdict::Goto(ChainName(ending.chain().into())));
+        let mut chain = Vec::new();
+        for (addr, protocol, ending) in &said.ends {
+            if Family::of(*addr) == way.family {
+                let here = Statement::Match(daddr, Op::Eq, (*addr).into());
+                let statements = vec![here, over(*protocol), to(*ending)];
+                chain.push(ruleset::rule(statements, "the cluster's DNS"));
+            }
+        }
+        for (protocol, ending) in &said.never {
+            let at = Statement::Match(Field::Dport, Op::Eq, Value::Port(node_port));
+            let statements = vec![over(*protocol), at, to(*ending)];
+            chain.push(ruleset::rule(statements, "a node's DNS"));
+        }
+        (!chain.is_empty()).then(|| self.put(way, "dns", chain))
     }
 
     /// The chain that asks one chain, and then another where that lets through.

@@ -24,11 +24,12 @@ use std::num::NonZero;
 use std::sync::Arc;
 
 use imbl::ordmap::DiffItem;
-use model::{Direction, Family, ObjectName};
+use model::{DNS_PORT, Direction, Family, ObjectName, Protocol};
 use plan::nft::{ChainName, Key, Row, SetName, TableFamily, Value, Verdict};
 use plan::{Changes, Table};
 
-use super::{Group, PolicyTable};
+use super::dns::{OVER, Said};
+use super::{Group, Members, Places, PolicyTable};
 use crate::ruleset::Ruleset;
 pub use base::{GENERATION, generation};
 pub use counts::Counted;
@@ -43,8 +44,10 @@ pub struct Around {
     pub pods: BTreeMap<IpAddr, Option<ObjectName>>,
     /// The node's own addresses.
     pub node: BTreeSet<IpAddr>,
-    /// Whether the kernel can show packets that are dropped.
+    /// Whether the kernel can show packets that are dropped, which is the same for as long as an agent runs.
     pub has_log: bool,
+    /// Where the cluster's DNS is asked, if nodes answer.
+    pub dns: Option<Places>,
 }
 
 /// The rows that enforce `table`. While there is no policy, there are none.
@@ -75,12 +78,22 @@ pub(super) struct Lowered {
 /// What is asked one way.
 type Asked = (Way, Arc<Group>);
 
-/// A group's first chain, if it asks anything; what it needs; and of how many addresses it is asked.
+/// A group's first chain, if it asks anything; what it says of questions; what it needs; and of how many
+/// addresses it is asked.
 #[derive(Debug, Clone)]
 struct Written {
     chain: Option<String>,
+    questions: Questions,
     needs: Needs,
     addrs: usize,
+}
+
+/// What is said of an address that asks the cluster's DNS: the chain that does not let all of it pass, and by
+/// which protocols other nodes may be asked.
+#[derive(Debug, Default, Clone)]
+struct Questions {
+    chain: Option<String>,
+    by: Vec<Protocol>,
 }
 
 /// Where an address leads one way.
@@ -108,15 +121,41 @@ impl Lowered {
             *self = Lowered::default();
             return;
         }
-        if self.rows.is_empty() {
+        let is_new = self.rows.is_empty();
+        if is_new || self.is_dns_another(table, around) {
+            // What all groups say of it is found out again, which is rare.
+            let number = generation(&self.rows).unwrap_or(number);
+            *self = Lowered::default();
             let rules = &mut Ruleset::new(&mut self.rows, TableFamily::Inet);
-            base::lower(number, around.has_log, rules);
+            base::lower(number, around.has_log, around.dns.as_ref(), rules);
         }
         let before = std::mem::replace(&mut self.table, table.clone());
         self.members(&before);
         if self.around != *around || before.pods != self.table.pods {
             self.around(around);
         }
+    }
+
+    /// Whether the cluster's DNS is asked elsewhere now, or is meant by others of the sets that are there.
+    fn is_dns_another(&self, table: &PolicyTable, around: &Around) -> bool {
+        let places = |around: &Around| {
+            Some((around.dns.as_ref()?.addrs.clone(), around.dns.as_ref()?.node_port))
+        };
+        let now = places(around);
+        if places(&self.around) != now {
+            return true;
+        }
+        let addrs = now.map(|(addrs, _)| addrs).unwrap_or_default();
+        let has = |members: &Members, addr: IpAddr| match members {
+            Members::Addrs(all) => [all.contains(&addr), false],
+            Members::Ports(all) => OVER.map(|protocol| all.contains(&(addr, protocol, DNS_PORT))),
+        };
+        self.table.sets.diff(&table.sets).any(|item| match item {
+            DiffItem::Update { old: (_, old), new: (_, new) } => {
+                addrs.iter().any(|addr| has(old, *addr) != has(new, *addr))
+            }
+            DiffItem::Add(..) | DiffItem::Remove(..) => false,
+        })
     }
 
     /// Gives the rows another number, if there are any.
@@ -151,10 +190,7 @@ impl Lowered {
 
     /// Addresses come and leave, or are asked something else.
     fn around(&mut self, around: &Around) {
-        if self.around.node != around.node {
-            let mut rules = Ruleset::new(&mut self.rows, TableFamily::Inet);
-            base::node(&self.around.node, &around.node, &mut rules);
-        }
+        base::node(&self.around, around, &mut Ruleset::new(&mut self.rows, TableFamily::Inet));
         let gone = self.around.pods.keys().filter(|addr| !around.pods.contains_key(addr));
         let gone: Vec<IpAddr> = gone.copied().collect();
         gone.into_iter().for_each(|addr| self.lead(addr, None));
@@ -178,7 +214,12 @@ impl Lowered {
         let ways = BOTH.map(|direction| Way { direction, family });
         let each = to.as_ref().map_or([None; 2], |to| to.each_ref().map(Some));
         let chains = [0, 1].map(|i| (ways[i], each[i].and_then(|to| self.chain(ways[i], to))));
-        policed(addr, chains, &mut Ruleset::new(&mut self.rows, TableFamily::Inet));
+        let questions = each[0].map(|to| self.questions(ways[0], to));
+        let mut rules = Ruleset::new(&mut self.rows, TableFamily::Inet);
+        if self.around.dns.is_some() {
+            asking(addr, questions.unwrap_or_default(), &mut rules);
+        }
+        policed(addr, chains, &mut rules);
         let old = match to {
             Some(to) => self.addrs.insert(addr, to),
             None => self.addrs.remove(&addr),
@@ -194,12 +235,32 @@ impl Lowered {
     fn chain(&mut self, way: Way, to: &To) -> Option<String> {
         let To::Group(group) = to else { return Some(base::unknown(way.direction)) };
         let written = self.groups.entry((way, Arc::clone(group))).or_insert_with(|| {
-            let writer = Writer::new(&self.table, &mut self.parts, &mut self.rows);
+            let mut writer = Writer::new(&self.table, &mut self.parts, &mut self.rows);
+            let places = self.around.dns.as_ref();
+            let places = places.filter(|_| way.direction == Direction::Egress);
+            let questions = places.map(|places| {
+                let said = Said::of(places, &self.table, group);
+                let is_ever = |one: &Protocol| !said.never.iter().any(|(never, _)| never == one);
+                let by = OVER.into_iter().filter(is_ever).collect();
+                Questions { chain: writer.questions(way, &said, places.node_port), by }
+            });
             let (chain, needs) = writer.write(group, way);
-            Written { chain, needs, addrs: 0 }
+            Written { chain, questions: questions.unwrap_or_default(), needs, addrs: 0 }
         });
         written.addrs += 1;
         written.chain.clone()
+    }
+
+    /// What is said of questions of an address that leads there.
+    fn questions(&self, way: Way, to: &To) -> Questions {
+        let To::Group(group) = to else {
+            return Questions { chain: Some(base::UNKNOWN_ASKS.to_owned()), by: Vec::new() };
+        };
+        match self.groups.get(&(way, Arc::clone(group))) {
+            // Who is asked nothing needs no leave.
+            Some(written) if written.chain.is_some() => written.questions.clone(),
+            Some(_) | None => Questions::default(),
+        }
     }
 
     fn release(&mut self, asked: Asked) {
@@ -209,6 +270,25 @@ impl Lowered {
             && let Some(written) = self.groups.remove(&asked)
         {
             self.parts.release(&written.needs, &mut self.rows);
+        }
+    }
+}
+
+/// Leads the questions of an address to where this is said of them.
+fn asking(addr: IpAddr, questions: Questions, rules: &mut Ruleset<'_>) {
+    let family = Family::of(addr);
+    match questions.chain {
+        Some(chain) => {
+            let jump = Verdict::Jump(ChainName(chain.into()));
+            rules.verdict(base::questions(family), vec![addr.into()], jump);
+        }
+        None => rules.remove(base::questions(family), vec![addr.into()]),
+    }
+    for protocol in OVER {
+        let key = vec![addr.into(), Value::Number(protocol.number())];
+        match questions.by.contains(&protocol) {
+            true => rules.element(base::askers(family), key),
+            false => rules.remove(base::askers(family), key),
         }
     }
 }

@@ -9,7 +9,9 @@ use anyhow::{Context, bail};
 use compile::policy::Learned;
 use lab::manifest::{self, Object, Problem};
 use model::decode::{self, DecodeError};
-use model::{ClusterPolicy, ClusterPolicyKind, Family, Namespace, ObjectName, Pod, World};
+use model::{
+    ClusterPolicy, ClusterPolicyKind, Dns, Family, Namespace, ObjectName, Pod, ServiceName, World,
+};
 use serde_json::Value;
 
 use super::super::{dump, talk};
@@ -44,6 +46,20 @@ pub(super) enum Kind {
     Pod,
     NetworkPolicy,
     Cluster(ClusterPolicyKind),
+}
+
+/// Where the cluster's DNS is asked, as an agent says it; `None` where it does not.
+fn asked(said: &Value) -> Option<Dns> {
+    let dns = Dns::default();
+    if said.is_null() {
+        return Some(Dns { is_served: false, ..dns });
+    }
+    Some(Dns {
+        service: ServiceName::new(said["namespace"].as_str()?, &dns.service.name),
+        local_addrs: serde_json::from_value(said["addresses"].clone()).ok()?,
+        node_port: said["nodePort"].as_u64()?.try_into().ok()?,
+        ..dns
+    })
 }
 
 impl Kind {
@@ -110,6 +126,8 @@ impl Objects {
             }
         }
         objects.waiting.clear();
+        objects.world.config.dns = asked(&list["dns"])
+            .context("the agent's answer does not say where the cluster's DNS is asked")?;
         let names = dump::ask_json(socket, "names")?;
         objects.learned = serde_json::from_value::<BTreeMap<String, BTreeSet<IpAddr>>>(names)
             .context("the agent's answer is no map of names")?

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 /// How long an answer may take that is expected: a lost packet of TCP is sent again after a second.
-const ANSWER: Duration = Duration::from_millis(1500);
+pub(crate) const ANSWER: Duration = Duration::from_millis(1500);
 
 /// How long no answer is silence where none is expected, once all are here that are: those take a few
 /// milliseconds, and all were asked for at once.
@@ -43,14 +43,23 @@ pub(crate) enum Notice {
 /// What a client in `netns` notices of each question, all asked at once; with each whether an answer is
 /// expected, which is waited for.
 pub(crate) fn ask(netns: &Netns, questions: &[(Question, bool)]) -> Vec<Notice> {
+    ask_for(netns, questions, ANSWER)
+}
+
+/// The same by who has not so much patience with answers that are expected.
+pub(crate) fn ask_for(
+    netns: &Netns,
+    questions: &[(Question, bool)],
+    patience: Duration,
+) -> Vec<Notice> {
     let all = || {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(ask_all(questions))
+        runtime.block_on(ask_all(questions, patience))
     };
     netns.run(all).expect("enter the client's network")
 }
 
-async fn ask_all(questions: &[(Question, bool)]) -> Vec<Notice> {
+async fn ask_all(questions: &[(Question, bool)], patience: Duration) -> Vec<Notice> {
     let mut notices = vec![Notice::Silence; questions.len()];
     let mut asked = JoinSet::new();
     for (index, (question, _)) in questions.iter().enumerate() {
@@ -58,8 +67,7 @@ async fn ask_all(questions: &[(Question, bool)]) -> Vec<Notice> {
         asked.spawn(async move { (index, question, ask_one(question).await) });
     }
     let mut awaited = questions.iter().filter(|(_, expected)| *expected).count();
-    let patience = |awaited| if awaited == 0 { SILENCE } else { ANSWER };
-    let mut until = Instant::now() + patience(awaited);
+    let mut until = Instant::now() + if awaited == 0 { SILENCE } else { patience };
     while let Ok(Some(done)) = timeout_at(until, asked.join_next()).await {
         let (index, question, outcome) = done.expect("a question is asked");
         notices[index] = match outcome {

@@ -1,6 +1,10 @@
 //! What a node says of packets that policies drop.
 
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use fixtures::policies::definition::definitions;
 use libtest_mimic::Trial;
@@ -8,13 +12,16 @@ use model::{Family, Protocol};
 use serde_json::{Value, json};
 
 use super::ask::{Notice, Question, ask};
-use super::scene::{PORT, Scene, TCP_UDP};
+use super::flows::Flow;
+use super::scene::{PORT, Scene, TCP_UDP, only};
 use crate::lab::{eventually, success, test};
 use crate::service_stories::ask_agent;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         test("npx4_every_drop_can_be_read_with_both_ends_and_who_decided", told),
+        test("npx4_what_is_dropped_can_be_followed_and_across_agents", followed),
+        test("npx4_a_reply_that_is_dropped_is_told_as_its_connection", replies),
         test("npx3_an_audited_policy_drops_nothing_and_tells_what_it_would_drop", audited),
     ]
 }
@@ -70,20 +77,24 @@ impl Scene {
     /// Waits for a line of `node`, in both protocols.
     fn says(&self, node: &str, (from, to): (&str, SocketAddr), why: [&str; 2]) {
         for protocol in TCP_UDP {
-            let protocol = protocol.to_string();
-            eventually(&format!("{node} says {protocol} {from} > {to} {why:?}"), || {
-                let lines = self.dropped(node, &[]);
-                let is_it = |line: &&Value| {
-                    let text = line["text"].as_str().unwrap_or_default();
-                    line["protocol"] == *protocol
-                        && line["client"]["pod"] == format!("default/{from}")
-                        && line["server"]["address"] == json!(to.ip())
-                        && line["server"]["port"] == to.port()
-                        && why.iter().all(|part| text.contains(part))
-                };
-                lines.iter().find(is_it).map(drop).ok_or(lines)
-            });
+            self.says_of(node, (&protocol.to_string(), from, to), why);
         }
+    }
+
+    /// The same in one protocol.
+    fn says_of(&self, node: &str, (protocol, from, to): (&str, &str, SocketAddr), why: [&str; 2]) {
+        eventually(&format!("{node} says {protocol} {from} > {to} {why:?}"), || {
+            let lines = self.dropped(node, &[]);
+            let is_it = |line: &&Value| {
+                let text = line["text"].as_str().unwrap_or_default();
+                line["protocol"] == *protocol
+                    && line["client"]["pod"] == format!("default/{from}")
+                    && line["server"]["address"] == json!(to.ip())
+                    && line["server"]["port"] == to.port()
+                    && why.iter().all(|part| text.contains(part))
+            };
+            lines.iter().find(is_it).map(drop).ok_or(lines)
+        });
     }
 }
 
@@ -134,6 +145,90 @@ fn told() {
         let lines = scene.dropped("node-2", &["--pod", "friend"]);
         if lines.is_empty() { Err("nothing yet") } else { Ok(()) }
     });
+}
+
+/// What `seaway policy drops --follow` of node-2 says.
+struct Following {
+    child: Child,
+    lines: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Following {
+    fn start(scene: &Scene, who: &str) -> Following {
+        let mut command = scene.lab.seaway(&["lab", "node"]);
+        let argv = ["seaway", "policy", "drops", "--follow", "-o", "json", "--pod", who];
+        command.args(["node-2", "--", "timeout", "120"]).args(argv).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("start seaway lab node");
+        let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&lines);
+        thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let line = serde_json::from_str(&line).expect("JSON");
+                heard.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            }
+        });
+        Following { child, lines }
+    }
+
+    fn lines(&self) -> Vec<Value> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// The same question again and again: it is told when it is dropped first, when there are more, and by the
+/// next agent.
+fn followed() {
+    let scene = Scene::up(&[]);
+    scene.cluster.put(&only("shut", "pod=server", json!([])));
+    scene.hold_pod("friend", "server", false);
+    let following = Following::start(&scene, "friend");
+    let to = SocketAddr::new(scene.addr("server", Family::V4), PORT);
+    let question = [(Question { protocol: Protocol::Udp, to }, false)];
+    let netns = scene.netns("friend");
+    let hears = |what: &str, is_it: &dyn Fn(&Value) -> bool| -> Value {
+        eventually(what, || {
+            ask(&netns, &question);
+            let lines = following.lines();
+            let mut udp = lines.iter().filter(|line| line["protocol"] == "udp");
+            udp.find(|line| line["server"]["address"] == json!(to.ip()) && is_it(line))
+                .cloned()
+                .ok_or(lines)
+        })
+    };
+    let first = hears("a drop is told", &|_| true);
+    let packets = |line: &Value| line["packets"].as_u64().expect("a number");
+    let more = hears("more of it are told", &|line| {
+        line["number"] == first["number"] && packets(line) > packets(&first)
+    });
+    assert_eq!(more["time"], first["time"]);
+    scene.kill_agents();
+    let began = |line: &Value| line["time"].as_str().expect("a time").to_owned();
+    hears("the next agent's are told", &|line| began(line) > began(&first));
+}
+
+/// A client may go on while policies change and what its server says is not let through: an error of its
+/// connection is nobody's, and what the server says is of the connection that its client began.
+fn replies() {
+    let scene = Scene::up(&[]);
+    let at = SocketAddr::new(scene.addr("server", Family::V4), 5000);
+    let mut flow = Flow::open(&scene, "friend", "server", Protocol::Udp, at);
+    assert!(flow.says(0, 0) && flow.says(1, 0));
+    scene.cluster.put(&only("shut", "pod=server", json!([])));
+    scene.hold_pod("friend", "server", false);
+    assert!(!flow.says(1, 1), "the server is not heard any more");
+    scene.says_of(
+        "node-2",
+        ("udp", "friend", at),
+        ["dropped ingress", "not-allowed: no NetworkPolicy allows it; isolated by default/shut"],
+    );
 }
 
 /// A policy that lets in nobody is tried out, enforced, and tried out again with its namespace.

@@ -5,6 +5,7 @@
 //! names.
 
 mod ask;
+mod asking;
 mod attacks;
 mod cluster;
 mod conditions;
@@ -22,6 +23,7 @@ use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let all = [
+        asking::trials(),
         attacks::trials(),
         conditions::trials(),
         drops::trials(),

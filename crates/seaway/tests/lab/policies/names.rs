@@ -6,12 +6,13 @@
 //! ```
 
 use std::net::{IpAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use fixtures::policies::definition::definitions;
-use fixtures::policies::write::{cluster, policy};
+use fixtures::policies::write::{cluster, policy, selector};
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 use super::cluster::Cluster;
 use super::outside::{self, NAMESERVER, connect, is_answered, resolve, rotating};
 use crate::lab::{Lab, eventually, success, test};
-use crate::service_stories::{ask_agent, signal};
+use crate::service_stories::{ask_agent, restart_agent, signal};
 use crate::services::stage::{Place, pod};
 use crate::{manifests, processes};
 
@@ -42,6 +43,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         stage.test("npf5_npf8_new_connections_end_with_an_answer_and_old_ones_do_not", ends),
         stage.test("npf11_a_crafted_answer_is_answered_and_nothing_else_comes_of_it", crafted),
         stage.test("npf8_npf11_what_was_allowed_stays_when_agents_are_killed", killed),
+        stage.test("npf8_npf11_what_was_allowed_goes_on_when_agents_hand_over", handed_over),
         stage.test("npf7_a_policy_that_comes_later_knows_what_was_answered", later),
     ]
 }
@@ -125,9 +127,15 @@ impl Stage {
     }
 }
 
+/// Names are allowed, and to ask for them, by rules of their own.
 fn allowlist(name: &str, priority: u16, names: &[&str]) -> Value {
+    let dns = json!({
+        "namespaceSelector": selector("kubernetes.io/metadata.name=kube-system"),
+        "podSelector": selector("k8s-app=kube-dns"),
+    });
     let egress = json!([
         {"action": "Accept", "to": [{"domainNames": names}]},
+        {"action": "Accept", "to": [{"pods": dns}]},
         {"action": "Deny", "to": [{"networks": ["0.0.0.0/0", "::/0"]}]},
     ]);
     cluster(name, "Admin", priority, json!({"subject": {"namespaces": {}}, "egress": egress}))
@@ -260,6 +268,33 @@ fn killed(stage: &Stage) {
     assert!(is_answered(&mut old) && stage.connects("near", www).is_some());
     let addr = stage.asks("near", "new.wild.example.org", A)[0];
     assert!(stage.connects("near", addr).is_some(), "it learns more");
+}
+
+/// The next agent has the sockets, the connections and what names stand for from the last one: nothing is lost.
+fn handed_over(stage: &Stage) {
+    let www = stage.asks("near", "www.example.org", A)[0];
+    let mut old = stage.connects("near", www).expect("it was asked for");
+    let ends = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut count = 0;
+            while !ends.load(Ordering::Relaxed) {
+                let number = ROTATIONS + count;
+                assert_eq!(stage.run("near", || resolve_and_connect(number)), None);
+                assert!(is_answered(&mut old), "it goes on");
+                assert!(stage.connects("near", www).is_some(), "so do new ones");
+                count += 1;
+            }
+            count
+        });
+        for node in ["node-1", "node-2", "node-1"] {
+            restart_agent(&stage.lab, node);
+        }
+        ends.store(true, Ordering::Relaxed);
+        assert!(asking.join().expect("nothing was lost") > 3);
+    });
+    assert!(is_held(stage, "198.18.0.1"), "the next one knows it");
+    assert!(stage.connects("near", [198, 18, 0, 9]).is_none(), "and opens nothing");
 }
 
 fn later(stage: &Stage) {

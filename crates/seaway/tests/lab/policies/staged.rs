@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::thread;
+use std::time::Duration;
 
 use fixtures::policies::definition::definitions;
 use fixtures::policies::{Case, Play, Stage, Step, namespace, placed, put, reaches, remove};
@@ -11,12 +12,15 @@ use kernel::netns::Netns;
 use model::{Family, NodeName, ObjectName, Protocol, World};
 use serde_json::{Value, json};
 
-use super::ask::{Notice, Question, ask};
+use super::ask::{ANSWER, Notice, Question, ask_for};
 use super::cluster::Cluster;
 use crate::lab::{Lab, eventually};
 use crate::service_stories::restart_agent;
 use crate::services::serve::Server;
 use crate::services::stage::Place;
+
+/// How long an answer is waited for at first.
+const FIRST: Duration = Duration::from_millis(150);
 
 /// What each client should notice: whether it is answered.
 type Wanted = BTreeMap<String, Vec<(Question, bool)>>;
@@ -210,12 +214,14 @@ impl Staged {
     }
 
     fn hold(&self, title: &str, mut wanted: Wanted) {
+        // What has changed a moment ago is soon there: who asks too early asks again, and waits longer.
+        let mut patience = FIRST;
         eventually(title, || {
             let mut wrong = Vec::new();
             wanted = thread::scope(|scope| {
                 let ask = |(from, questions): (String, Vec<(Question, bool)>)| {
                     let netns = &self.places[&from].0;
-                    scope.spawn(move || (ask(netns, &questions), from, questions))
+                    scope.spawn(move || (ask_for(netns, &questions, patience), from, questions))
                 };
                 let asked: Vec<_> = std::mem::take(&mut wanted).into_iter().map(ask).collect();
                 let mut left = Wanted::new();
@@ -235,6 +241,7 @@ impl Staged {
                 }
                 left
             });
+            patience = (patience * 2).min(ANSWER);
             if wrong.is_empty() { Ok(()) } else { Err(wrong) }
         });
     }

@@ -8,20 +8,18 @@ use super::staged::Staged;
 use crate::lab::test;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let mut trials = vec![test(
-        "nps3_npc9_the_conformance_cases_of_the_clusters_policies_hold_for_packets",
-        || perform(Stage::FOUR_BY_TWO, "routed", cluster::cases()),
-    )];
+    let mut trials = Vec::new();
     for link in ["routed", "bridge"] {
+        let name = format!(
+            "nps3_npc9_the_conformance_cases_of_the_clusters_policies_hold_for_packets_{link}"
+        );
+        trials.push(test(&name, move || perform(Stage::FOUR_BY_TWO, link, cluster::cases())));
         let name = format!("nps1_npc9_the_cases_of_kubernetes_own_tests_hold_for_packets_{link}");
         trials.push(test(&name, move || perform(Stage::NINE, link, kubernetes::cases())));
-    }
-    for (part, name) in ["first", "second"].into_iter().enumerate() {
-        let name = format!("nps2_npc9_the_{name}_half_of_the_matrix_holds_for_packets");
+        let name = format!("nps2_npc9_the_matrix_holds_for_packets_{link}");
         trials.push(test(&name, move || {
             let all = matrix::cases().into_iter().flat_map(|(_, cases)| cases);
-            let half = all.enumerate().filter(|(index, _)| index % 2 == part);
-            perform(Stage::NINE, "routed", half.map(|(_, case)| case).collect());
+            perform(Stage::NINE, link, all.collect());
         }));
     }
     trials
