@@ -46,5 +46,7 @@ async fn write(
         *client = Some(kube::connect(access).await.map_err(|error| kube::chain(&error))?);
     }
     let Some(client) = client else { return Ok(()) };
-    kube::node_lease::tell_drained(client, node, revision).await.map_err(|error| kube::chain(&error))
+    kube::node_lease::tell_drained(client, node, revision)
+        .await
+        .map_err(|error| kube::chain(&error))
 }

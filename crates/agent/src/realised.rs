@@ -69,7 +69,9 @@ async fn write(
         *client = Some(kube::connect(access).await.map_err(|error| kube::chain(&error))?);
     }
     let Some(client) = client else { return Ok(()) };
-    kube::node_lease::tell_realised(client, node, realised).await.map_err(|error| kube::chain(&error))
+    kube::node_lease::tell_realised(client, node, realised)
+        .await
+        .map_err(|error| kube::chain(&error))
 }
 
 /// What follows from the policies that a good pass was last about.

@@ -57,6 +57,7 @@ impl Settings {
             metrics: None,
             health: None,
             acknowledge_drains: false,
+            duties: false,
         }
     }
 }

@@ -65,7 +65,11 @@ pub async fn tell_realised(
     tell(client, node, "seaway-policies", told).await
 }
 
-async fn tell(
+/// Writes `value` to an annotation of the Lease of `node`, as `manager`.
+///
+/// # Errors
+/// [`TellError`].
+pub(crate) async fn tell(
     client: &Client,
     node: &NodeName,
     manager: &str,

@@ -156,7 +156,8 @@ impl Answer {
     fn read(value: &Value) -> Option<Self> {
         let failures = value["failures"].as_array().into_iter().flatten();
         let facts = value["facts"].as_object().into_iter().flatten();
-        let facts = facts.filter_map(|(name, fact)| Some((name.clone(), fact.as_str()?.to_owned())));
+        let facts =
+            facts.filter_map(|(name, fact)| Some((name.clone(), fact.as_str()?.to_owned())));
         Some(Answer {
             question: text(value, "question")?,
             version: text(value, "version")?,
@@ -191,7 +192,8 @@ mod tests {
             lease.annotations_mut().insert(QUESTION.to_owned(), question.to_json().to_string());
             assert_eq!(Question::of(&lease), Some(question));
         }
-        for (not_ready, failures) in [(None, vec![]), (Some("x".to_owned()), vec!["y".to_owned()])] {
+        for (not_ready, failures) in [(None, vec![]), (Some("x".to_owned()), vec!["y".to_owned()])]
+        {
             let (question, version) = ("q".to_owned(), "0.1.0".to_owned());
             let at = Duration::from_millis(1_700_000_000_250);
             let facts = [("mtu".to_owned(), "1450".to_owned())].into();

@@ -2,9 +2,9 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `seaway-VERSION.oci.tar` | the image `seaway/seaway:VERSION` |
+//! | `seaway-VERSION.oci.tar` | the image `localhost/seaway/seaway:VERSION` |
 //! | `seaway-VERSION.cdx.json` | its bill of materials, which is in the image as well |
-//! | `pause-VERSION.oci.tar` | the image `seaway/pause:VERSION` |
+//! | `pause-VERSION.oci.tar` | the image `localhost/seaway/pause:VERSION` |
 //!
 //! in `target/image`, or those that tests use in `target/image/dev`.
 
@@ -65,7 +65,7 @@ fn seaway(program: Vec<u8>, bill: String, notices: String) -> Result<Image> {
     let license = std::fs::read(&license).map_err(|e| format!("read LICENSE: {e}"))?;
     let file = |path, mode, bytes| File { path, mode, bytes };
     Ok(Image {
-        name: format!("seaway/seaway:{VERSION}"),
+        name: format!("localhost/seaway/seaway:{VERSION}"),
         annotations: annotations("Seaway", "The network of a Kubernetes cluster"),
         entrypoint: "/usr/bin/seaway",
         arguments: &["agent"],
@@ -85,7 +85,7 @@ fn seaway(program: Vec<u8>, bill: String, notices: String) -> Result<Image> {
 /// The image that a container runtime makes the sandboxes of pods from.
 fn pause(program: Vec<u8>) -> Image {
     Image {
-        name: format!("seaway/pause:{VERSION}"),
+        name: format!("localhost/seaway/pause:{VERSION}"),
         annotations: annotations("pause", "Holds the namespaces of a pod"),
         entrypoint: "/pause",
         arguments: &[],

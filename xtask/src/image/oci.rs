@@ -24,7 +24,7 @@ pub(crate) struct File {
 
 /// An image of one layer, for this machine's architecture.
 pub(crate) struct Image {
-    /// Repository and tag, without a registry, like `seaway/pause:0.1.0`.
+    /// The name in full, like `localhost/seaway/pause:0.1.0`: containerd's CRI looks under that only.
     pub(crate) name: String,
     /// See "Annotations" of the specification; they are the image's labels as well.
     pub(crate) annotations: BTreeMap<&'static str, String>,
@@ -48,11 +48,6 @@ pub(crate) struct Packed {
     /// How many bytes the layer has, compressed.
     pub(crate) compressed: usize,
 }
-
-/// What registries call the part of a name that is left out: `seaway/seaway` is in full
-/// `docker.io/seaway/seaway` to every client (github.com/distribution/reference,
-/// `ParseNormalizedNamed`), and containerd's CRI looks under that name only.
-const IN_FULL: &str = "docker.io";
 
 impl Image {
     /// The image as an archive.
@@ -94,7 +89,7 @@ impl Image {
         let digest = manifest["digest"].as_str().unwrap_or_default().to_owned();
         manifest["platform"] = platform;
         manifest["annotations"] = json!({
-            "io.containerd.image.name": format!("{IN_FULL}/{}", self.name),
+            "io.containerd.image.name": self.name,
             "org.opencontainers.image.ref.name": self.name,
         });
         let index = json!({
@@ -209,7 +204,7 @@ mod tests {
             bytes: text.as_bytes().to_vec(),
         };
         Image {
-            name: "seaway/test:1".to_owned(),
+            name: "localhost/seaway/test:1".to_owned(),
             annotations: BTreeMap::from([("org.opencontainers.image.title", "test".to_owned())]),
             entrypoint: "/usr/bin/test",
             arguments: &["run"],
@@ -269,8 +264,8 @@ mod tests {
         let descriptor = &json(&index.bytes)["manifests"][0];
         assert_eq!(descriptor["digest"], packed.digest.as_str());
         let names = &descriptor["annotations"];
-        assert_eq!(names["org.opencontainers.image.ref.name"], "seaway/test:1");
-        assert_eq!(names["io.containerd.image.name"], "docker.io/seaway/test:1");
+        assert_eq!(names["org.opencontainers.image.ref.name"], "localhost/seaway/test:1");
+        assert_eq!(names["io.containerd.image.name"], "localhost/seaway/test:1");
         let manifest = json(blob(&descriptor["digest"]));
         let config = json(blob(&manifest["config"]["digest"]));
         assert_eq!(config["config"]["Entrypoint"], json!(["/usr/bin/test"]));

@@ -90,7 +90,8 @@ pub(super) async fn ask_all(
                 heard.insert(node.as_str().to_owned(), answer);
             }
         }
-        let is_done = |node: &String| heard.get(node).is_some_and(|heard| heard.failures.is_empty());
+        let is_done =
+            |node: &String| heard.get(node).is_some_and(|heard| heard.failures.is_empty());
         if nodes.keys().all(is_done) || start.elapsed() > patience {
             break;
         }

@@ -17,10 +17,7 @@ use super::print;
 
 /// Kinds of policies that say in their conditions whether they are in place, and where they are.
 const POLICIES: [(&str, &str); 3] = [
-    (
-        "ClusterNetworkPolicy",
-        "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies",
-    ),
+    ("ClusterNetworkPolicy", "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies"),
     ("AdminNetworkPolicy", "/apis/policy.networking.k8s.io/v1alpha1/adminnetworkpolicies"),
     (
         "BaselineAdminNetworkPolicy",
@@ -139,8 +136,14 @@ fn unmet(kind: &str, policy: &Value) -> Vec<String> {
             && condition["status"] == "False"
     });
     let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    bad.map(|bad| format!("{kind} {name}: not {}: {}", word(&bad["type"]).to_lowercase(), word(&bad["message"])))
-        .collect()
+    bad.map(|bad| {
+        format!(
+            "{kind} {name}: not {}: {}",
+            word(&bad["type"]).to_lowercase(),
+            word(&bad["message"])
+        )
+    })
+    .collect()
 }
 
 async fn leader(client: &Client) -> Option<String> {

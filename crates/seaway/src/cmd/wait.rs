@@ -88,7 +88,10 @@ impl Kind {
         let is_it = |kind: &&Kind| kind.plural == word || kind.names.contains(&word.as_str());
         KINDS.iter().find(is_it).with_context(|| {
             let known: Vec<&str> = KINDS.iter().map(|kind| kind.names[0]).collect();
-            format!("--change: nodes don't follow objects of kind {word:?}; they do {}", known.join(", "))
+            format!(
+                "--change: nodes don't follow objects of kind {word:?}; they do {}",
+                known.join(", ")
+            )
         })
     }
 
@@ -168,8 +171,7 @@ async fn versions(
     name: &str,
 ) -> anyhow::Result<BTreeMap<String, u64>> {
     let object = get(client, &kind.path(namespace, &format!("/{name}"))).await?;
-    let mut versions: BTreeMap<String, u64> =
-        [(kind.plural.to_owned(), version(&object)?)].into();
+    let mut versions: BTreeMap<String, u64> = [(kind.plural.to_owned(), version(&object)?)].into();
     if kind.plural == "services" {
         let slices = Kind::of("endpointslice")?;
         let query = format!("?labelSelector=kubernetes.io/service-name%3D{name}");

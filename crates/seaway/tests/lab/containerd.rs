@@ -136,14 +136,14 @@ fn own_image() {
     success(&import("k8s.io")).expect("import the image of Seaway");
     let runtime = containerd.runtime();
     let version = env!("CARGO_PKG_VERSION");
-    for name in ["seaway/seaway", "seaway/pause"] {
+    for name in ["localhost/seaway/seaway", "localhost/seaway/pause"] {
         let id = runtime.image(&format!("{name}:{version}"));
         assert!(id.as_ref().is_ok_and(|id| id.starts_with("sha256:")), "{name}: {id:?}");
     }
-    assert_eq!(runtime.image("seaway/other:1"), Ok(String::new()), "no image");
+    assert_eq!(runtime.image("localhost/seaway/other:1"), Ok(String::new()), "no image");
     // Containers' control groups are named after the namespace.
     success(&import(&containerd.cgroup())).expect("import it for ctr as well");
-    let image = format!("docker.io/seaway/seaway:{version}");
+    let image = format!("localhost/seaway/seaway:{version}");
     let run = ["-n", &containerd.cgroup(), "run", "--rm", &image, "c1", "seaway", "--version"];
     let said = success(&containerd.ctr(&run));
     assert_eq!(said.map(|said| said.trim().to_owned()), Ok(format!("seaway {version}")));
@@ -262,7 +262,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.
 [grpc]
   address = "/run/ctrd/containerd.sock"
 [plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "seaway/pause:VERSION"
+  sandbox_image = "localhost/seaway/pause:VERSION"
   restrict_oom_score_adj = true
   disable_apparmor = true
   disable_tcp_service = true

@@ -30,7 +30,7 @@ spec:
   restartPolicy: Never
   containers:
   - name: main
-    image: seaway/seaway:VERSION
+    image: localhost/seaway/seaway:VERSION
     imagePullPolicy: IfNotPresent
     args: [--version]
 ";

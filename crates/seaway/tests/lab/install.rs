@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 
+use crate::images::ours;
 use crate::lab::{Lab, SEAWAY, eventually, success, test, text, within};
 use crate::manifests;
 
@@ -20,32 +21,10 @@ pub(crate) fn trials() -> Vec<Trial> {
 const PLACES: [&str; 3] =
     ["stateDir=/run/seaway/state", "cniConfDir=/run/cni/net.d", "cniBinDir=/run/cni/bin"];
 
-/// An image with the binary under test, the libraries it was linked with, and nothing else.
-const IMAGE: &str = r#"
-set -e
-mkdir -p "$1/root/usr/bin"
-strip -o "$1/root/usr/bin/seaway" "$2"
-for lib in $(ldd "$2" | grep -o '/[^ ]*'); do cp -L --parents "$lib" "$1/root"; done
-tar -cf "$1/layer.tar" -C "$1/root" --owner=0 --group=0 .
-sum=$(sha256sum "$1/layer.tar" | cut -d' ' -f1)
-arch=$(dpkg --print-architecture)
-cat > "$1/config.json" <<END
-{"architecture": "$arch", "os": "linux", "rootfs": {"type": "layers", "diff_ids": ["sha256:$sum"]},
- "config": {"Entrypoint": ["/usr/bin/seaway"]}}
-END
-echo '[{"Config": "config.json", "RepoTags": ["seaway/seaway:'$3'"], "Layers": ["layer.tar"]}]' > "$1/manifest.json"
-tar -cf "$1/seaway.tar" -C "$1" manifest.json config.json layer.tar
-"#;
-
 /// A lab of so many nodes that have nothing but a kubelet, and the image.
 fn bare(nodes: &str) -> Lab {
     let lab = Lab::up(&["--nodes", nodes, "--no-agent"]);
-    let folder = lab.dir().join("archive");
-    std::fs::create_dir_all(&folder).expect("make a folder");
-    let mut script = Command::new("sh");
-    script.args(["-c", IMAGE, "sh"]).arg(&folder).args([SEAWAY, env!("CARGO_PKG_VERSION")]);
-    success(&script.output().expect("start sh")).expect("make an archive");
-    let load = lab.seaway(&["lab", "load"]).arg(folder.join("seaway.tar")).output();
+    let load = lab.seaway(&["lab", "load"]).arg(ours("seaway")).output();
     success(&load.expect("start lab load")).expect("load the image");
     lab
 }

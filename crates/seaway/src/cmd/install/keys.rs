@@ -103,7 +103,7 @@ pub(super) fn all() -> &'static [Key] {
             default,
             flag: None,
         };
-        let image = format!("seaway/seaway:{}", env!("CARGO_PKG_VERSION"));
+        let image = format!("localhost/seaway/seaway:{}", env!("CARGO_PKG_VERSION"));
         let dns = "Document that says what DNS asks of other servers, and what it knows by itself, as `seaway migrate \
                    corefile` writes it. Agents read it again when it changes.";
         let agent = agent::command();
@@ -243,7 +243,7 @@ mod tests {
             ("nonMasqueradeCidrs", "10.0.0.0/8,10", "--non-masquerade-cidrs"),
             ("stateDir", "lib/seaway", "a path like /var/lib/seaway"),
             ("stateDir", "/var/lib/sea way", "a path like /var/lib/seaway"),
-            ("image", "a b", "a name like seaway/seaway:"),
+            ("image", "a b", "a name like localhost/seaway/seaway:"),
             ("dnsSettings", "forward: 1", "forward"),
         ];
         for (key, value, named) in cases {
