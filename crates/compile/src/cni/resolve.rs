@@ -85,6 +85,8 @@ fn joined(
     let mut nets: Vec<IpNet> = addrs.iter().map(|addr| IpNet::from(*addr)).collect();
     nets.sort_unstable();
     gateways.sort_unstable();
+    // It is known inside as that of the gateways, and of nobody else.
+    let gateway_mac = (!gateways.is_empty()).then_some(gateway_mac);
     let link = PodLink {
         netns: attachment.netns.clone(),
         mtu,
@@ -92,7 +94,7 @@ fn joined(
         mac: attachment.mac,
         addrs: nets,
         gateways,
-        gateway_mac: Some(gateway_mac),
+        gateway_mac,
         master,
     };
     Joined { attachment: Arc::clone(attachment), host_link: key.host_link(), link, addrs, ports }

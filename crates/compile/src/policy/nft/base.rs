@@ -251,9 +251,9 @@ fn forward(node_port: Option<u16>) -> Vec<Rule> {
     rules
 }
 
-/// From pods to the node itself. What it sends them is not asked about (NP-N19). What is not tracked here are
-/// discovery and questions to the cluster's DNS; those are no matter between a pod and its node (NP-F3, NP-N24),
-/// and neither are those to the node's port.
+/// From pods to the node itself. What it sends them is not asked about (NP-N19). What is not tracked here is
+/// discovery, and questions to the cluster's DNS: those are asked about although they go to the own node (NP-U9),
+/// at its port, too.
 fn input(node_port: Option<u16>) -> Vec<Rule> {
     let stray = Statement::CtState([CtState::Invalid].into());
     let untracked = || Statement::CtState([CtState::Untracked].into());
