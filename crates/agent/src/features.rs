@@ -164,6 +164,7 @@ fn slice(family: Family) -> EndpointSlice {
         ports: vec![EndpointPort { name: "".into(), protocol: Protocol::Tcp, port: 8080 }],
         endpoints: vec![endpoint],
         triggered: None,
+        is_headless: false,
     }
 }
 

@@ -117,6 +117,14 @@ impl World {
         all.take_while(move |(key, _)| key.service == *service).map(|(_, slice)| slice)
     }
 
+    /// Those of them that packets follow (S-2).
+    pub fn serving_slices_of<'a>(
+        &'a self,
+        service: &'a ServiceName,
+    ) -> impl Iterator<Item = &'a EndpointSlice> {
+        self.slices_of(service).map(|slice| &**slice).filter(|slice| !slice.is_headless)
+    }
+
     /// Whether there is any policy: each pod may be meant by one then.
     pub fn has_policies(&self) -> bool {
         !self.policies.is_empty() || !self.cluster_policies.is_empty()

@@ -141,6 +141,8 @@ pub struct EndpointSlice {
     pub endpoints: Vec<Endpoint>,
     /// When what it shows began to be so, if its writer says: the moment a pod became ready, say.
     pub triggered: Option<Rfc3339>,
+    /// Whether it is labeled as one of a headless Service: for names, and for no packet (S-2).
+    pub is_headless: bool,
 }
 
 /// A port of every endpoint of a slice.

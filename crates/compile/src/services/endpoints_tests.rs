@@ -42,6 +42,7 @@ fn slice(name: &str, endpoints: Vec<Endpoint>, port: u16) -> EndpointSlice {
         ports: vec![EndpointPort { name: "http".into(), protocol: Protocol::Tcp, port }],
         endpoints,
         triggered: None,
+        is_headless: false,
     }
 }
 

@@ -64,7 +64,7 @@ pub fn explain(
     let service = world.services.get(name)?;
     let own = Own::of(world, me);
     let here = own.here()?;
-    let slices: Vec<&EndpointSlice> = world.slices_of(name).map(|slice| &**slice).collect();
+    let slices: Vec<&EndpointSlice> = world.serving_slices_of(name).collect();
     let closed = is_not_ours(service);
     let reserved = Reserved::of(world);
     let is_served = |family: &Family| {

@@ -125,7 +125,7 @@ impl Memo {
         }
         self.faulty.remove(name);
         let Some(service) = world.services.get(name) else { return };
-        let slices: Vec<&EndpointSlice> = world.slices_of(name).map(|slice| &**slice).collect();
+        let slices: Vec<&EndpointSlice> = world.serving_slices_of(name).collect();
         let new = resolve(service, &slices, &self.own, &self.reserved);
         for claim in claims(name, &new) {
             touched.extend(self.others(&claim));

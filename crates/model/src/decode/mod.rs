@@ -41,7 +41,7 @@ pub use slice::endpoint_slice;
 pub(crate) use namespace::TERMINATING;
 pub(crate) use node::{TO_BE_DELETED, ZONE};
 pub(crate) use service::PROXY_NAME;
-pub(crate) use slice::{SERVICE_NAME, TRIGGERED};
+pub(crate) use slice::{HEADLESS, SERVICE_NAME, TRIGGERED};
 
 /// Why an object could not be taken into the World.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -11,6 +11,9 @@ use crate::{
 /// The Service a slice belongs to.
 pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
+/// On slices of headless Services; its value means nothing.
+pub(crate) const HEADLESS: &str = "service.kubernetes.io/headless";
+
 /// When what a slice shows began to be so; who writes slices says it in RFC 3339.
 pub(crate) const TRIGGERED: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
@@ -109,6 +112,7 @@ pub fn endpoint_slice(json: &[u8]) -> Result<Option<EndpointSlice>, DecodeError>
         ports: ports(&object, wire.ports.as_deref().unwrap_or_default())?,
         endpoints: endpoints.collect::<Result<_, _>>()?,
         triggered: wire.metadata.annotations.get(TRIGGERED).and_then(|at| Rfc3339::parse(at)),
+        is_headless: labels.contains_key(HEADLESS),
     }))
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{family, protocol};
-use crate::decode::{SERVICE_NAME, TRIGGERED};
+use crate::decode::{HEADLESS, SERVICE_NAME, TRIGGERED};
 use crate::{Conditions, Endpoint, EndpointPort, EndpointSlice, Hints};
 
 /// What an endpoint is that says nothing of its conditions.
@@ -19,6 +19,9 @@ pub fn endpoint_slice(slice: &EndpointSlice) -> Value {
     });
     if let Some(triggered) = &slice.triggered {
         metadata["annotations"] = json!({ TRIGGERED: triggered.to_string() });
+    }
+    if slice.is_headless {
+        metadata["labels"][HEADLESS] = "".into();
     }
     json!({
         "metadata": metadata,

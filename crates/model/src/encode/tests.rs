@@ -27,7 +27,7 @@ const SERVICES: [&str; 5] = [
 const SLICES: [&str; 2] = [
     r#"{"metadata":{"namespace":"ns","name":"web-x","labels":{"kubernetes.io/service-name":"web"}},
         "addressType":"IPv6","endpoints":[{"addresses":["fd00::1"]}]}"#,
-    r#"{"metadata":{"namespace":"ns","name":"web-y","labels":{"kubernetes.io/service-name":"web"},
+    r#"{"metadata":{"namespace":"ns","name":"web-y","labels":{"kubernetes.io/service-name":"web","service.kubernetes.io/headless":""},
         "annotations":{"endpoints.kubernetes.io/last-change-trigger-time":"2026-05-01T00:00:00.5Z"}},
         "addressType":"IPv4","ports":[{"name":"","port":80},{"name":"dns","port":53,"protocol":"UDP"}],
         "endpoints":[{"addresses":["10.0.0.1","10.0.0.9"],"conditions":{"ready":false,"serving":true,"terminating":true},

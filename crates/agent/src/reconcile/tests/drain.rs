@@ -26,6 +26,7 @@ async fn that_endpoints_go_is_told_once_the_kernel_follows() {
             key: key.clone(),
             family: Family::V4,
             triggered: None,
+            is_headless: false,
             ports: Vec::new(),
             endpoints: conditions.iter().enumerate().map(endpoint).collect(),
         };
