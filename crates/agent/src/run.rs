@@ -40,6 +40,8 @@ pub struct Settings {
     pub acknowledge_drains: bool,
     /// Whether this agent may be the one that does what is done once for the whole cluster.
     pub duties: bool,
+    /// Whether one of those is to make the Service of DNS where there is none.
+    pub makes_dns_service: bool,
 }
 
 #[cfg(test)]
@@ -58,6 +60,7 @@ impl Settings {
             health: None,
             acknowledge_drains: false,
             duties: false,
+            makes_dns_service: false,
         }
     }
 }

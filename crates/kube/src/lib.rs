@@ -7,6 +7,7 @@ mod chain;
 mod client;
 mod condition;
 mod connection;
+mod dns_service;
 mod election;
 mod event;
 pub mod kind;
@@ -22,6 +23,7 @@ pub use client::{Access, ConnectError, connect};
 pub use condition::{
     ConditionError, NETWORK_PRESSURE, NETWORK_UNAVAILABLE, NodeCondition, tell_condition,
 };
+pub use dns_service::{DnsServiceError, make_dns_service};
 pub use election::{Election, Leadership};
 pub use event::{Event, Events, EventsWaiting, Regarding, write_events};
 pub use kind::Kind;

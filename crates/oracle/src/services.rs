@@ -278,7 +278,11 @@ fn endpoints<'a>(
 ) -> Endpoints<'a> {
     let mut found: Endpoints<'a> = BTreeMap::new();
     let rank = |e: &Endpoint| (!e.conditions.terminating, e.node.as_ref() == Some(me));
-    for slice in world.slices.values().filter(|slice| slice.key.service == service.name && !slice.is_headless) {
+    for slice in world
+        .slices
+        .values()
+        .filter(|slice| slice.key.service == service.name && !slice.is_headless)
+    {
         let named = slice.ports.iter().filter(|p| p.name == at.name && p.protocol == at.protocol);
         for port in named.filter(|_| slice.family == family) {
             let is_there = |e: &&Endpoint| {

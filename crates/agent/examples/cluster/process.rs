@@ -57,6 +57,7 @@ pub(crate) fn agent(dir: PathBuf) -> Outcome<()> {
         health: None,
         acknowledge_drains: false,
         duties: false,
+        makes_dns_service: false,
     })?)
 }
 

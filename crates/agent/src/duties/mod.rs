@@ -2,19 +2,22 @@
 //!
 //! ```text
 //!  agents ── contend for the Lease kube-system/seaway ──► one leads, until it does not renew in time
-//!                                                         └─► policies: what their status says
+//!                                                         ├─► policies: what their status says
+//!                                                         └─► Service of DNS: there is one
 //! ```
 //!
 //! A duty is a future that goes on until it is dropped. Before each write it asks whether this agent still
 //! leads; all it writes follows from what is there, so what one leader began another one finishes.
 
 mod conditions;
+mod dns_service;
 mod policies;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::{Access, Election, Leadership};
+use model::Dns;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -33,6 +36,8 @@ pub(crate) struct Context {
     pub(crate) moves: watch::Receiver<()>,
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Settings of the DNS that has a Service made for it, if there is to be one.
+    pub(crate) dns: Option<Dns>,
 }
 
 /// An agent's contest for the duties, and the duties while it leads.
@@ -71,6 +76,7 @@ async fn contend(mut election: Election, context: Context, mut closing: oneshot:
         let is_closing = tokio::select! {
             () = election.lost() => false,
             () = policies::keep(&context) => false,
+            () = dns_service::keep(&context) => false,
             _ = &mut closing => true,
         };
         context.metrics.duties.leads(false);

@@ -34,12 +34,14 @@ impl Tenure<'_> {
     /// Has this agent be one of those of which one leads.
     pub(super) fn contend(&mut self) {
         let Some(election) = self.election.take() else { return };
+        let dns = &self.settings.config.dns;
         let context = duties::Context {
             access: self.settings.access.clone(),
             watched: self.watched.clone(),
             moves: self.moved.subscribe(),
             leadership: self.desk.leadership.clone(),
             metrics: Arc::clone(&self.desk.metrics),
+            dns: Some(dns.clone()).filter(|dns| dns.is_served && self.settings.makes_dns_service),
         };
         self.duties = Some(Duties::start(election, context));
     }

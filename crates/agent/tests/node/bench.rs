@@ -369,6 +369,7 @@ pub(crate) fn run_agent_if_asked() {
         domain_origin: "the default".to_owned(),
         acknowledge_drains: false,
         duties: false,
+        makes_dns_service: false,
     };
     run(settings).unwrap();
 }
