@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::sched::{CloneFlags, setns};
 
 use super::init;
 use super::launch::Launch;
@@ -62,12 +62,15 @@ pub(crate) async fn start(
         Place::Sandbox(sandbox, target) => sandbox.enter_at(target.cloned(), spawn).await?,
         Place::Beside(process) => beside(process.clone(), spawn).await?,
     };
-    let (pipes, theirs) = if launch.terminal {
+    let (pipes, mut theirs) = if launch.terminal {
         (None, Theirs::new())
     } else {
         let (ours, theirs) = Streams::pipes(has_stdin)?;
         (Some(ours), theirs)
     };
+    if let Place::Beside(process) = place {
+        theirs.push(process.try_clone()?);
+    }
     let text = serde_json::to_vec(launch).map_err(io::Error::from)?;
     let told = tokio::task::spawn_blocking(move || tell(&ours, &text, &theirs));
     let (why, master) = told.await.map_err(io::Error::other)??;
@@ -85,16 +88,14 @@ pub(crate) async fn start(
     }
 }
 
-/// Runs `spawn` on a thread in all namespaces of `process`.
+/// Runs `spawn` on a thread in all namespaces of `process` but that of mounts, which what is spawned joins by
+/// itself: an image need not have what our own program is linked with.
 async fn beside<T: Send + 'static>(
     process: Arc<OwnedFd>,
     spawn: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     sandbox::on_own_thread(move || {
-        // Root and working directory are shared between threads unless said otherwise, and nobody
-        // who shares them may change mount namespaces.
-        unshare(CloneFlags::CLONE_FS)?;
-        setns(process.as_fd(), crate::enter::ALL)?;
+        setns(process.as_fd(), crate::enter::ALL.difference(CloneFlags::CLONE_NEWNS))?;
         spawn()
     })
     .await

@@ -6,7 +6,8 @@
 //! executes it. If that fails it says why on the socket; if it succeeds the socket closes, because
 //! it is closed on exec.
 //!
-//! What is run beside a container starts the same way, in the container's own namespaces.
+//! What is run beside a container starts the same way, in the container's own namespaces; that of mounts it
+//! joins here.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -21,6 +22,7 @@ use std::process::{Command, ExitCode};
 use kernel::confine::{self, Capabilities};
 use nix::fcntl::OFlag;
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::{Mode, SFlag, fstat, umask};
 use nix::unistd::{
     Gid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, fchown, setgid, setgroups, setsid, setuid,
@@ -54,13 +56,14 @@ pub fn run() -> ExitCode {
 }
 
 fn become_container(runner: &mut UnixStream) -> Result<std::convert::Infallible, String> {
-    let (text, streams) = receive_all(runner).map_err(during("read what to start"))?;
+    let (text, mut streams) = receive_all(runner).map_err(during("read what to start"))?;
     let launch: Launch = serde_json::from_slice(&text).map_err(during("read what to start"))?;
     setsid().map_err(during("start a session"))?;
     umask(Mode::from_bits_truncate(0o022));
     let me = File::open("/proc/self/exe").map_err(during("open our own program"))?;
-    if let Some(root) = &launch.root {
-        root::build(root)?;
+    match &launch.root {
+        Some(root) => root::build(root)?,
+        None => join(streams.pop())?,
     }
     let account = account(&launch.identity)?;
     let mut env = launch.env;
@@ -82,6 +85,12 @@ fn become_container(runner: &mut UnixStream) -> Result<std::convert::Infallible,
     // exec unblocks all signals.
     let error = command.env_clear().envs(env).exec();
     Err(format!("exec: {:?}: {error}", command.get_program()))
+}
+
+/// Joins the mounts of the container whose process `beside` is, which came behind the streams.
+fn join(beside: Option<OwnedFd>) -> Result<(), String> {
+    let beside = beside.ok_or("join the container's mounts: no descriptor of it came along")?;
+    setns(beside, CloneFlags::CLONE_NEWNS).map_err(during("join the container's mounts"))
 }
 
 /// The machine's own users are none of the container's.

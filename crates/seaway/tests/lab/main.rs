@@ -41,6 +41,7 @@ mod service_attacks;
 mod service_stories;
 mod services;
 mod sharing;
+mod status;
 mod streams;
 mod telling;
 mod translation;
@@ -86,6 +87,7 @@ fn main() {
         service_stories::trials(),
         services::trials(),
         sharing::trials(),
+        status::trials(),
         streams::trials(),
         telling::trials(),
         translation::trials(),

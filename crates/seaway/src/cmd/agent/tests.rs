@@ -1,3 +1,5 @@
+//! Flags as they are read: what follows from them, and what is said of wrong ones.
+
 use clap::Parser;
 use model::PodRecords;
 

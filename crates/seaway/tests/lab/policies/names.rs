@@ -201,7 +201,10 @@ fn resolve_and_connect(number: u16) -> Option<String> {
     if addrs.iter().any(|addr| !want.contains(addr)) || addrs.len() != want.len() {
         return Some(format!("{name}: {addrs:?}"));
     }
-    let lost = addrs.into_iter().find(|addr| connect(*addr).is_none());
+    // Who does not wait to be answered fills the server's queue, and that loses first packets, too.
+    let is_lost =
+        |addr: &IpAddr| !connect(*addr).is_some_and(|mut stream| is_answered(&mut stream));
+    let lost = addrs.into_iter().find(is_lost);
     lost.map(|addr| format!("{name}: {addr} is not reached"))
 }
 

@@ -85,7 +85,7 @@ fn change() {
         stage.check(name, tcp, "pod-1 | cluster | web-1 | itself");
     }
     stage.check("other-99", tcp, "pod-1 | cluster | web-1 web-2 | itself");
-    let rules = || success(&stage.lab.node("node-1", &["nft", "-t", "list", "ruleset"]));
+    let rules = || success(&stage.lab.node("node-1", &["nft", "-t", "-s", "list", "ruleset"]));
     let before = rules().expect("nft list");
     let monitor = Monitor::start(&stage.lab, "node-1");
     let start = monitor.seen().len();
