@@ -33,6 +33,13 @@ pub(super) struct Cluster {
     lab: Option<LabName>,
 }
 
+/// How to print what was found.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(super) enum Output {
+    Text,
+    Json,
+}
+
 impl Cluster {
     /// A client of its API server.
     pub(super) async fn client(&self) -> anyhow::Result<Client> {

@@ -12,7 +12,7 @@ use kube::question::Answer;
 use kube_rs::Api;
 use serde_json::{Value, json};
 
-use super::cluster::{self, Cluster};
+use super::cluster::{self, Cluster, Output};
 use super::print;
 
 /// Kinds of policies that say in their conditions whether they are in place, and where they are.
@@ -35,12 +35,6 @@ pub(crate) struct Args {
     output: Output,
     #[command(flatten)]
     cluster: Cluster,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Output {
-    Text,
-    Json,
 }
 
 /// A node and what is wrong with it.

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use kube::{Client, question};
 use serde_json::{Value, json};
 
-use super::cluster::{self, Cluster};
+use super::cluster::{self, Cluster, Output};
 use super::{print, talk};
 
 #[derive(clap::Args)]
@@ -29,12 +29,6 @@ pub(crate) struct Args {
     output: Output,
     #[command(flatten)]
     cluster: Cluster,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Output {
-    Text,
-    Json,
 }
 
 /// A kind that nodes follow: its names, where it is, whether objects are in namespaces.
