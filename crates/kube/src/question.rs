@@ -202,4 +202,46 @@ mod tests {
         }
         assert_eq!(Answer::read(&json!({ "question": "q", "version": "1", "at": -1.0 })), None);
     }
+
+    /// Leases as agents and commands of a release have written them (`compat/`).
+    const RELEASES: [(&str, &str, &str); 1] = [(
+        "0.1",
+        include_str!("../../../compat/0.1/question.json"),
+        include_str!("../../../compat/0.1/lease.json"),
+    )];
+
+    #[test]
+    fn compat_what_nodes_of_all_releases_ask_and_tell_is_understood() {
+        let question = Question { id: "q-1".into(), until: [("services".into(), 12)].into() };
+        let answer = Answer {
+            question: "q-1".into(),
+            version: "0.1.0".into(),
+            at: Duration::from_millis(1_795_255_278_250),
+            not_ready: Some("no pod CIDR".into()),
+            failures: vec!["put route 10.244.2.0/24: refused".into()],
+            facts: [("mtu".into(), "1450".into())].into(),
+        };
+        let later = |text: &str| text.replacen(r#"{\""#, r#"{\"later\":[{}],\""#, 1);
+        for (release, asked, told) in RELEASES {
+            for (asked, told) in [(asked.to_owned(), told.to_owned()), (later(asked), later(told))]
+            {
+                let lease: Lease = serde_json::from_str(&asked).unwrap();
+                assert_eq!(Question::of(&lease).as_ref(), Some(&question), "{release}");
+                let lease: Lease = serde_json::from_str(&told).unwrap();
+                let text = serde_json::from_str(&lease.annotations()[ANSWER]).unwrap();
+                assert_eq!(Answer::read(&text).as_ref(), Some(&answer), "{release}");
+                assert_eq!(lease.annotations()[crate::node_lease::DRAINED], "4711", "{release}");
+                assert_eq!(lease.labels()[LABEL], "node-1", "{release}");
+                let holder = lease.spec.unwrap().holder_identity;
+                assert_eq!(holder.as_deref(), Some("node-1"), "{release}");
+            }
+        }
+        let (_, asked, told) = RELEASES[RELEASES.len() - 1];
+        for (lease, name, now) in
+            [(asked, QUESTION, question.to_json()), (told, ANSWER, answer.to_json())]
+        {
+            let lease: Lease = serde_json::from_str(lease).unwrap();
+            assert_eq!(lease.annotations()[name], now.to_string(), "what is written now");
+        }
+    }
 }

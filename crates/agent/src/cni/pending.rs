@@ -104,6 +104,7 @@ fn read(file: &Path) -> Result<AttachmentKey, String> {
 
 #[cfg(test)]
 mod tests {
+    use fixtures::compat;
     use wire::cni::{Environment, encode_call};
 
     use super::*;
@@ -153,5 +154,26 @@ mod tests {
         let waiting = list(&paths.pending()).unwrap();
         assert_eq!(waiting.len(), 2);
         assert!(waiting.iter().all(|pending| pending.key.is_err()), "{waiting:?}");
+    }
+
+    #[test]
+    fn compat_dels_of_plugins_of_all_releases_are_done() {
+        let scratch = Scratch::new();
+        let paths = paths(&scratch);
+        let environment = Environment {
+            command: "DEL".into(),
+            container_id: "c0ffee".into(),
+            netns: "/run/netns/blue".into(),
+            ifname: "eth0".into(),
+            args: "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0".into(),
+        };
+        let conf = br#"{"cniVersion":"1.0.0","name":"seaway","type":"seaway-cni","later":{}}"#;
+        let call = encode_call(&environment, conf);
+        compat::is_what_this_release_has("pending-del", &call);
+        for (release, call) in compat::of_all_releases("pending-del") {
+            put(&paths, &key("c0ffee"), &call).unwrap();
+            let waiting = list(&paths.pending()).unwrap();
+            assert_eq!(waiting[0].key, Ok(key("c0ffee")), "{release}");
+        }
     }
 }

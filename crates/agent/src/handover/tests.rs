@@ -4,7 +4,10 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use fixtures::compat;
+
 use super::door::common;
+use super::talk::Line;
 use super::{Door, FORMATS, HandoverError, Predecessor, SOCKET, Verdict};
 use crate::scratch::Scratch;
 use crate::sockets::Sockets;
@@ -135,4 +138,35 @@ async fn a_release_too_far_away_is_refused_and_nonsense_is_not_answered() {
         door.heir().await.give(&[]).await.unwrap();
     });
     assert!(taken.unwrap().is_some());
+}
+
+#[test]
+fn compat_lines_of_all_releases_are_understood() {
+    let (oldest, newest) = FORMATS;
+    let lines = [
+        Line::Announce { oldest, newest, release: "0.1.0".to_owned() },
+        Line::Welcome { format: 1 },
+        Line::Refuse { why: "another one is taking over already".to_owned() },
+        Line::StandBy,
+        Line::TakeOver,
+        Line::Socket { name: "cni.sock".to_owned() },
+        Line::Complete,
+        Line::Go,
+    ];
+    let written: Vec<String> =
+        lines.iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
+    compat::is_what_this_release_has("handover", written.concat().as_bytes());
+    for (release, text) in compat::of_all_releases("handover") {
+        let text = String::from_utf8(text).unwrap();
+        let said: Vec<Line> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(said, lines, "{release}");
+        let Line::Announce { oldest, newest, .. } = said[0] else { panic!("{release}: {text}") };
+        assert_eq!(common(FORMATS, (oldest, newest)), Some(1), "{release}");
+    }
+    let more = r#"{"announce":{"newest":2,"oldest":1,"release":"0.2.0","later":[]}}"#;
+    assert_eq!(
+        serde_json::from_str::<Line>(more).unwrap(),
+        Line::Announce { oldest: 1, newest: 2, release: "0.2.0".to_owned() }
+    );
 }

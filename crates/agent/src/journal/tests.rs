@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use model::{Attachment, AttachmentKey};
+use fixtures::compat;
+use model::{Attachment, AttachmentKey, PodRef, PortMapping, Protocol, SearchList};
 use proptest::prelude::*;
 
 use super::*;
@@ -255,4 +256,68 @@ fn work_until_killed(dir: &Path) -> ! {
         journal.commit(&[before, Entry::Lease(Arc::new(next))]).unwrap();
         println!("\n{number}");
     }
+}
+
+/// Everything that a ledger may hold.
+fn everything() -> Vec<Vec<Entry>> {
+    let mut full = attachment("full", "10.244.1.2");
+    full.addrs.push("fd00:10:244:1::2".parse().unwrap());
+    let (namespace, name, uid) = ("shop".to_owned(), "web-0".to_owned(), "u-1".to_owned());
+    full.pod = Some(PodRef { namespace, name, uid });
+    let port = PortMapping {
+        host_port: 8088,
+        container_port: 80,
+        protocol: Protocol::Udp,
+        host_ip: Some("192.0.2.1".parse().unwrap()),
+    };
+    let anywhere = PortMapping { protocol: Protocol::Tcp, host_ip: None, ..port.clone() };
+    full.port_mappings = vec![port, anywhere];
+    let domains = ["shop.svc.cluster.local", "cluster.local"];
+    full.search = SearchList::new(&domains, &["ndots:5"]).map(Arc::new);
+    assert!(full.search.is_some());
+    let resting = Entry::Resting { addr: "10.244.1.9".parse().unwrap(), at: 1_795_255_000 };
+    vec![
+        vec![resting],
+        vec![Entry::Lease(Arc::new(full)), lease(3), lease(4)],
+        vec![release(4, 1_795_255_278)],
+    ]
+}
+
+#[test]
+fn compat_ledgers_of_all_releases_are_read() {
+    let scratch = Scratch::new();
+    let (mut journal, _) = open(&scratch);
+    everything().iter().for_each(|entries| journal.commit(entries).unwrap());
+    let leases = journal.leases().clone();
+    drop(journal);
+    let path = scratch.path().join("ledger");
+    compat::is_what_this_release_has("ledger", &fs::read(&path).unwrap());
+    for (version, text) in compat::of_all_releases("ledger") {
+        fs::write(&path, &text).unwrap();
+        let (mut journal, found) = open(&scratch);
+        assert_eq!((journal.leases(), found), (&leases, Found::Whole { torn: 0 }), "{version}");
+        journal.commit(&[lease(7), release(3, 9)]).unwrap();
+        let leases = journal.leases().clone();
+        drop(journal);
+        assert_eq!(open(&scratch).0.leases(), &leases, "{version}, written on");
+    }
+}
+
+#[test]
+fn compat_fields_that_a_later_release_adds_to_a_lease_are_skipped() {
+    let scratch = Scratch::new();
+    let (mut journal, _) = open(&scratch);
+    everything().iter().for_each(|entries| journal.commit(entries).unwrap());
+    let leases = journal.leases().clone();
+    drop(journal);
+    let path = scratch.path().join("ledger");
+    let resealed = |line: &str| {
+        let (_, body) = line.split_once(' ').unwrap();
+        let body = body.replace("\"id\":", "\"later\":{\"a\":[1]},\"id\":");
+        format!("{:08x} {body}\n", crc32fast::hash(body.as_bytes()))
+    };
+    let text: String = fs::read_to_string(&path).unwrap().lines().map(resealed).collect();
+    assert!(text.matches("later").count() > 3, "{text}");
+    fs::write(&path, text).unwrap();
+    assert_eq!(open(&scratch).0.leases(), &leases);
 }

@@ -122,7 +122,7 @@ fn header(line: &[u8], node: &NodeName) -> Result<Duration, Damage> {
 
 impl Objects {
     /// Takes an object of this kind; `false` when there is no such kind, or it is none of ours.
-    fn put(&mut self, kind: &[u8], json: &[u8]) -> Result<bool, DecodeError> {
+    pub(super) fn put(&mut self, kind: &[u8], json: &[u8]) -> Result<bool, DecodeError> {
         fn insert<K: Ord + Clone, V>(map: &mut OrdMap<K, Arc<V>>, key: K, value: V) {
             map.insert(key, Arc::new(value));
         }

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use fixtures::clusters::cluster_with_services;
+use fixtures::compat;
 use fixtures::policies::arbitrary;
 use model::decode::{self, DecodeError};
 use model::{NodeName, World};
@@ -126,6 +127,101 @@ fn one_that_cannot_be_written_leaves_the_old_one_and_nothing_else() {
     fs::create_dir(scratch.path().join(NEW_FILE)).unwrap();
     write(scratch.path(), &me(), &Objects::default(), AT).unwrap_err();
     assert_eq!(read(scratch.path(), &me()).unwrap().unwrap().objects, objects());
+}
+
+/// An object of each kind, as API servers have them.
+const EVERY_KIND: [(&str, &str); 10] = [
+    (
+        "Node",
+        r#"{"metadata":{"name":"node-1","labels":{"topology.kubernetes.io/zone":"z"}},
+            "spec":{"podCIDRs":["10.244.1.0/24","fd00:10:244:1::/64"]},
+            "status":{"addresses":[{"type":"InternalIP","address":"192.0.2.11"}]}}"#,
+    ),
+    ("Namespace", r#"{"metadata":{"name":"shop","labels":{"team":"a"}}}"#),
+    ("ServiceCIDR", r#"{"metadata":{"name":"kubernetes"},"spec":{"cidrs":["10.96.0.0/16"]}}"#),
+    (
+        "Service",
+        r#"{"metadata":{"name":"web","namespace":"shop"},"spec":{"type":"NodePort","clusterIP":"10.96.0.9",
+            "clusterIPs":["10.96.0.9"],"selector":{"app":"web"},"sessionAffinity":"ClientIP",
+            "ports":[{"name":"http","port":80,"protocol":"TCP","targetPort":"http","nodePort":30080}]}}"#,
+    ),
+    (
+        "EndpointSlice",
+        r#"{"metadata":{"name":"web-1","namespace":"shop","labels":{"kubernetes.io/service-name":"web"}},
+            "addressType":"IPv4","ports":[{"name":"http","port":8080,"protocol":"TCP"}],
+            "endpoints":[{"addresses":["10.244.1.2"],"nodeName":"node-1","conditions":{"ready":true},
+            "targetRef":{"kind":"Pod","name":"web-0","namespace":"shop"}}]}"#,
+    ),
+    (
+        "Pod",
+        r#"{"metadata":{"name":"web-0","namespace":"shop","uid":"u-1","labels":{"app":"web"}},
+            "spec":{"nodeName":"node-1","containers":[{"name":"main","ports":[{"name":"http","containerPort":8080}]}]},
+            "status":{"podIPs":[{"ip":"10.244.1.2"}]}}"#,
+    ),
+    (
+        "NetworkPolicy",
+        r#"{"metadata":{"name":"x","namespace":"shop","uid":"u-2","generation":3},"spec":{"podSelector":{"matchLabels":{"app":"web"}},
+            "policyTypes":["Ingress"],"ingress":[{"from":[{"ipBlock":{"cidr":"192.0.2.0/24"}}],"ports":[{"port":"http"}]}]}}"#,
+    ),
+    (
+        "ClusterNetworkPolicy",
+        r#"{"metadata":{"name":"c","uid":"u-3","generation":1},"spec":{"tier":"Admin","priority":7,
+            "subject":{"namespaces":{}},"ingress":[{"name":"n","action":"Deny","from":[{"namespaces":{}}]}]}}"#,
+    ),
+    (
+        "AdminNetworkPolicy",
+        r#"{"metadata":{"name":"y","uid":"u-4","generation":1},"spec":{"priority":1,"subject":{"namespaces":{}}}}"#,
+    ),
+    (
+        "BaselineAdminNetworkPolicy",
+        r#"{"metadata":{"name":"default","uid":"u-5","generation":1},"spec":{"subject":{"namespaces":{}}}}"#,
+    ),
+];
+
+#[test]
+fn compat_snapshots_of_all_releases_are_read() {
+    let mut objects = Objects::default();
+    for (kind, json) in EVERY_KIND {
+        let is_known = objects.put(kind.as_bytes(), json.as_bytes());
+        assert!(is_known.unwrap(), "{kind}");
+    }
+    compat::is_what_this_release_has("snapshot", &written(&objects));
+    for (release, text) in compat::of_all_releases("snapshot") {
+        let scratch = Scratch::new();
+        fs::write(scratch.path().join(FILE), &text).unwrap();
+        let recalled = read(scratch.path(), &me()).unwrap().unwrap();
+        assert_eq!((recalled.written, &recalled.objects), (AT, &objects), "{release}");
+        let more = String::from_utf8(text)
+            .unwrap()
+            .replace("{\"metadata\"", "{\"later\":[1],\"metadata\"");
+        fs::write(scratch.path().join(FILE), resealed(&more)).unwrap();
+        let recalled = read(scratch.path(), &me()).unwrap().unwrap();
+        assert_eq!(recalled.objects, objects, "{release}: fields of a later one are skipped");
+    }
+}
+
+/// A snapshot with another text and the end that belongs to it.
+fn resealed(text: &str) -> String {
+    let (lines, end) = text.trim_end().rsplit_once('\n').unwrap();
+    let count = end.split(' ').nth(1).unwrap();
+    let sum = crc32fast::hash(format!("{lines}\n").as_bytes());
+    format!("{lines}\nend {count} {sum:08x}\n")
+}
+
+#[test]
+fn compat_the_snapshot_of_a_later_release_is_refused_and_takes_no_lease_along() {
+    let scratch = Scratch::new();
+    let (_, ledger) = compat::of_all_releases("ledger").pop().unwrap();
+    fs::write(scratch.path().join("ledger"), ledger).unwrap();
+    let later = VERSION + 1;
+    let text = resealed(&format!("{MAGIC} {later} node-1 1\nLater {{}}\nend 1 0\n"));
+    fs::write(scratch.path().join(FILE), &text).unwrap();
+    let refused = read(scratch.path(), &me()).unwrap_err().to_string();
+    let want = format!("it has version {later}, and this agent reads version {VERSION}");
+    assert!(refused.ends_with(&want), "{refused}");
+    assert_eq!(fs::read_to_string(scratch.path().join(FILE)).unwrap(), text, "it stays");
+    let (journal, _) = crate::journal::Journal::open(scratch.path(), 0).unwrap();
+    assert_eq!(journal.leases().attachments.len(), 2);
 }
 
 /// A node whose zone is a label, too, as it is of every Node of an API server.

@@ -55,4 +55,19 @@ mod tests {
             assert_eq!(told, want, "{json}");
         }
     }
+
+    /// What nodes of a release tell (`compat/`).
+    const RELEASES: [(&str, &str); 1] =
+        [("0.1", include_str!("../../../../compat/0.1/lease.json"))];
+
+    #[test]
+    fn compat_what_nodes_of_all_releases_tell_of_policies_is_understood() {
+        let editions = ["u-3", "u-4"].map(|uid| Edition { uid: uid.into(), generation: 1 });
+        let realised: Realised = editions.iter().collect();
+        for (release, lease) in RELEASES {
+            let told = node_told(lease.as_bytes()).unwrap().unwrap();
+            assert_eq!((&*told.node.0, &told.realised), ("node-1", &realised), "{release}");
+            assert!(lease.contains(&format!("{:?}", realised.to_string())), "{release}: as now");
+        }
+    }
 }
