@@ -34,7 +34,10 @@ impl Api {
     /// The refusal if `user` may not do what `question` asks.
     pub(super) fn permit(&self, user: &User, question: &Question) -> Result<(), Refusal> {
         match self.allows(user, question) {
-            Some(_) => Ok(()),
+            Some(_) => {
+                tracing::trace!("{} may {question}", user.name);
+                Ok(())
+            }
             None => Err(Refusal::not_permitted(&user.name, question)),
         }
     }

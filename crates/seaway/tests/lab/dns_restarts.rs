@@ -144,22 +144,22 @@ fn another(lab: &Lab, old: &Process) {
 }
 
 /// dnsperf in a pod.
-struct Perf {
+pub(crate) struct Perf {
     child: Child,
-    who: String,
+    pub(crate) who: String,
     pod: String,
     mode: &'static str,
 }
 
 /// What a client has counted.
 #[derive(Debug)]
-struct Tally {
-    sent: u64,
-    lost: u64,
+pub(crate) struct Tally {
+    pub(crate) sent: u64,
+    pub(crate) lost: u64,
 }
 
 impl Perf {
-    fn start(lab: &Lab, number: usize, mode: &'static str) -> Perf {
+    pub(crate) fn start(lab: &Lab, number: usize, mode: &'static str) -> Perf {
         let pod = format!("client-{number}");
         let script = format!(
             "printf '{NAMES}' >/tmp/{mode}; exec dnsperf -m {mode} -s {} -d /tmp/{mode} -c 4 -Q 500 -t 5 -l 600",
@@ -179,7 +179,7 @@ impl Perf {
         [tool, "-f", if self.mode == "udp" { "dnsperf -m udp" } else { "dnsperf -m tcp" }]
     }
 
-    fn end(self, lab: &Lab) -> Tally {
+    pub(crate) fn end(self, lab: &Lab) -> Tally {
         let [tool, flag, pattern] = self.pgrep("pkill");
         success(&lab.exec(&self.pod, &[tool, "-INT", flag, pattern])).expect("end dnsperf");
         let told = self.child.wait_with_output().expect("wait for dnsperf");

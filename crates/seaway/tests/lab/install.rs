@@ -22,15 +22,20 @@ const PLACES: [&str; 3] =
     ["stateDir=/run/seaway/state", "cniConfDir=/run/cni/net.d", "cniBinDir=/run/cni/bin"];
 
 /// A lab of so many nodes that have nothing but a kubelet, and the image.
-fn bare(nodes: &str) -> Lab {
-    let lab = Lab::up(&["--nodes", nodes, "--no-agent"]);
+pub(crate) fn bare(nodes: &str) -> Lab {
+    bare_with_env(nodes, &[])
+}
+
+/// The same, whose parts have these variables.
+pub(crate) fn bare_with_env(nodes: &str, variables: &[(&str, &str)]) -> Lab {
+    let lab = Lab::up_with_env(&["--nodes", nodes, "--no-agent"], variables);
     let load = lab.seaway(&["lab", "load"]).arg(ours("seaway")).output();
     success(&load.expect("start lab load")).expect("load the image");
     lab
 }
 
 /// What `seaway install` prints with these settings.
-fn manifest(lab: &Lab, flags: &[&str], settings: &[&str]) -> String {
+pub(crate) fn manifest(lab: &Lab, flags: &[&str], settings: &[&str]) -> String {
     let mut command = Command::new(SEAWAY);
     command.arg("install").args(flags);
     for setting in PLACES.iter().chain(settings) {
@@ -43,7 +48,7 @@ fn manifest(lab: &Lab, flags: &[&str], settings: &[&str]) -> String {
     path.display().to_string()
 }
 
-fn kubectl(lab: &Lab, words: &str) -> String {
+pub(crate) fn kubectl(lab: &Lab, words: &str) -> String {
     let words: Vec<&str> = words.split_whitespace().collect();
     success(&lab.kubectl(&words)).unwrap_or_else(|why| panic!("{words:?}: {why}\n{}", lab.logs()))
 }
@@ -58,7 +63,7 @@ fn oldest_kubectl(lab: &Lab, words: &str) {
 }
 
 /// What agents have said on all nodes.
-fn agents_say(lab: &Lab) -> String {
+pub(crate) fn agents_say(lab: &Lab) -> String {
     kubectl(
         lab,
         "-n kube-system logs -l app.kubernetes.io/component=agent --all-containers --tail=-1",

@@ -36,6 +36,7 @@ mod policy_sources;
 mod processes;
 mod readdress;
 mod restart;
+mod rights;
 mod security;
 mod service_attacks;
 mod service_stories;
@@ -45,6 +46,7 @@ mod status;
 mod streams;
 mod telling;
 mod translation;
+mod upgrade;
 mod websocket;
 mod workloads;
 
@@ -82,6 +84,7 @@ fn main() {
         policy_explained::trials(),
         readdress::trials(),
         restart::trials(),
+        rights::trials(),
         security::trials(),
         service_attacks::trials(),
         service_stories::trials(),
@@ -91,6 +94,7 @@ fn main() {
         streams::trials(),
         telling::trials(),
         translation::trials(),
+        upgrade::trials(),
         websocket::trials(),
         workloads::trials(),
     ]

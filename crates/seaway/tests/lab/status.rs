@@ -19,7 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// A command for this lab, by its name.
-fn seaway(lab: &Lab, words: &[&str]) -> Output {
+pub(crate) fn seaway(lab: &Lab, words: &[&str]) -> Output {
     let mut command = Command::new(SEAWAY);
     command.args(words).args(["--lab", lab.name()]);
     command.env("SEAWAY_LAB_DIR", lab.dir().parent().expect("the test's folder"));

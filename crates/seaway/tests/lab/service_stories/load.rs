@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 
 /// What becomes of the connection after an answer.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Style {
+pub(crate) enum Style {
     /// The client asks to close it.
     Anew,
     /// It is used again, unless the server closes it.
@@ -29,21 +29,21 @@ pub(super) enum Style {
 
 /// What a client, or several, had to tell.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     /// Requests that were answered, by the host that did.
-    pub(super) answers: BTreeMap<String, u64>,
+    pub(crate) answers: BTreeMap<String, u64>,
     /// What became of the others.
-    pub(super) failures: Vec<String>,
+    pub(crate) failures: Vec<String>,
 }
 
 impl Tally {
-    pub(super) fn answered(&self) -> u64 {
+    pub(crate) fn answered(&self) -> u64 {
         self.answers.values().sum()
     }
 }
 
 /// Clients at work.
-pub(super) struct Load {
+pub(crate) struct Load {
     ends: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
     clients: Vec<JoinHandle<Tally>>,
@@ -51,7 +51,7 @@ pub(super) struct Load {
 
 impl Load {
     /// `count` clients in `netns` that ask `server` one thing after the other, from now on.
-    pub(super) fn start(netns: &Netns, server: SocketAddr, style: Style, count: usize) -> Load {
+    pub(crate) fn start(netns: &Netns, server: SocketAddr, style: Style, count: usize) -> Load {
         let (ends, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let client = |_| {
             let (netns, ends, answered) = (netns.clone(), Arc::clone(&ends), Arc::clone(&answered));
@@ -64,7 +64,7 @@ impl Load {
     }
 
     /// Waits for `count` more answers.
-    pub(super) fn goes_on_for(&self, count: u64) {
+    pub(crate) fn goes_on_for(&self, count: u64) {
         let until = self.answered.load(Ordering::Relaxed) + count;
         eventually("clients get their answers", || match self.answered.load(Ordering::Relaxed) {
             enough if enough >= until => Ok(()),
@@ -73,7 +73,7 @@ impl Load {
     }
 
     /// Ends the clients after the requests at hand.
-    pub(super) fn end(self) -> Tally {
+    pub(crate) fn end(self) -> Tally {
         self.ends.store(true, Ordering::Relaxed);
         let mut sum = Tally::default();
         for client in self.clients {
@@ -87,7 +87,7 @@ impl Load {
     }
 
     /// The same; nothing may have failed.
-    pub(super) fn end_whole(self, who: &str) -> Tally {
+    pub(crate) fn end_whole(self, who: &str) -> Tally {
         let tally = self.end();
         let first: Vec<&String> = tally.failures.iter().take(10).collect();
         let (failed, answered) = (tally.failures.len(), tally.answered());

@@ -4,11 +4,11 @@
 mod change;
 mod heal;
 mod kill;
-mod load;
+pub(crate) mod load;
 mod order;
 mod restart;
 mod rollout;
-mod streams;
+pub(crate) mod streams;
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -91,7 +91,7 @@ pub(crate) fn signal(process: &processes::Process, signal: Signal) {
 }
 
 /// The address of a Service, and a port of it.
-fn cluster_ip(lab: &Lab, service: &str, port: u16) -> SocketAddr {
+pub(crate) fn cluster_ip(lab: &Lab, service: &str, port: u16) -> SocketAddr {
     let path = format!("get service {service} -o jsonpath={{.spec.clusterIP}}");
     let ip: IpAddr = kubectl(lab, &path).parse().expect("an address");
     SocketAddr::new(ip, port)
@@ -133,7 +133,7 @@ fn deployment(name: &str, replicas: usize, container: &str) -> String {
 }
 
 /// A Service of that kind for the pods of [`echoes`], with their three ports.
-fn service(name: &str, kind: &str) -> String {
+pub(crate) fn service(name: &str, kind: &str) -> String {
     let mut yaml = format!(
         "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec:\n  type: {kind}\n  \
          selector: {{app: {name}}}\n  ports:\n"

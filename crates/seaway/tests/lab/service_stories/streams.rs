@@ -10,7 +10,7 @@ use kernel::netns::Netns;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Open flows. They stay in the namespace they were opened in, whoever uses them.
-pub(super) struct Streams {
+pub(crate) struct Streams {
     /// With the host at the other end, as it says.
     tcp: Vec<(TcpStream, String)>,
     udp: Vec<UdpSocket>,
@@ -18,7 +18,7 @@ pub(super) struct Streams {
 
 impl Streams {
     /// Opens so many flows of each protocol from `netns` to `server`.
-    pub(super) fn open(netns: &Netns, server: SocketAddr, tcp: usize, udp: usize) -> Streams {
+    pub(crate) fn open(netns: &Netns, server: SocketAddr, tcp: usize, udp: usize) -> Streams {
         let open = || -> io::Result<Streams> {
             let stream = |_| {
                 let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
@@ -43,13 +43,13 @@ impl Streams {
     }
 
     /// Keeps the TCP connections to this host alone; says how many.
-    pub(super) fn keep_only(&mut self, host: &str) -> usize {
+    pub(crate) fn keep_only(&mut self, host: &str) -> usize {
         self.tcp.retain(|(_, other)| other == host);
         self.tcp.len()
     }
 
     /// Has every flow carry a line there and back.
-    pub(super) fn all_answer(&mut self, when: &str) {
+    pub(crate) fn all_answer(&mut self, when: &str) {
         let line = format!("{when}\n");
         // All at once, so that a round takes about as long as one flow.
         for (number, (stream, _)) in self.tcp.iter_mut().enumerate() {
