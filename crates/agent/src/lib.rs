@@ -34,6 +34,7 @@ mod snapshot;
 mod sockets;
 mod sources;
 mod tenure;
+mod vanished;
 mod watchdog;
 
 pub use capability::MissingCapability;

@@ -33,7 +33,7 @@ use crate::snapshot::{Recall, Writing};
 use crate::sockets::{Open, Sockets};
 use crate::sources::{Disturbed, Sources, Watched};
 use crate::watchdog::Watchdog;
-use crate::{cni, found, install, places, rebuild};
+use crate::{cni, found, install, places, rebuild, vanished};
 
 use predecessor::{adopt, inherit};
 use tasks::{announce, answer_at, pass_on, watch_cluster};
@@ -200,6 +200,7 @@ impl<'a> Tenure<'a> {
         let have = steps.read().map_err(RunError::Read)?;
         rebuild::rebuild(&mut journal, &found, &have, &self.desk.metrics)
             .map_err(RunError::Rebuild)?;
+        vanished::release(&mut journal, &have, wall_clock());
         let sources = Sources::new(
             self.watched.clone(),
             Recall::new(paths.state_dir.clone()),

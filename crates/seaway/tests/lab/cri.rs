@@ -1,5 +1,5 @@
-//! A client of the Container Runtime Interface, just large enough to start and stop sandboxes as a
-//! kubelet does: unary gRPC over HTTP/2 on a Unix socket, with the few messages written out.
+//! A client of the Container Runtime Interface, just large enough to start and stop sandboxes and
+//! containers as a kubelet does: unary gRPC over HTTP/2 on a Unix socket, with the few messages written out.
 //!
 //! Source: `k8s.io/cri-api` `runtime.v1`; gRPC over HTTP/2.
 
@@ -9,6 +9,12 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
+/// `SANDBOX_READY` of `PodSandboxState`.
+const READY: u64 = 0;
+
+/// `CONTAINER` of `NamespaceMode`.
+const OWN: u64 = 1;
+
 /// A container runtime.
 pub(crate) struct Runtime {
     socket: PathBuf,
@@ -17,11 +23,25 @@ pub(crate) struct Runtime {
     tokio: tokio::runtime::Runtime,
 }
 
+/// A container to start in a sandbox. Its image is the one of sandboxes, which has no files: all are the machine's own.
+#[derive(Clone, Copy)]
+pub(crate) struct Container<'a> {
+    pub(crate) name: &'a str,
+    /// How many containers of that name the sandbox has had before.
+    pub(crate) attempt: u64,
+    pub(crate) image: &'a str,
+    pub(crate) command: &'a [&'a str],
+    /// Path inside and path outside, read-only.
+    pub(crate) mounts: &'a [(&'a str, &'a str)],
+}
+
 /// A sandbox to start.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Sandbox<'a> {
     pub(crate) name: &'a str,
     pub(crate) uid: &'a str,
+    /// How many sandboxes the pod has had before.
+    pub(crate) attempt: u64,
     /// `(host port, container port)`, TCP.
     pub(crate) host_port: Option<(u32, u32)>,
     /// Where its containers look for names.
@@ -53,6 +73,40 @@ impl Runtime {
         self.call("RemovePodSandbox", Message::default().text(1, id)).map(drop)
     }
 
+    /// Whether a sandbox runs.
+    pub(crate) fn is_ready(&self, id: &str) -> Result<bool, String> {
+        let response = self.call("PodSandboxStatus", Message::default().text(1, id))?;
+        Ok(response.message(1).number(3) == READY)
+    }
+
+    /// The ids of all sandboxes that the runtime knows.
+    pub(crate) fn sandboxes(&self) -> Result<Vec<String>, String> {
+        let response = self.call("ListPodSandbox", Message::default())?;
+        Ok(response.messages(1).iter().map(|sandbox| sandbox.text(1)).collect())
+    }
+
+    /// Starts a container in the sandbox `id`, which was started as `sandbox`; the container's id.
+    pub(crate) fn start(
+        &self,
+        id: &str,
+        sandbox: &Sandbox<'_>,
+        container: &Container<'_>,
+    ) -> Result<String, String> {
+        let request = Message::default()
+            .text(1, id)
+            .message(2, container.config())
+            .message(3, self.sandbox_config(sandbox));
+        let container = self.call("CreateContainer", request)?.text(1);
+        self.call("StartContainer", Message::default().text(1, &container))?;
+        Ok(container)
+    }
+
+    /// Kills a container and removes it, as a kubelet does before it starts the next one.
+    pub(crate) fn kill(&self, container: &str) -> Result<(), String> {
+        self.call("StopContainer", Message::default().text(1, container))?;
+        self.call("RemoveContainer", Message::default().text(1, container)).map(drop)
+    }
+
     /// The addresses of a sandbox, primary first.
     pub(crate) fn addresses(&self, id: &str) -> Result<Vec<String>, String> {
         let response = self.call("PodSandboxStatus", Message::default().text(1, id))?;
@@ -82,8 +136,11 @@ impl Runtime {
 
     /// A `PodSandboxConfig` as a kubelet fills it.
     fn sandbox_config(&self, sandbox: &Sandbox<'_>) -> Message {
-        let metadata =
-            Message::default().text(1, sandbox.name).text(2, sandbox.uid).text(3, "default");
+        let metadata = Message::default()
+            .text(1, sandbox.name)
+            .text(2, sandbox.uid)
+            .text(3, "default")
+            .number(4, sandbox.attempt);
         let config = Message::default().message(1, metadata).text(2, sandbox.name);
         let config = match sandbox.host_port {
             Some((host, container)) => {
@@ -139,6 +196,24 @@ impl Runtime {
         }
         let bytes = body.to_bytes();
         Ok(Reader(bytes.get(5..).unwrap_or_default().to_vec()))
+    }
+}
+
+impl Container<'_> {
+    /// A `ContainerConfig`, with processes of its own.
+    fn config(&self) -> Message {
+        let metadata = Message::default().text(1, self.name).number(2, self.attempt);
+        let config = Message::default()
+            .message(1, metadata)
+            .message(2, Message::default().text(1, self.image));
+        let config = self.command.iter().fold(config, |config, word| config.text(3, word));
+        let config = self.mounts.iter().fold(config, |config, (inside, outside)| {
+            let mount = Message::default().text(1, inside).text(2, outside).number(3, 1);
+            config.message(7, mount)
+        });
+        let namespaces = Message::default().number(2, OWN);
+        let security = Message::default().message(3, namespaces);
+        config.message(15, Message::default().message(2, security))
     }
 }
 

@@ -1,18 +1,18 @@
 //! containerd, Debian's own, runs on a node of a lab and gives its containers Seaway's network, by
 //! the conflist and through the plugin that the agent put in place.
 
-use std::fs;
-use std::process::{Child, Stdio};
+mod process;
+mod stories;
 
 use libtest_mimic::Trial;
 
-use crate::cri::{Runtime, Sandbox};
-use crate::images;
+use crate::cri::Sandbox;
 use crate::lab::{Lab, eventually, success, test, text};
 use crate::manifests;
+use process::{Containerd, ROOTFS};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![
+    let mut trials = vec![
         test("ctr_gives_a_rootfs_container_the_network", rootfs_container),
         test("the_cri_starts_and_removes_sandboxes_with_the_network", sandboxes),
         test("dns101_dns103_containerd_tells_where_its_pods_look_for_names", search_lists),
@@ -21,7 +21,9 @@ pub(crate) fn trials() -> Vec<Trial> {
             stopped_meanwhile,
         ),
         test("the_image_of_seaway_runs_in_containerd", own_image),
-    ]
+    ];
+    trials.extend(stories::trials());
+    trials
 }
 
 /// `ctr run --rootfs --cni`: the container reaches a pod of the lab on another node by its address.
@@ -90,7 +92,7 @@ fn search_lists() {
         ("alone", &list[..], alone, "NXDOMAIN"),
         ("listless", &[], None, "NXDOMAIN"),
     ] {
-        let sandbox = Sandbox { name, uid: name, searches, annotation, host_port: None };
+        let sandbox = Sandbox { name, uid: name, searches, annotation, ..Sandbox::default() };
         let id = runtime.run(&sandbox);
         let id = id.unwrap_or_else(|why| panic!("{why}\n{}", containerd.log()));
         let addresses = runtime.addresses(&id).expect("PodSandboxStatus");
@@ -148,130 +150,6 @@ fn own_image() {
     let said = success(&containerd.ctr(&run));
     assert_eq!(said.map(|said| said.trim().to_owned()), Ok(format!("seaway {version}")));
 }
-
-/// A container's root: the machine's own, read-only, as the lab's pods have it.
-const ROOTFS: &str = "/run/ctrd/rootfs";
-
-/// containerd on a node, in a mount namespace of its own, with everything it writes in the node's
-/// `/run/ctrd`. It ends with this value, and with the lab.
-struct Containerd<'a> {
-    lab: &'a Lab,
-    node: &'a str,
-    process: Child,
-}
-
-impl<'a> Containerd<'a> {
-    fn start(lab: &'a Lab, node: &'a str) -> Containerd<'a> {
-        let dir = lab.dir().join("nodes").join(node).join("run/ctrd");
-        fs::create_dir_all(dir.join("rootfs")).expect("make containerd's folder");
-        let config = CONFIG.replace("VERSION", env!("CARGO_PKG_VERSION"));
-        fs::write(dir.join("config.toml"), config).expect("write containerd's configuration");
-        for image in ["pause", "seaway"] {
-            let archive = images::ours(image);
-            let copied = fs::copy(&archive, dir.join(format!("{image}.tar")));
-            copied.unwrap_or_else(|error| panic!("copy {}: {error}", archive.display()));
-        }
-        let log = fs::File::create(lab.dir().join("containerd.log")).expect("make the log");
-        let mut command = lab.seaway(&["lab", "node"]);
-        command.args([node, "--", "sh", "-ec", SHARE, "sh", START]);
-        command.stdout(log.try_clone().expect("share the log")).stderr(log).stdin(Stdio::null());
-        let process = command.spawn().expect("start containerd");
-        let containerd = Containerd { lab, node, process };
-        eventually("containerd answers and finds its network", || {
-            containerd.runtime().network_ready()
-        });
-        let import = containerd.ctr(&["-n", "k8s.io", "image", "import", "/run/ctrd/pause.tar"]);
-        success(&import).expect("import the pause image");
-        containerd
-    }
-
-    /// The CRI: the socket's file is seen from outside of the node as well.
-    fn runtime(&self) -> Runtime {
-        let run = self.lab.dir().join("nodes").join(self.node).join("run");
-        Runtime::new(&run.join("ctrd/containerd.sock"), format!("/{}", self.cgroup()))
-    }
-
-    /// The control group of everything this containerd starts. Control groups are the machine's, so
-    /// its name is this lab's own.
-    fn cgroup(&self) -> String {
-        format!("seaway-test-{}", self.lab.name())
-    }
-
-    /// `ctr`, in containerd's mount namespace, where the CNI directories it insists on are ours.
-    fn ctr(&self, args: &[&str]) -> std::process::Output {
-        let enter = "exec nsenter --mount=/proc/$(cat /run/ctrd/pid)/ns/mnt \
-                     ctr --address /run/ctrd/containerd.sock \"$@\"";
-        let words = [&["sh", "-c", enter, "ctr"], args].concat();
-        self.lab.node(self.node, &words)
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.lab.dir().join("containerd.log")).unwrap_or_default()
-    }
-}
-
-impl Drop for Containerd<'_> {
-    fn drop(&mut self) {
-        // runc removes the groups of containers, but not the one they are in.
-        let end = "nsenter --mount=/proc/$(cat /run/ctrd/pid)/ns/mnt \
-                   find /sys/fs/cgroup/ -depth -type d '(' -path \"*/$1\" -o -path \"*/$1/*\" ')' \
-                   -exec rmdir {} ';' ; \
-                   kill $(cat /run/ctrd/pid)";
-        drop(self.lab.node(self.node, &["sh", "-c", end, "end", &self.cgroup()]));
-        drop(self.process.wait());
-    }
-}
-
-/// Containers' network namespaces are mounts, which the agent has to see: `/run/netns` is shared, as
-/// `ip netns` makes it, and the rest of containerd's mounts are its own. Whether it is a mount already
-/// is found by trying: `mountpoint` takes the machine's, which the node's `/run` hides, for the node's.
-const SHARE: &str = r#"
-    mkdir -p /run/netns
-    if ! mount --make-shared /run/netns 2>/dev/null; then
-        mount --rbind /run/netns /run/netns
-        mount --make-shared /run/netns
-    fi
-    exec unshare --mount --propagation unchanged sh -ec "$1"
-"#;
-
-/// Makes the places containerd and `ctr` insist on, then becomes containerd. `ctr` reads only
-/// `/etc/cni/net.d` and `/opt/cni/bin`; runc wants the cgroup hierarchies where they are usually.
-const START: &str = r#"
-    mkdir -p /run/ctrd/etc /run/ctrd/work
-    mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/ctrd/etc,workdir=/run/ctrd/work /etc
-    mkdir -p /etc/cni && ln -s /run/cni/net.d /etc/cni/net.d
-    mount -t tmpfs tmpfs /opt && mkdir /opt/cni && ln -s /run/cni/bin /opt/cni/bin
-    if ! [ -d /sys/fs/cgroup/pids ]; then
-        mount -t tmpfs tmpfs /sys/fs/cgroup
-        for c in $(awk 'NR > 1 && $4 == 1 { print $1 }' /proc/cgroups); do
-            mkdir /sys/fs/cgroup/$c && mount -t cgroup -o $c cgroup /sys/fs/cgroup/$c || rmdir /sys/fs/cgroup/$c
-        done
-    fi
-    mount --bind / /run/ctrd/rootfs && mount -o remount,bind,ro /run/ctrd/rootfs
-    echo $$ > /run/ctrd/pid
-    exec containerd --config /run/ctrd/config.toml
-"#;
-
-/// `native`: a snapshotter that needs no overlay on overlay. `restrict_oom_score_adj`: as a kubelet
-/// in a container, we may not have CAP_SYS_RESOURCE.
-const CONFIG: &str = r#"
-version = 2
-root = "/run/ctrd/root"
-state = "/run/ctrd/state"
-disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.btrfs"]
-[grpc]
-  address = "/run/ctrd/containerd.sock"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "localhost/seaway/pause:VERSION"
-  restrict_oom_score_adj = true
-  disable_apparmor = true
-  disable_tcp_service = true
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/run/cni/bin"
-    conf_dir = "/run/cni/net.d"
-  [plugins."io.containerd.grpc.v1.cri".containerd]
-    snapshotter = "native"
-"#;
 
 /// What attachments leave on a node: links, routes, neighbors, leases.
 fn state(lab: &Lab, node: &str) -> String {
