@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use kube::{Access, NETWORK_UNAVAILABLE, NodeCondition};
-use model::NodeName;
+use kube::{Access, Listed, NETWORK_UNAVAILABLE, NodeCondition};
+use model::{Node, NodeName};
 use tokio::sync::watch::Receiver;
 
 use crate::handle::Status;
@@ -14,18 +14,24 @@ const SHORTEST: Duration = Duration::from_millis(500);
 /// Longest pause.
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// How often it is looked whether the Node says so still: somebody may have written it, or made the Node anew.
+const AGAIN: Duration = Duration::from_secs(15 * 60);
+
 /// Keeps a condition of `node` what follows from `level`, until the future is dropped. What is told stays when
-/// the agent stops: the kernel goes on without it.
+/// the agent stops: the kernel goes on without it. A Node that is made again, as `nodes` show, is told again.
 pub(crate) async fn tell<T>(
     access: Access,
     node: NodeName,
+    mut nodes: Receiver<Listed<NodeName, Node>>,
     mut level: Receiver<T>,
     condition: fn(&T) -> Option<NodeCondition>,
 ) {
     let mut told = None;
     let mut pause = SHORTEST;
     loop {
-        let wanted = condition(&level.borrow_and_update());
+        let listed = nodes.borrow_and_update().listed.clone();
+        let is_there = listed.is_some_and(|nodes| nodes.contains_key(&node));
+        let wanted = condition(&level.borrow_and_update()).filter(|_| is_there);
         if wanted.is_some() && wanted != told {
             match write(&access, &node, wanted.as_ref()).await {
                 Ok(()) => (told, pause) = (wanted, SHORTEST),
@@ -41,7 +47,15 @@ pub(crate) async fn tell<T>(
             // Nothing is known, and by the time something is the Node may be another one.
             told = None;
         }
-        if level.changed().await.is_err() {
+        let changed = tokio::select! {
+            changed = level.changed() => changed,
+            changed = nodes.changed() => changed,
+            () = tokio::time::sleep(AGAIN) => {
+                told = None;
+                Ok(())
+            }
+        };
+        if changed.is_err() {
             return;
         }
     }

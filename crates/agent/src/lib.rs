@@ -38,6 +38,7 @@ mod vanished;
 mod watchdog;
 
 pub use capability::MissingCapability;
+pub use duties::{InvalidPodCidrs, PodCidrs};
 pub use features::{Feature, features};
 pub use handle::{Attach, Attached, Handle, RequestError, Status};
 pub use handover::HandoverError;

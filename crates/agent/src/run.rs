@@ -9,6 +9,7 @@ use model::{Config, chain};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wire::cni::Paths;
 
+use crate::duties::PodCidrs;
 use crate::handover::{self, HandoverError, Heir, Predecessor};
 use crate::journal::Journal;
 use crate::reconcile::{Reach, wall_clock};
@@ -42,6 +43,8 @@ pub struct Settings {
     pub duties: bool,
     /// Whether one of those is to make the Service of DNS where there is none.
     pub makes_dns_service: bool,
+    /// From what Nodes are given pod CIDRs by it that nobody else gives any.
+    pub pod_cidrs: PodCidrs,
 }
 
 #[cfg(test)]
@@ -61,6 +64,7 @@ impl Settings {
             acknowledge_drains: false,
             duties: false,
             makes_dns_service: false,
+            pod_cidrs: PodCidrs::Never,
         }
     }
 }

@@ -252,8 +252,8 @@ impl<'a> Tenure<'a> {
             let answer = |addr| answer_at(addr, self.desk.clone(), visitor, self.sockets.clone());
             self.tasks.extend(addr.map(answer));
         }
-        self.tell_others();
-        self.contend();
+        let teller = self.tell_others();
+        self.contend(teller);
         install::plugin(&install::own_binary(), cni_bin_dir)?;
         install::loopback(cni_bin_dir)?;
         if let Access::InCluster(servers) = &self.settings.access {

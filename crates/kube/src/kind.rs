@@ -10,11 +10,12 @@ use k8s_openapi::api::networking::v1 as networking;
 use kube_rs::api::{ApiResource, GroupVersionKind};
 use model::decode::{self, DecodeError};
 use model::{
-    ClusterPolicy, ClusterPolicyKind, ClusterPolicyName, EndpointSlice, Namespace, NetworkPolicy,
-    Node, NodeName, NodeTold, ObjectName, Pod, PolicyState, Service, ServiceCidr, ServiceName,
-    SliceKey,
+    ClusterPolicy, ClusterPolicyKind, ClusterPolicyName, EndpointSlice, MadeService, Namespace,
+    NetworkPolicy, Node, NodeName, NodeState, NodeTold, ObjectName, Pod, PolicyState, Service,
+    ServiceCidr, ServiceName, SliceKey,
 };
 
+use crate::dns_service::MADE;
 use crate::node_lease::{LABEL, NAMESPACE};
 
 /// A kind of objects: where they are, which of them, and what is kept of each.
@@ -22,7 +23,7 @@ pub struct Kind<K, V> {
     /// Its name, in the plural.
     pub(crate) plural: &'static str,
     pub(crate) resource: ApiResource,
-    /// Of one namespace only, and of those objects that have a label.
+    /// Of one namespace only, and of those objects that a selector of labels means.
     pub(crate) only: Option<(&'static str, &'static str)>,
     /// An API server that does not know the kind has none of it, until it does.
     pub(crate) may_be_unknown: bool,
@@ -54,6 +55,20 @@ impl<K, V> Kind<K, V> {
 pub fn nodes() -> Kind<NodeName, Node> {
     let decode = |json: &[u8]| decode::node(json).map(Some);
     Kind::new::<core::Node>("nodes", decode, |node| node.name.clone())
+}
+
+/// Nodes as whoever leads sees them.
+pub fn node_states() -> Kind<NodeName, NodeState> {
+    let decode = |json: &[u8]| decode::node_state(json).map(Some);
+    Kind::new::<core::Node>("nodes", decode, |node: &NodeState| node.name.clone())
+}
+
+/// Services that Seaway has made.
+pub fn made_services() -> Kind<ServiceName, MadeService> {
+    let decode = |json: &[u8]| decode::made_service(json).map(Some);
+    let key = |service: &MadeService| service.name.clone();
+    let services = Kind::new::<core::Service>("services", decode, key);
+    Kind { only: Some((NAMESPACE, MADE)), ..services }
 }
 
 /// Services.

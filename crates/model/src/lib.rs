@@ -49,7 +49,7 @@ pub use label::{LabelSelector, LabelTest, Labels, Requirement};
 pub use name::{IfName, InvalidIfName, NodeName};
 pub use namespace::Namespace;
 pub use net::{Family, InvalidMac, Mac, Protocol, fnv1a};
-pub use node::Node;
+pub use node::{GIVEN_BY, Node, NodeState, SEAWAY};
 pub use pod::{NamedPort, ObjectName, Pod};
 pub use policy::{
     ClusterPolicy, ClusterPolicyKind, ClusterPolicyName, ClusterRule, ClusterTier, Direction,
@@ -59,8 +59,8 @@ pub use policy::{
 pub use rfc3339::Rfc3339;
 pub use search::SearchList;
 pub use service::{
-    Conditions, Endpoint, EndpointPort, EndpointSlice, Hints, Service, ServiceCidr, ServiceKind,
-    ServiceName, ServicePort, SliceKey, TrafficPolicy,
+    Conditions, Endpoint, EndpointPort, EndpointSlice, Hints, MadeService, Service, ServiceCidr,
+    ServiceKind, ServiceName, ServicePort, SliceKey, TrafficPolicy,
 };
 
 /// Version of a [`World`]: grows by one with every snapshot. A report names the generation it is

@@ -1,6 +1,7 @@
 //! Nodes of the cluster.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -24,6 +25,43 @@ pub struct Node {
     pub other_ips: Vec<IpAddr>,
     /// `spec.podCIDRs`: at most one per family.
     pub pod_cidrs: Vec<IpNet>,
+}
+
+/// Value of the annotation [`GIVEN_BY`] of Nodes whose pod CIDRs are Seaway's to give.
+pub const SEAWAY: &str = "seaway";
+
+/// Annotation that says who has given a Node its pod CIDRs, where it was not the control plane.
+pub const GIVEN_BY: &str = "seaway.io/pod-cidrs-by";
+
+/// A Node as whoever leads sees it: what it has been given, and how it is. Unlike [`Node`], it changes without any
+/// packet going another way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeState {
+    /// `metadata.name`.
+    pub name: NodeName,
+    /// `metadata.uid`: another Node of the same name has another one.
+    pub uid: Arc<str>,
+    /// Whether condition `Ready` is True.
+    pub is_ready: bool,
+    /// Whether it is being deleted.
+    pub is_leaving: bool,
+    /// Whether a cloud has yet to complete it: taint `node.cloudprovider.kubernetes.io/uninitialized`.
+    pub is_incomplete: bool,
+    /// `status.addresses` of type InternalIP, in their order; what is no address is left out.
+    pub internal_ips: Vec<IpAddr>,
+    /// `spec.podCIDRs`; what is no CIDR is left out.
+    pub pod_cidrs: Vec<IpNet>,
+    /// Whether `spec.podCIDRs` says anything, readable or not: then it can't be given any.
+    pub has_pod_cidrs: bool,
+    /// Whether they are Seaway's to give, by annotation [`GIVEN_BY`].
+    pub is_ours: bool,
+}
+
+impl NodeState {
+    /// Its first address of `family`.
+    pub fn internal_ip(&self, family: Family) -> Option<IpAddr> {
+        self.internal_ips.iter().copied().find(|ip| Family::of(*ip) == family)
+    }
 }
 
 impl Node {

@@ -1,5 +1,6 @@
 //! Services and the endpoints behind them, as far as packets and names care.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -68,6 +69,21 @@ pub struct Service {
     pub source_ranges: Vec<IpNet>,
     /// `spec.healthCheckNodePort`.
     pub health_check_node_port: Option<u16>,
+}
+
+/// A Service that Seaway has made: what its endpoints follow from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeService {
+    /// Namespace and name.
+    pub name: ServiceName,
+    /// `metadata.uid`: another Service of the same name has another one.
+    pub uid: Arc<str>,
+    /// Whether `spec.selector` says who its endpoints are.
+    pub has_selector: bool,
+    /// Whether it is being deleted.
+    pub is_leaving: bool,
+    /// Families of its cluster IPs.
+    pub families: BTreeSet<Family>,
 }
 
 impl Service {

@@ -58,6 +58,7 @@ pub(crate) fn agent(dir: PathBuf) -> Outcome<()> {
         acknowledge_drains: false,
         duties: false,
         makes_dns_service: false,
+        pod_cidrs: seaway_agent::PodCidrs::Never,
     })?)
 }
 

@@ -25,7 +25,10 @@ const NUMBER: u8 = 10;
 
 /// Does so until the future is dropped.
 pub(super) async fn keep(context: &Context) {
-    let Some(dns) = &context.dns else { return std::future::pending().await };
+    let wants = context.makes_dns_service;
+    let Some(dns) = context.dns.as_ref().filter(|_| wants) else {
+        return std::future::pending().await;
+    };
     let mut services = context.watched.services.clone();
     let mut pause = SHORTEST;
     loop {
@@ -110,15 +113,13 @@ fn plus(addr: IpAddr, count: u8) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
-    use std::net::TcpListener;
-
-    use apiserver::{Options, Server};
-    use kube::{Access, Leadership, Listed, kind};
+    use kube::{Leadership, Listed, kind};
     use model::decode;
     use tokio::sync::watch;
 
+    use super::super::served::serve;
     use super::*;
+    use crate::observe::Teller;
     use crate::scratch::Scratch;
     use crate::sources::Watched;
 
@@ -175,32 +176,21 @@ mod tests {
         assert_eq!(said(&[api], &[both]), "10.96.0.10 fd00:96::a");
         assert_eq!(said(&[api, "a/b fd00:96::a"], &[both]), "none");
     }
-    /// Serves the API until the process ends.
-    fn serve(scratch: &Scratch) -> Access {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("https://{}", listener.local_addr().unwrap());
-        let options = Options { listeners: vec![listener], ..Options::default() };
-        let server = Server::new(options).unwrap();
-        let kubeconfig = scratch.path().join("kubeconfig");
-        std::fs::write(&kubeconfig, server.kubeconfig(&url)).unwrap();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(server.run(pending())).unwrap();
-        });
-        Access::Kubeconfig(kubeconfig)
-    }
 
     #[tokio::test]
     async fn the_service_of_dns_is_made_once_and_left_as_it_is() {
         let scratch = Scratch::new();
-        let (dns, access) = (Dns::default(), serve(&scratch));
+        let (dns, access) = (Dns::default(), serve(&scratch).0);
         let context = Context {
             access: access.clone(),
             watched: Watched::new().1,
             moves: watch::channel(()).1,
             leadership: watch::channel(Leadership::default()).1,
             metrics: Arc::default(),
+            teller: Teller { events: kube::Events::new().0, metrics: Arc::default() },
             dns: Some(dns.clone()),
+            makes_dns_service: true,
+            pod_cidrs: super::super::PodCidrs::Never,
         };
         let [first, second] = ["10.96.0.10", "10.96.0.11"].map(|addr| addr.parse().unwrap());
         let v6 = "fd00:96::a".parse().unwrap();

@@ -3,26 +3,33 @@
 //! ```text
 //!  agents ── contend for the Lease kube-system/seaway ──► one leads, until it does not renew in time
 //!                                                         ├─► policies: what their status says
-//!                                                         └─► Service of DNS: there is one
+//!                                                         ├─► Nodes: they have pod CIDRs
+//!                                                         └─► Service of DNS: there is one, with its endpoints
 //! ```
 //!
 //! A duty is a future that goes on until it is dropped. Before each write it asks whether this agent still
 //! leads; all it writes follows from what is there, so what one leader began another one finishes.
 
 mod conditions;
+mod dns_endpoints;
 mod dns_service;
+mod node_cidrs;
 mod policies;
+#[cfg(test)]
+mod served;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::{Access, Election, Leadership};
+use kube::{Access, Client, Election, Kind, Leadership, Listed, kind};
 use model::Dns;
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
-use crate::observe::Metrics;
+use crate::observe::{Metrics, Teller};
 use crate::sources::Watched;
+
+pub use node_cidrs::{InvalidPodCidrs, PodCidrs};
 
 /// How long an agent that ends takes to leave the Lease to others.
 const RESIGN_WITHIN: Duration = Duration::from_secs(2);
@@ -36,8 +43,13 @@ pub(crate) struct Context {
     pub(crate) moves: watch::Receiver<()>,
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) metrics: Arc<Metrics>,
-    /// Settings of the DNS that has a Service made for it, if there is to be one.
+    pub(crate) teller: Teller,
+    /// Settings of DNS, if nodes serve it.
     pub(crate) dns: Option<Dns>,
+    /// Whether a Service is made for that where there is none.
+    pub(crate) makes_dns_service: bool,
+    /// What Nodes are given pod CIDRs from.
+    pub(crate) pod_cidrs: PodCidrs,
 }
 
 /// An agent's contest for the duties, and the duties while it leads.
@@ -75,8 +87,7 @@ async fn contend(mut election: Election, context: Context, mut closing: oneshot:
         context.metrics.duties.leads(true);
         let is_closing = tokio::select! {
             () = election.lost() => false,
-            () = policies::keep(&context) => false,
-            () = dns_service::keep(&context) => false,
+            () = lead(&context) => false,
             _ = &mut closing => true,
         };
         context.metrics.duties.leads(false);
@@ -87,4 +98,44 @@ async fn contend(mut election: Election, context: Context, mut closing: oneshot:
             "this agent leads no more: it could not renew its Lease in time, or another one has it"
         );
     }
+}
+
+/// Does all of it, and never ends.
+async fn lead(context: &Context) {
+    let Ok(client) = kube::connect(&context.access).await else {
+        // The election has a connection by the same settings.
+        return std::future::pending().await;
+    };
+    let mut tasks = JoinSet::new();
+    let states = watch(&mut tasks, context, &client, kind::node_states());
+    let told = watch(&mut tasks, context, &client, kind::node_leases());
+    let seen = dns_endpoints::Seen {
+        made: watch(&mut tasks, context, &client, kind::made_services()),
+        states: states.clone(),
+        told: told.clone(),
+        slices: context.watched.slices.clone(),
+    };
+    tokio::join!(
+        policies::keep(context, &client, told),
+        node_cidrs::keep(context, &client, states),
+        dns_service::keep(context),
+        dns_endpoints::keep(context, &client, seen),
+    );
+}
+
+/// Follows a kind of objects that nobody but who leads needs.
+fn watch<K, V>(
+    tasks: &mut JoinSet<()>,
+    context: &Context,
+    client: &Client,
+    kind: Kind<K, V>,
+) -> watch::Receiver<Listed<K, V>>
+where
+    K: Ord + Clone + std::fmt::Debug + Send + Sync + 'static,
+    V: PartialEq + Clone + Send + Sync + 'static,
+{
+    let Context { access, moves, .. } = context;
+    let (out, seen) = watch::channel(Listed::default());
+    tasks.spawn(kube::watch(kind, client.clone(), access.clone(), out, moves.clone()));
+    seen
 }

@@ -9,7 +9,7 @@ use model::{
     ClusterPolicyKind, ClusterPolicyName, Condition, Node, NodeName, NodeTold, OrdMap, PolicyState,
     Rfc3339,
 };
-use tokio::sync::watch::{self, Receiver};
+use tokio::sync::watch::Receiver;
 use tokio::task::JoinSet;
 
 use super::{Context, conditions};
@@ -33,14 +33,16 @@ const KINDS: [ClusterPolicyKind; 3] = [
 /// A policy, and the conditions that it should have and has not.
 type Due = (Arc<PolicyState>, [Condition; 2]);
 
-/// Does so until the future is dropped, or this agent leads no more.
-pub(super) async fn keep(context: &Context) {
-    let Ok(client) = kube::connect(&context.access).await else {
-        // The election has a connection by the same settings.
-        return std::future::pending().await;
-    };
+/// Does so until the future is dropped.
+pub(super) async fn keep(
+    context: &Context,
+    client: &Client,
+    told: Receiver<Listed<NodeName, NodeTold>>,
+) {
     let mut tasks = JoinSet::new();
-    let mut seen = Seen::start(&mut tasks, context, &client);
+    let policies =
+        KINDS.map(|kind| super::watch(&mut tasks, context, client, kind::policy_states(kind)));
+    let mut seen = Seen { policies, told, nodes: context.watched.nodes.clone() };
     let mut book = Book::default();
     loop {
         tokio::time::sleep(SETTLE).await;
@@ -50,7 +52,7 @@ pub(super) async fn keep(context: &Context) {
             let due = tokio::task::spawn_blocking(move || level.due(now)).await.unwrap_or_default();
             book.keep(&due);
             for due in due {
-                write(context, &client, due, &mut book).await;
+                write(context, client, due, &mut book).await;
             }
         }
         tokio::select! {
@@ -90,20 +92,6 @@ struct Level {
 }
 
 impl Seen {
-    fn start(tasks: &mut JoinSet<()>, context: &Context, client: &Client) -> Seen {
-        let Context { access, moves, .. } = context;
-        let policies = KINDS.map(|kind| {
-            let (out, seen) = watch::channel(Listed::default());
-            let kind = kind::policy_states(kind);
-            tasks.spawn(kube::watch(kind, client.clone(), access.clone(), out, moves.clone()));
-            seen
-        });
-        let (out, told) = watch::channel(Listed::default());
-        let kind = kind::node_leases();
-        tasks.spawn(kube::watch(kind, client.clone(), access.clone(), out, moves.clone()));
-        Seen { policies, told, nodes: context.watched.nodes.clone() }
-    }
-
     async fn changed(&mut self) {
         let [cluster, admin, baseline] = &mut self.policies;
         let changed = tokio::select! {

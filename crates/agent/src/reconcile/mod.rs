@@ -297,16 +297,22 @@ impl Loop {
         if self.report.steps.is_empty() {
             return Status::NotReady("the first pass is not over".to_owned());
         }
-        if !self.world.nodes.contains_key(node) {
+        let Some(known) = self.world.nodes.get(node) else {
             return Status::NotReady(format!("Node {node} does not exist"));
-        }
+        };
         let pools = self.compiled.pools.of(node);
+        if known.pod_cidrs.is_empty() {
+            return Status::NotReady(format!(
+                "Node {node} has no pod CIDR yet: a controller manager gives it one, or after 30 s the agent that \
+                 leads; its events say why not (kubectl describe node {node})"
+            ));
+        }
         if pools.is_empty() {
             let object = format!("Node {node}");
             let why = self.compiled.rejected.iter().find(|rejected| rejected.object == object);
             return Status::NotReady(why.map_or_else(
-                || format!("Node {node} has no pod CIDR yet"),
-                |rejected| rejected.to_string(),
+                || format!("Node {node} has no pod CIDR that can be used"),
+                ToString::to_string,
             ));
         }
         if let Some(cause) = &self.compiled.peers.mtu_too_small {

@@ -10,8 +10,8 @@ use crate::observe::{Teller, tell_faults};
 use crate::{answers, condition, drain, health, pressure, realised};
 
 impl Tenure<'_> {
-    /// Everything that load balancers and the API server are told.
-    pub(super) fn tell_others(&mut self) {
+    /// Everything that load balancers and the API server are told. With what events are told by.
+    pub(super) fn tell_others(&mut self) -> Teller {
         let (settings, desk, tasks) = (self.settings, &self.desk, &mut self.tasks);
         let (access, node) = (|| settings.access.clone(), || settings.config.node.clone());
         let (events, waiting) = kube::Events::new();
@@ -25,14 +25,17 @@ impl Tenure<'_> {
         let moves = self.moved.subscribe();
         tasks.spawn(answers::answer(desk.clone(), access(), node(), moves));
         tasks.spawn(realised::tell(access(), node(), desk.shown.views()));
-        tasks.spawn(condition::tell(access(), node(), desk.shown.status(), condition::network));
+        let nodes = || self.watched.nodes.clone();
+        let (status, network) = (desk.shown.status(), condition::network);
+        tasks.spawn(condition::tell(access(), node(), nodes(), status, network));
         let (pressure, seen) = watch::channel(None);
-        tasks.spawn(pressure::look(pressure, node(), teller));
-        tasks.spawn(condition::tell(access(), node(), seen, pressure::condition));
+        tasks.spawn(pressure::look(pressure, node(), teller.clone()));
+        tasks.spawn(condition::tell(access(), node(), nodes(), seen, pressure::condition));
+        teller
     }
 
     /// Has this agent be one of those of which one leads.
-    pub(super) fn contend(&mut self) {
+    pub(super) fn contend(&mut self, teller: Teller) {
         let Some(election) = self.election.take() else { return };
         let dns = &self.settings.config.dns;
         let context = duties::Context {
@@ -41,7 +44,10 @@ impl Tenure<'_> {
             moves: self.moved.subscribe(),
             leadership: self.desk.leadership.clone(),
             metrics: Arc::clone(&self.desk.metrics),
-            dns: Some(dns.clone()).filter(|dns| dns.is_served && self.settings.makes_dns_service),
+            teller,
+            dns: Some(dns.clone()).filter(|dns| dns.is_served),
+            makes_dns_service: self.settings.makes_dns_service,
+            pod_cidrs: self.settings.pod_cidrs.clone(),
         };
         self.duties = Some(Duties::start(election, context));
     }

@@ -370,6 +370,7 @@ pub(crate) fn run_agent_if_asked() {
         acknowledge_drains: false,
         duties: false,
         makes_dns_service: false,
+        pod_cidrs: seaway_agent::PodCidrs::Never,
     };
     run(settings).unwrap();
 }

@@ -43,17 +43,37 @@ mod service_cidrs;
 mod stateful_set;
 mod taint_eviction;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kube_rs::Client;
 
-use crate::spec::Spec;
+use crate::spec::{Spec, SpecError};
 
 pub(crate) use runtime::key as object_key;
 
-/// Runs all controllers until the future is dropped.
+/// Runs all controllers of the lab until the future is dropped.
 pub async fn run(client: Client, spec: Arc<Spec>) {
-    let seats: Vec<Box<dyn runtime::Controller>> = vec![
+    let mut seats = seats(&spec);
+    seats.retain(|seat| !spec.no_controllers.iter().any(|name| name == seat.name()));
+    runtime::run(client, seats).await;
+}
+
+/// Refuses a lab that is to lack a controller that there is none of.
+pub(crate) fn check(spec: &Spec) -> Result<(), SpecError> {
+    let seats = seats(&Arc::new(spec.clone()));
+    let known: BTreeSet<&'static str> = seats.iter().map(|seat| seat.name()).collect();
+    match spec.no_controllers.iter().find(|name| !known.contains(name.as_str())) {
+        None => Ok(()),
+        Some(name) => {
+            let known = known.into_iter().collect();
+            Err(SpecError::Controller { name: name.clone(), known })
+        }
+    }
+}
+
+fn seats(spec: &Arc<Spec>) -> Vec<Box<dyn runtime::Controller>> {
+    vec![
         Box::new(node_cidrs::NodeCidrs::new(spec.clone())),
         Box::<node_lifecycle::NodeLifecycle>::default(),
         Box::new(node_lifecycle::pods::SilentPods),
@@ -73,9 +93,8 @@ pub async fn run(client: Client, spec: Arc<Spec>) {
         Box::new(service_cidrs::Addresses::default()),
         Box::new(service_cidrs::Ranges),
         Box::new(api_service::ApiService(spec.clone())),
-        Box::new(dns_service::DnsService(spec)),
-    ];
-    runtime::run(client, seats).await;
+        Box::new(dns_service::DnsService(spec.clone())),
+    ]
 }
 
 /// Whether an API error only says that somebody was faster: what was to be made is there, what was to

@@ -12,6 +12,8 @@ use ipnet::IpNet;
 use model::{Family, NodePortAddrs, PodLinkMode, Routing};
 use serde::{Deserialize, Serialize};
 
+use crate::plane;
+
 pub(crate) use part::{numbers, part};
 
 pub use choice::{IpFamily, LabName, UnknownIpFamily};
@@ -73,6 +75,9 @@ pub struct Spec {
     /// Whether nodes have agents of their own; else a manifest brings the network, as to a cluster.
     #[serde(default = "yes")]
     pub has_agents: bool,
+    /// Controllers that the control plane lacks, by their names.
+    #[serde(default)]
+    pub no_controllers: Vec<String>,
     /// Image map entries, `NAME=COMMAND`.
     pub images: Vec<String>,
     /// Where the cluster's objects and keys are kept, so that they outlive the lab; an absolute path.
@@ -159,6 +164,14 @@ pub enum SpecError {
          use auto or vxlan, or one subnet"
     )]
     DirectAcrossSubnets(u32),
+    /// A controller that there is none of.
+    #[error("--no-controller {name}: there are {}", known.join(", "))]
+    Controller {
+        /// As asked for.
+        name: String,
+        /// Those that there are.
+        known: Vec<&'static str>,
+    },
     /// An image map entry without a name or a command.
     #[error("--image {0:?}: must be NAME=COMMAND")]
     Image(String),
@@ -186,6 +199,7 @@ impl Spec {
             dns_settings: None,
             nameservers: Vec::new(),
             has_agents: true,
+            no_controllers: Vec::new(),
             images: Vec::new(),
             state_dir: None,
         }
@@ -236,6 +250,7 @@ impl Spec {
         if self.routing == Routing::Direct && self.subnets > 1 {
             return Err(SpecError::DirectAcrossSubnets(self.subnets));
         }
+        plane::check(self)?;
         if let Some(image) = self.images.iter().find(|image| !is_image_entry(image)) {
             return Err(SpecError::Image(image.clone()));
         }
@@ -338,7 +353,7 @@ mod tests {
     fn what_could_not_work_is_refused_by_name() {
         type Change = fn(&mut Spec);
         let net = |text: &str| text.parse::<IpNet>().unwrap();
-        let cases: [(Change, &str); 15] = [
+        let cases: [(Change, &str); 16] = [
             (|s| s.zones = Some(0), "--zones 0: must be from 1 to 3"),
             (|s| s.zones = Some(4), "--zones 4: must be from 1 to 3"),
             (|s| s.nodes = 0, "--nodes 0: must be from 1 to 240"),
@@ -352,6 +367,10 @@ mod tests {
                 "--routing direct with --subnets 2",
             ),
             (|s| s.images.push("busybox".into()), "--image \"busybox\": must be NAME=COMMAND"),
+            (
+                |s| s.no_controllers.push("dns".into()),
+                "--no-controller dns: there are cidrAllocator, cluster-dns, controllermanager",
+            ),
             (|s| s.ip_family = IpFamily::Ipv4, "--pod-cidr: 1 ipv6 CIDRs, the lab needs 0"),
             (|s| s.node_cidrs.truncate(1), "--node-cidr: 0 ipv6 CIDRs, the lab needs 1"),
             (

@@ -5,9 +5,11 @@
 //! value would mislead: the error names the object and the field, and the object alone is left out.
 
 mod cluster_policy;
+mod made_service;
 mod namespace;
 mod network_policy;
 mod node;
+mod node_state;
 mod node_told;
 mod pod;
 mod policy_state;
@@ -28,9 +30,11 @@ use serde_json::Value;
 use crate::{AUDIT, Audit, Edition, Labels, ObjectName, Protocol};
 
 pub use cluster_policy::{admin_policy, baseline_policy, cluster_policy};
+pub use made_service::made_service;
 pub use namespace::namespace;
 pub use network_policy::network_policy;
 pub use node::node;
+pub use node_state::node_state;
 pub use node_told::node_told;
 pub use pod::pod;
 pub use policy_state::policy_state;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use agent::Settings;
+use agent::{PodCidrs, Settings};
 use anyhow::{Context, bail, ensure};
 use clap::{Subcommand, ValueEnum};
 use ipnet::IpNet;
@@ -178,8 +178,13 @@ struct Run {
     /// wait for it before they end a pod. One write for every change by which an endpoint goes.
     #[arg(long, env = "SEAWAY_ACKNOWLEDGE_DRAINS")]
     acknowledge_drains: bool,
-    /// Never be the one agent that does what is done once for the whole cluster: the status of policies, the
-    /// Service of DNS.
+    /// Where Nodes get pod CIDRs from that nobody else gives any: auto (10.244.0.0/16 and fd00:10:244::/56, for the
+    /// families that a Node has addresses of), CIDRs, one of each family, or none. A Node's part is a /24 or /64;
+    /// 10.244.0.0/16/25 stands for a /25 for each.
+    #[arg(long, env = "SEAWAY_POD_CIDRS", default_value = "auto", value_name = "auto|none|CIDR,…")]
+    pod_cidrs: PodCidrs,
+    /// Never be the one agent that does what is done once for the whole cluster: the status of policies, pod CIDRs
+    /// of Nodes, the Service of DNS.
     #[arg(long, env = "SEAWAY_NO_DUTIES")]
     no_duties: bool,
     /// Don't make the Service of --dns-service where there is none.
@@ -309,6 +314,7 @@ fn settings(run: Run) -> anyhow::Result<Settings> {
         acknowledge_drains: run.acknowledge_drains,
         duties: !run.no_duties,
         makes_dns_service: !run.no_kube_dns,
+        pod_cidrs: run.pod_cidrs,
         config: Config {
             node: NodeName(node),
             pod_link: run.pod_link,

@@ -1,5 +1,6 @@
 //! Agents end, planned and not, while clients ask them for names.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         test("dns109_twenty_planned_restarts_lose_no_query_of_a_lone_node", || planned(1)),
         test("dns109_twenty_planned_restarts_lose_no_query_of_three_nodes", || planned(3)),
-        test("dns174_a_killed_agent_is_stood_in_for_by_other_nodes", killed),
+        test("dns174_a_killed_agent_is_stood_in_for_by_other_nodes", || killed(&up(3))),
+        test("dns174_the_leader_says_who_stands_in_for_a_killed_agent", made_by_the_leader),
     ]
 }
 
@@ -34,11 +36,20 @@ const NAMES: &str = "kubernetes.default.svc.cluster.local A\\nkube-dns.kube-syst
 
 /// A lab with a pod `client-N` on each node, where names are answered.
 fn up(nodes: usize) -> Lab {
+    up_with(nodes, &[])
+}
+
+fn up_with(nodes: usize, flags_too: &[&str]) -> Lab {
     let name = |number| (format!("client-{number}"), format!("node-{number}"));
     let pods = (1..=nodes).map(name);
     let pods: String =
         pods.map(|(pod, node)| manifests::pod(&pod, &node, "seaway/shell")).collect();
-    let lab = Lab::up_with(&["--nodes", &nodes.to_string(), "--ip-family", "ipv4"], &pods);
+    let count = nodes.to_string();
+    let flags = ["--nodes", &count, "--ip-family", "ipv4"];
+    let lab = Lab::up_with(&[&flags, flags_too].concat(), &pods);
+    eventually("there is the Service", || {
+        success(&lab.kubectl(&["-n", "kube-system", "get", "service", "kube-dns"]))
+    });
     for number in 1..=nodes {
         let at = format!("@{}", server(&lab));
         let question =
@@ -73,23 +84,49 @@ fn planned(nodes: usize) {
 /// Clients on the node of the killed agent, each with a socket that it keeps and one question after the other.
 /// A question that the agent had not answered yet is lost with it, and no other: the next one is answered by
 /// another node. So each client loses one for each kill at most.
-fn killed() {
+fn killed(lab: &Lab) {
     const CLIENTS: usize = 4;
-    let lab = up(3);
-    let at = SocketAddr::new(server(&lab).parse().expect("an address"), 53);
-    let (netns, is_over) = (service_stories::netns(&lab, "client-1"), AtomicBool::new(false));
+    let at = SocketAddr::new(server(lab).parse().expect("an address"), 53);
+    let (netns, is_over) = (service_stories::netns(lab, "client-1"), AtomicBool::new(false));
     let ask = || netns.run(|| ask_on(at, &is_over)).expect("enter the pod");
     let tallies = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(ask)).collect();
         for _ in 0..KILLS {
-            let agent = agent(&lab).expect("an agent");
+            let agent = agent(lab).expect("an agent");
             signal(&agent, Signal::SIGKILL);
-            another(&lab, &agent);
+            another(lab, &agent);
         }
         is_over.store(true, Ordering::Relaxed);
         clients.into_iter().map(|client| client.join().expect("it ends")).collect::<Vec<_>>()
     });
     assert!(tallies.iter().all(|tally| tally.lost <= KILLS), "{tallies:?}\n{}", lab.logs());
+}
+
+/// Where the control plane makes no Service of DNS.
+fn made_by_the_leader() {
+    let lab = up_with(3, &["--no-controller", "cluster-dns"]);
+    let slices = || {
+        let slices = "-n kube-system get endpointslices -l kubernetes.io/service-name=kube-dns -o \
+                      jsonpath={.items[*].endpoints[*].addresses[0]}";
+        let told = kubectl(&lab, slices);
+        told.split_whitespace().map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let are = |want: &[&str]| {
+        eventually("endpoints follow", || {
+            let now = slices();
+            if now.iter().eq(want) { Ok(()) } else { Err(now) }
+        });
+    };
+    are(&["10.80.1.11", "10.80.1.12", "10.80.1.13"]);
+    killed(&lab);
+    let left = lab.seaway(&["lab", "leave"]).arg("node-3").output();
+    success(&left.expect("start seaway lab leave")).expect("it leaves");
+    are(&["10.80.1.11", "10.80.1.12"]);
+    // Whoever has servers of their own says so.
+    let patch = r#"{"spec":{"selector":{"app":"theirs"}}}"#;
+    success(&lab.kubectl(&["-n", "kube-system", "patch", "service", "kube-dns", "-p", patch]))
+        .expect("patch the Service");
+    are(&[]);
 }
 
 /// Asks until it is over, and again what was not answered within a second.

@@ -21,14 +21,16 @@ pub(crate) fn trials() -> Vec<Trial> {
 const PLACES: [&str; 3] =
     ["stateDir=/run/seaway/state", "cniConfDir=/run/cni/net.d", "cniBinDir=/run/cni/bin"];
 
-/// A lab of so many nodes that have nothing but a kubelet, and the image.
+/// A lab of so many nodes that have nothing but a kubelet, and the image. Nobody gives nodes pod CIDRs, and nobody
+/// makes a Service of DNS.
 pub(crate) fn bare(nodes: &str) -> Lab {
     bare_with_env(nodes, &[])
 }
 
 /// The same, whose parts have these variables.
 pub(crate) fn bare_with_env(nodes: &str, variables: &[(&str, &str)]) -> Lab {
-    let lab = Lab::up_with_env(&["--nodes", nodes, "--no-agent"], variables);
+    let lacks = ["--no-controller", "cidrAllocator,cluster-dns"];
+    let lab = Lab::up_with_env(&[&["--nodes", nodes, "--no-agent"], &lacks[..]].concat(), variables);
     let load = lab.seaway(&["lab", "load"]).arg(ours("seaway")).output();
     success(&load.expect("start lab load")).expect("load the image");
     lab
@@ -85,6 +87,12 @@ fn installed() {
     lab.apply(&manifests::pair());
     kubectl(&lab, "wait --for=condition=Ready pod --all --timeout=60s");
     lab.check();
+    let endpoints = "-n kube-system get endpointslices -l endpointslice.kubernetes.io/managed-by=seaway \
+                     -o jsonpath={.items[*].endpoints[*].addresses[0]}";
+    eventually("nodes stand in for each other's DNS", || {
+        let told = kubectl(&lab, endpoints);
+        if told.split(' ').count() == 4 { Ok(()) } else { Err(told) }
+    });
     let found = text(&lab.node("node-1", &["seaway", "dump", "found"]));
     assert!(found.contains("as the kubelet's /run/kubeconfig says"), "{found}");
     kubectl(&lab, "-n kube-system rollout restart daemonset/seaway");

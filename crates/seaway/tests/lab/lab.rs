@@ -59,10 +59,7 @@ impl Lab {
     /// A lab that is up with these flags, and whose agents have these variables.
     pub(crate) fn up_with_env(flags: &[&str], variables: &[(&str, &str)]) -> Lab {
         let mut lab = Lab::new();
-        lab.up = true;
-        let mut command = lab.seaway(&["lab", "up"]);
-        let output = command.args(flags).envs(variables.iter().copied()).output();
-        let output = output.expect("start seaway lab up");
+        let output = lab.try_up_with_env(flags, variables);
         assert!(output.status.success(), "lab up {flags:?}: {}", lab.told(&output));
         lab
     }
@@ -78,8 +75,14 @@ impl Lab {
 
     /// Brings the lab up and gives what the command said.
     pub(crate) fn try_up(&mut self, flags: &[&str]) -> Output {
+        self.try_up_with_env(flags, &[])
+    }
+
+    /// The same, with variables that its agents have, too.
+    pub(crate) fn try_up_with_env(&mut self, flags: &[&str], variables: &[(&str, &str)]) -> Output {
         self.up = true;
-        let output = self.seaway(&["lab", "up"]).args(flags).output();
+        let mut command = self.seaway(&["lab", "up"]);
+        let output = command.args(flags).envs(variables.iter().copied()).output();
         output.expect("start seaway lab up")
     }
 

@@ -16,6 +16,7 @@ mod dns;
 mod dns_restarts;
 mod drift;
 mod durable;
+mod duties;
 mod errors;
 mod faults;
 mod forward;
@@ -67,6 +68,7 @@ fn main() {
         dns_restarts::trials(),
         drift::trials(),
         durable::trials(),
+        duties::trials(),
         errors::trials(),
         forward::trials(),
         faults::trials(),

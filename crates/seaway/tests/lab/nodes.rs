@@ -18,7 +18,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn conditions() {
     let lab = Lab::up(&["--nodes", "1"]);
     let all = "-o=jsonpath={range .status.conditions[*]}{.type}={.status} {end}";
-    eventually("all conditions are there", || {
+    let are_there = || {
         let told = text(&lab.kubectl(&["get", "node", "node-1", all]));
         let mut told: Vec<_> = told.split_whitespace().collect();
         told.sort_unstable();
@@ -26,11 +26,20 @@ fn conditions() {
         let expect = "DiskPressure=False MemoryPressure=False NetworkPressure=False \
                       NetworkUnavailable=False PIDPressure=False Ready=True";
         if told == expect { Ok(()) } else { Err(told) }
-    });
+    };
+    eventually("all conditions are there", are_there);
     let described = text(&lab.kubectl(&["describe", "node", "node-1"]));
     for word in ["SeawayIsUp", "KubeletReady", "RegisteredNode"] {
         assert!(described.contains(word), "no {word} in\n{described}");
     }
+    // Another Node of that name has none of them.
+    success(&lab.kubectl(&["delete", "node", "node-1"])).expect("delete the Node");
+    eventually("the agent knows", || {
+        let said = text(&lab.node("node-1", &["curl", "-s", "http://127.0.0.1:10249/readyz"]));
+        if said.contains("Node node-1 does not exist") { Ok(()) } else { Err(said) }
+    });
+    lab.apply("{apiVersion: v1, kind: Node, metadata: {name: node-1}}");
+    eventually("all conditions are there again", are_there);
 }
 
 fn join_and_leave() {

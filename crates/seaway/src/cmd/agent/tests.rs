@@ -36,6 +36,10 @@ fn every_bad_value_is_named_with_its_flag() {
             "agent --node-name a --cluster-domain a.cluster.with-a-name.that-is.longer-than.any-one.needs.example",
             "at most 57 letters",
         ),
+        (
+            "agent --node-name a --pod-cidrs 10.0.0.0/8,fd00::",
+            "auto, none, or a CIDR for each family",
+        ),
         ("agent --node-name a --dns-service kube-dns", "NAMESPACE/NAME"),
         ("agent --node-name a --dns-node-port 0", "--dns-node-port 0"),
         ("agent --node-name a --dns-ttl 3601", "--dns-ttl 3601"),

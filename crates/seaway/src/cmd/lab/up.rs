@@ -75,6 +75,10 @@ pub(super) struct Args {
     /// waited for when there are manifests.
     #[arg(long)]
     no_agent: bool,
+    /// Controllers that the control plane lacks, such as cidrAllocator, which gives nodes their pod CIDRs, or
+    /// cluster-dns, which makes the Service kube-dns and its endpoints.
+    #[arg(long = "no-controller", value_name = "NAME,…", value_delimiter = ',')]
+    no_controllers: Vec<String>,
     /// MTU of pods; derived from the underlay when left out.
     #[arg(long)]
     mtu: Option<u32>,
@@ -187,6 +191,7 @@ fn spec(name: LabName, args: Args) -> anyhow::Result<Spec> {
         masquerade_all: args.masquerade_all,
         nameservers: args.nameservers,
         has_agents: !args.no_agent,
+        no_controllers: args.no_controllers,
         images,
         dns_settings: args.dns_settings.map(absolute).transpose()?,
         state_dir: args.state_dir.map(absolute).transpose()?,
