@@ -8,7 +8,7 @@ use super::page::Page;
 use super::request::Call;
 use super::{Answer, Api, pieces, respond};
 use crate::refusal::{Cause, Refusal};
-use crate::store::{Compacted, Key, Object};
+use crate::store::{Compacted, Key, Object, Part};
 
 /// Which state a list shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,26 +53,22 @@ impl Api {
             At::Version(version) => (Some(*version), None),
             At::Rest(page) => (page.version, Some(&page.from)),
         };
-        let snapshot = self.store.snapshot(&resource.shelf, namespace, version);
-        let snapshot = snapshot.map_err(|_| at.too_old())?;
-        let mut matching: Vec<_> = snapshot
-            .objects
-            .iter()
-            .filter(|(key, object)| {
-                from.is_none_or(|from| key >= from) && selector.matches(&object.value)
-            })
-            .collect();
+        let only = |object: &Object| selector.matches(&object.value);
+        let only: Option<&dyn Fn(&Object) -> bool> =
+            if selector.is_empty() { None } else { Some(&only) };
+        let part =
+            self.store.part(&resource.shelf, namespace, version, &Part { from, only, limit });
+        let (snapshot, left) = part.map_err(|_| at.too_old())?;
         let mut metadata = json!({"resourceVersion": snapshot.version.to_string()});
-        if let Some(limit) = limit.filter(|limit| *limit < matching.len()) {
+        if left > 0 {
             // Kubernetes counts what is left only where no selector has to be asked.
             if selector.is_empty() {
-                metadata["remainingItemCount"] = json!(matching.len() - limit);
+                metadata["remainingItemCount"] = json!(left);
             }
-            matching.truncate(limit);
-            let page = matching.last().map(|(key, _)| Page::after(snapshot.version, key));
+            let page = snapshot.objects.last().map(|(key, _)| Page::after(snapshot.version, key));
             metadata["continue"] = json!(page.map(|page| page.write()));
         }
-        let objects = matching.into_iter().map(|(_, object)| object.clone()).collect();
+        let objects = snapshot.objects.into_iter().map(|(_, object)| object).collect();
         Ok(pieces::answer(call.form, resource, objects, &metadata))
     }
 

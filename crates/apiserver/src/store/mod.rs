@@ -53,6 +53,17 @@ pub(crate) struct Snapshot {
     pub(crate) objects: Vec<(Key, Arc<Object>)>,
 }
 
+/// Which of the objects at a version.
+#[derive(Default)]
+pub(crate) struct Part<'a> {
+    /// None before this key.
+    pub(crate) from: Option<&'a Key>,
+    /// Only these.
+    pub(crate) only: Option<&'a dyn Fn(&Object) -> bool>,
+    /// No more than so many.
+    pub(crate) limit: Option<usize>,
+}
+
 /// All shelves.
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -201,12 +212,32 @@ impl Store {
         namespace: Option<&str>,
         at: Option<u64>,
     ) -> Result<Snapshot, Compacted> {
+        self.part(shelf, namespace, at, &Part::default()).map(|(snapshot, _)| snapshot)
+    }
+
+    /// A part of them, and how many more there are. It costs what is in it where nothing has to be skipped.
+    ///
+    /// # Errors
+    /// [`Compacted`] if `at` is no longer remembered.
+    pub(crate) fn part(
+        &self,
+        shelf: &Shelf,
+        namespace: Option<&str>,
+        at: Option<u64>,
+        part: &Part<'_>,
+    ) -> Result<(Snapshot, usize), Compacted> {
         let inner = self.shared.lock();
         let version = at.unwrap_or(inner.shelves.settled);
         let Some(state) = inner.shelves.get(shelf) else {
-            return Ok(Snapshot { version, objects: Vec::new() });
+            return Ok((Snapshot { version, objects: Vec::new() }, 0));
         };
-        Ok(Snapshot { version, objects: state.objects_at(namespace, version)? })
+        let rows = state.objects_at(namespace, version, part.from)?;
+        let is_wanted =
+            |(_, object): &(&Key, &Arc<Object>)| part.only.is_none_or(|only| only(object));
+        let mut rows = rows.filter(is_wanted);
+        let taken = rows.by_ref().take(part.limit.unwrap_or(usize::MAX));
+        let objects = taken.map(|(key, object)| (key.clone(), object.clone())).collect();
+        Ok((Snapshot { version, objects }, rows.count()))
     }
 
     /// The newest objects of `shelf` in `namespace`, settled or not.

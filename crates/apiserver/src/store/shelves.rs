@@ -136,40 +136,55 @@ impl Shelves {
     }
 }
 
+/// An object and where it is.
+pub(super) type Row<'a> = (&'a Key, &'a Arc<Object>);
+
 impl ShelfState {
     /// The newest objects, of one namespace or of all.
-    pub(super) fn objects_in(
-        &self,
-        namespace: Option<&str>,
-    ) -> impl Iterator<Item = (Key, Arc<Object>)> {
-        let start = Key::new(namespace.unwrap_or(""), "");
-        let inside = move |key: &Key| namespace.is_none_or(|name| key.namespace == name);
-        let objects = self.objects.range(start..).take_while(move |(key, _)| inside(key));
+    pub(super) fn objects_in<'a>(
+        &'a self,
+        namespace: Option<&'a str>,
+    ) -> impl Iterator<Item = (Key, Arc<Object>)> + use<'a> {
+        let objects = self.rest_of(namespace, None);
         objects.map(|(key, object)| (key.clone(), object.clone()))
     }
 
-    /// The objects at `version`, of one namespace or of all, in order.
-    pub(super) fn objects_at(
-        &self,
-        namespace: Option<&str>,
+    /// The newest objects, of one namespace or of all, not before `from`.
+    fn rest_of<'a>(
+        &'a self,
+        namespace: Option<&'a str>,
+        from: Option<&Key>,
+    ) -> impl Iterator<Item = Row<'a>> + use<'a> {
+        let first = Key::new(namespace.unwrap_or(""), "");
+        let start = from.filter(|from| **from > first).cloned().unwrap_or(first);
+        let inside = move |key: &Key| namespace.is_none_or(|name| key.namespace == name);
+        self.objects.range(start..).take_while(move |(key, _)| inside(key))
+    }
+
+    /// The objects at `version`, of one namespace or of all, in order, not before `from`.
+    pub(super) fn objects_at<'a>(
+        &'a self,
+        namespace: Option<&'a str>,
         version: u64,
-    ) -> Result<Vec<(Key, Arc<Object>)>, Compacted> {
-        let inside = |key: &Key| namespace.is_none_or(|name| key.namespace == name);
+        from: Option<&Key>,
+    ) -> Result<Box<dyn Iterator<Item = Row<'a>> + 'a>, Compacted> {
+        let inside = |key: &Key| {
+            namespace.is_none_or(|name| key.namespace == name)
+                && from.is_none_or(|from| key >= from)
+        };
         let since = self.ring.newer_than(version)?;
         // The first event of each object since then says what it was.
-        let mut was: BTreeMap<&Key, Option<&Arc<Object>>> = BTreeMap::new();
+        let mut was: BTreeMap<&'a Key, Option<&'a Arc<Object>>> = BTreeMap::new();
         for event in since.filter(|event| inside(&event.key)) {
             was.entry(&event.key).or_insert(event.before.as_ref());
         }
         if was.is_empty() {
-            return Ok(self.objects_in(namespace).collect());
+            return Ok(Box::new(self.rest_of(namespace, from)));
         }
-        let still = self.objects_in(namespace).filter(|(key, _)| !was.contains_key(key));
-        let mut objects: Vec<_> = still.collect();
-        let before =
-            was.iter().filter_map(|(key, object)| object.map(|o| ((*key).clone(), o.clone())));
-        objects.extend(before);
-        objects.sort_by(|(one, _), (other, _)| one.cmp(other));
-        Ok(objects)
+        let still = self.rest_of(namespace, from).filter(|(key, _)| !was.contains_key(key));
+        let mut objects: Vec<Row<'a>> = still.collect();
+        objects.extend(was.iter().filter_map(|(key, object)| Some((*key, (*object)?))));
+        objects.sort_by_key(|(key, _)| *key);
+        Ok(Box::new(objects.into_iter()))
     }
 }
