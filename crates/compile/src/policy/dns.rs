@@ -92,7 +92,9 @@ fn stand_in(world: &World) -> Pod {
 /// What a group says of questions.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Said {
-    /// Where packets end that ask one of the addresses over one of the protocols, of all that do not just pass.
+    /// By which protocols all questions end alike, wherever they go.
+    pub(super) all: Vec<(Protocol, Ending)>,
+    /// By the others, where packets end that ask one of the addresses, of all that do not just pass.
     pub(super) ends: Vec<(IpAddr, Protocol, Ending)>,
     /// By which protocols no address may be asked, and so no node's port.
     pub(super) never: Vec<(Protocol, Ending)>,
@@ -103,15 +105,20 @@ impl Said {
     pub(super) fn of(places: &Places, table: &PolicyTable, group: &Group) -> Self {
         let mut said = Said::default();
         for protocol in OVER {
-            let mut is_ever = false;
-            let mut first = None;
-            for addr in &places.addrs {
-                let ending = ending(table, group, (*addr, protocol));
-                is_ever |= ending.is_none_or(|ending| ending.is_audit);
-                first = first.or(ending);
-                said.ends.extend(ending.map(|ending| (*addr, protocol, ending)));
+            let ask = |addr: &IpAddr| (*addr, ending(table, group, (*addr, protocol)));
+            let endings: Vec<(IpAddr, Option<Ending>)> = places.addrs.iter().map(ask).collect();
+            let is_never = |(_, ending): &(_, Option<Ending>)| ending.is_some_and(|e| !e.is_audit);
+            let first = endings.first().and_then(|(_, ending)| *ending);
+            let never = first.filter(|_| endings.iter().all(is_never));
+            said.never.extend(never.map(|ending| (protocol, ending)));
+            match never.filter(|_| endings.iter().all(|(_, ending)| *ending == first)) {
+                Some(ending) => said.all.push((protocol, ending)),
+                None => said.ends.extend(
+                    endings
+                        .into_iter()
+                        .filter_map(|(addr, ending)| Some((addr, protocol, ending?))),
+                ),
             }
-            said.never.extend(first.filter(|_| !is_ever).map(|ending| (protocol, ending)));
         }
         said
     }

@@ -65,7 +65,11 @@ impl<'a> Writer<'a> {
         };
         let to =
             |ending: Ending| Statement::Verdict(Verdict::Goto(ChainName(ending.chain().into())));
-        let mut chain = Vec::new();
+        // The kernel walks through all of it for each address that leads here, whenever any chain changes.
+        let all = said.all.iter().map(|(protocol, ending)| {
+            ruleset::rule(vec![over(*protocol), to(*ending)], "the cluster's DNS")
+        });
+        let mut chain: Vec<Rule> = all.collect();
         for (addr, protocol, ending) in &said.ends {
             if Family::of(*addr) == way.family {
                 let here = Statement::Match(daddr, Op::Eq, (*addr).into());
@@ -73,7 +77,8 @@ impl<'a> Writer<'a> {
                 chain.push(ruleset::rule(statements, "the cluster's DNS"));
             }
         }
-        for (protocol, ending) in &said.never {
+        let all = |one: &(Protocol, Ending)| said.all.contains(one);
+        for (protocol, ending) in said.never.iter().filter(|one| !all(one)) {
             let at = Statement::Match(Field::Dport, Op::Eq, Value::Port(node_port));
             let statements = vec![over(*protocol), at, to(*ending)];
             chain.push(ruleset::rule(statements, "a node's DNS"));
