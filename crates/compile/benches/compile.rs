@@ -11,7 +11,7 @@ use seaway_compile::{Scope, cni, compile};
 /// Node 0 of `nodes`, every other one across a router, with `pods` containers of two families each.
 fn world(nodes: u16, pods: u16) -> World {
     let mut world = World::default();
-    world.config.node = NodeName("node-0".to_owned());
+    world.config.node = "node-0".into();
     for i in 0..nodes {
         let [high, low] = i.to_be_bytes();
         let node = Node {
@@ -20,7 +20,7 @@ fn world(nodes: u16, pods: u16) -> World {
                 format!("10.{}.{low}.0/24", 100 + high).parse().expect("a prefix"),
                 format!("fd00:{i:x}::/64").parse().expect("a prefix"),
             ],
-            ..Node::new(NodeName(format!("node-{i}")))
+            ..Node::new(NodeName::from(format!("node-{i}")))
         };
         world.nodes.insert(node.name.clone(), Arc::new(node));
     }

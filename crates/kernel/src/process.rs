@@ -28,6 +28,20 @@ pub fn open_pidfd(pid: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Gives memory back that this process has freed. The C library keeps what lies between things that stay, for
+/// allocations to come; after work that took much and will not come again soon, that is most of it.
+///
+/// Source: malloc_trim(3).
+#[expect(unsafe_code, reason = "nobody wraps malloc_trim")]
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes an integer, and locks what it looks at; what is allocated stays where it is.
+    // WHY: no safe wrapper exists.
+    unsafe {
+        libc::malloc_trim(0)
+    };
+}
+
 /// Sends `signal` to the process `pidfd` names, never to another that has taken its number.
 ///
 /// # Errors

@@ -29,7 +29,6 @@ fn repeats_a_refusal(layer: &(dyn Error + 'static)) -> bool {
 #[cfg(test)]
 mod tests {
     use kube_rs::core::Status;
-    use model::NodeName;
 
     use super::*;
     use crate::ConditionError;
@@ -43,7 +42,7 @@ mod tests {
     fn a_refusal_is_said_once_and_without_the_answers_fields() {
         let told = ConditionError {
             kind: crate::NETWORK_PRESSURE,
-            node: NodeName("a".to_owned()),
+            node: "a".into(),
             cause: Box::new(refused()),
         };
         let said = "nodes \"a\" not found: NotFound";

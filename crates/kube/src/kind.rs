@@ -10,9 +10,9 @@ use k8s_openapi::api::networking::v1 as networking;
 use kube_rs::api::{ApiResource, GroupVersionKind};
 use model::decode::{self, DecodeError};
 use model::{
-    ClusterPolicy, ClusterPolicyKind, ClusterPolicyName, EndpointSlice, MadeService, Namespace,
-    NetworkPolicy, Node, NodeName, NodeState, NodeTold, ObjectName, Pod, PolicyState, Service,
-    ServiceCidr, ServiceName, SliceKey,
+    ClusterPolicy, ClusterPolicyKind, ClusterPolicyName, EndpointSlice, Interner, MadeService,
+    Namespace, NetworkPolicy, Node, NodeName, NodeState, NodeTold, ObjectName, Pod, PolicyState,
+    Service, ServiceCidr, ServiceName, SliceKey,
 };
 
 use crate::dns_service::MADE;
@@ -30,8 +30,10 @@ pub struct Kind<K, V> {
     /// Reads an object; `None` when it is none of ours.
     pub(crate) decode: fn(&[u8]) -> Result<Option<V>, DecodeError>,
     pub(crate) key: fn(&V) -> K,
-    /// Has what an object and another one have in common in memory once.
-    pub(crate) share: fn(&mut V, &V),
+    /// The key of the object of a namespace and name; none where it follows from more than that.
+    pub(crate) named: Option<fn(&str, &str) -> K>,
+    /// Has what an object has in common with its neighbor by name, and with others, in memory once.
+    pub(crate) share: fn(&mut V, Option<&V>, &mut Interner),
 }
 
 impl<K, V> fmt::Debug for Kind<K, V> {
@@ -46,15 +48,26 @@ impl<K, V> Kind<K, V> {
         decode: fn(&[u8]) -> Result<Option<V>, DecodeError>,
         key: fn(&V) -> K,
     ) -> Self {
-        let resource = ApiResource::erase::<R>(&());
-        Kind { plural, resource, only: None, may_be_unknown: false, decode, key, share: |_, _| {} }
+        Kind::of(plural, ApiResource::erase::<R>(&()), decode, key)
+    }
+
+    fn of(
+        plural: &'static str,
+        resource: ApiResource,
+        decode: fn(&[u8]) -> Result<Option<V>, DecodeError>,
+        key: fn(&V) -> K,
+    ) -> Self {
+        let (only, named) = (None, None);
+        let share = |_: &mut V, _: Option<&V>, _: &mut Interner| {};
+        Kind { plural, resource, only, may_be_unknown: false, decode, key, named, share }
     }
 }
 
 /// Nodes.
 pub fn nodes() -> Kind<NodeName, Node> {
     let decode = |json: &[u8]| decode::node(json).map(Some);
-    Kind::new::<core::Node>("nodes", decode, |node| node.name.clone())
+    let nodes = Kind::new::<core::Node>("nodes", decode, |node: &Node| node.name.clone());
+    Kind { named: Some(|_, name| name.into()), ..nodes }
 }
 
 /// Nodes as whoever leads sees them.
@@ -74,47 +87,51 @@ pub fn made_services() -> Kind<ServiceName, MadeService> {
 /// Services.
 pub fn services() -> Kind<ServiceName, Service> {
     let decode = |json: &[u8]| decode::service(json).map(Some);
-    Kind::new::<core::Service>("services", decode, |service| service.name.clone())
+    let services =
+        Kind::new::<core::Service>("services", decode, |service: &Service| service.name.clone());
+    Kind { named: Some(ServiceName::new), share: Service::share, ..services }
 }
 
 /// EndpointSlices, those of headless Services included: no packet meets them, but names do.
 pub fn endpoint_slices() -> Kind<SliceKey, EndpointSlice> {
-    Kind::new::<discovery::EndpointSlice>(
+    let slices = Kind::new::<discovery::EndpointSlice>(
         "endpointslices",
         decode::endpoint_slice,
         |slice: &EndpointSlice| slice.key.clone(),
-    )
+    );
+    Kind { share: EndpointSlice::share, ..slices }
 }
 
 /// Namespaces.
 pub fn namespaces() -> Kind<Arc<str>, Namespace> {
     let decode = |json: &[u8]| decode::namespace(json).map(Some);
-    Kind::new::<core::Namespace>("namespaces", decode, |namespace| Arc::clone(&namespace.name))
+    let key = |namespace: &Namespace| Arc::clone(&namespace.name);
+    let namespaces = Kind::new::<core::Namespace>("namespaces", decode, key);
+    Kind { named: Some(|_, name| name.into()), ..namespaces }
 }
 
 /// ServiceCIDRs, which Kubernetes has since 1.33.
 pub fn service_cidrs() -> Kind<Arc<str>, ServiceCidr> {
     let decode = |json: &[u8]| decode::service_cidr(json).map(Some);
-    let cidrs =
-        Kind::new::<networking::ServiceCIDR>("servicecidrs", decode, |cidr: &ServiceCidr| {
-            Arc::clone(&cidr.name)
-        });
-    Kind { may_be_unknown: true, ..cidrs }
+    let key = |cidr: &ServiceCidr| Arc::clone(&cidr.name);
+    let cidrs = Kind::new::<networking::ServiceCIDR>("servicecidrs", decode, key);
+    Kind { named: Some(|_, name| name.into()), may_be_unknown: true, ..cidrs }
 }
 
 /// Pods of all nodes.
 pub fn pods() -> Kind<ObjectName, Pod> {
     let decode = |json: &[u8]| decode::pod(json).map(Some);
-    let pods = Kind::new::<core::Pod>("pods", decode, |pod: &Pod| pod.name.clone());
-    Kind { share: Pod::share, ..pods }
+    let key = |pod: &Pod| pod.name.clone();
+    let pods = Kind::new::<core::Pod>("pods", decode, key);
+    Kind { named: Some(ObjectName::new), share: Pod::share, ..pods }
 }
 
 /// NetworkPolicies.
 pub fn policies() -> Kind<ObjectName, NetworkPolicy> {
     let decode = |json: &[u8]| decode::network_policy(json).map(Some);
-    Kind::new::<networking::NetworkPolicy>("networkpolicies", decode, |policy: &NetworkPolicy| {
-        policy.name.clone()
-    })
+    let key = |policy: &NetworkPolicy| policy.name.clone();
+    let policies = Kind::new::<networking::NetworkPolicy>("networkpolicies", decode, key);
+    Kind { named: Some(ObjectName::new), ..policies }
 }
 
 /// Policies of the cluster of one kind, which an API server knows by a definition that somebody may
@@ -159,7 +176,7 @@ fn of_cluster<V>(
     };
     let kind = GroupVersionKind::gvk("policy.networking.k8s.io", version, kind.as_str());
     let resource = ApiResource::from_gvk_with_plural(&kind, plural);
-    Kind { plural, resource, only: None, may_be_unknown: true, decode, key, share: |_, _| {} }
+    Kind { may_be_unknown: true, ..Kind::of(plural, resource, decode, key) }
 }
 
 /// Leases in which nodes tell what they do by now.

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use kube_rs::api::DynamicObject;
-use model::OrdMap;
 use model::decode::DecodeError;
+use model::{Interner, OrdMap};
 
 use crate::kind::Kind;
+use crate::object::Unread;
 
 /// The newest level of all objects of a kind.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,68 +36,92 @@ impl<K: Ord, V> Default for Listed<K, V> {
 #[derive(Debug, Clone)]
 pub(crate) struct Level<K: Ord, V> {
     pub(crate) objects: OrdMap<K, Arc<V>>,
-    /// Under which key the object of a name is: the key may follow from more than the name.
+    /// Under which key the object of a name is, where the key follows from more than the name.
     keys: BTreeMap<String, K>,
     pub(crate) rejected: BTreeMap<String, DecodeError>,
+    interner: Interner,
 }
 
 impl<K: Ord, V> Default for Level<K, V> {
     fn default() -> Self {
-        Level { objects: OrdMap::new(), keys: BTreeMap::new(), rejected: BTreeMap::new() }
+        Level {
+            objects: OrdMap::new(),
+            keys: BTreeMap::new(),
+            rejected: BTreeMap::new(),
+            interner: Interner::default(),
+        }
     }
 }
 
 impl<K: Ord + Clone + fmt::Debug, V: PartialEq + Clone> Level<K, V> {
     /// Takes the newest version of `object`, and returns whether that changes anything that is kept.
-    pub(crate) fn put(&mut self, kind: &Kind<K, V>, object: &DynamicObject) -> bool {
-        let name = full_name(object);
-        match decoded(kind, object) {
-            Ok(Some(mut new)) => {
-                let was_rejected = self.rejected.remove(&name).is_some();
-                let key = (kind.key)(&new);
-                let moved = self.keys.get(&name).is_some_and(|old| *old != key);
-                if moved {
-                    self.take_out(&name);
-                }
-                if self.objects.get(&key).is_some_and(|known| **known == new) {
-                    return was_rejected;
-                }
-                // Neighbors by name are often of one workload.
-                let neighbor = self.objects.get_prev(&key).or_else(|| self.objects.get_next(&key));
-                if let Some((_, neighbor)) = neighbor {
-                    (kind.share)(&mut new, neighbor);
-                }
-                self.keys.insert(name, key.clone());
-                self.objects.insert(key, Arc::new(new));
-                true
-            }
-            Ok(None) => self.remove(&name),
+    pub(crate) fn put(&mut self, kind: &Kind<K, V>, object: &Unread) -> bool {
+        match (kind.decode)(object.json()) {
+            Ok(Some(new)) => self.put_read(kind, object, new),
+            Ok(None) => self.remove(kind, object.name()),
             Err(error) => {
+                let name = full_name(object.name());
                 let is_new = self.rejected.get(&name) != Some(&error);
                 if is_new {
                     tracing::warn!("{error}; this version of the object is left out");
                 }
-                self.take_out(&name);
+                self.take_out(kind, object.name());
                 self.rejected.insert(name, error);
                 is_new
             }
         }
     }
 
-    /// Takes the object called `name` out, and returns whether that changes anything.
-    pub(crate) fn remove(&mut self, name: &str) -> bool {
-        let was_rejected = self.rejected.remove(name).is_some();
-        self.take_out(name) || was_rejected
+    fn put_read(&mut self, kind: &Kind<K, V>, object: &Unread, mut new: V) -> bool {
+        let was_rejected =
+            !self.rejected.is_empty() && self.rejected.remove(&full_name(object.name())).is_some();
+        let key = (kind.key)(&new);
+        if kind.named.is_none() {
+            let name = full_name(object.name());
+            if self.keys.get(&name).is_some_and(|old| *old != key) {
+                self.take_out(kind, object.name());
+            }
+            self.keys.insert(name, key.clone());
+        }
+        if self.objects.get(&key).is_some_and(|known| **known == new) {
+            return was_rejected;
+        }
+        // Neighbors by name are often of one workload.
+        let neighbor = self.objects.get_prev(&key).or_else(|| self.objects.get_next(&key));
+        let neighbor = neighbor.map(|(_, neighbor)| &**neighbor);
+        (kind.share)(&mut new, neighbor, &mut self.interner);
+        // What the object has in common with its neighbor, its key has as well.
+        self.objects.insert((kind.key)(&new), Arc::new(new));
+        true
     }
 
-    /// Takes everything out that is not called one of `names`, and returns whether that was anything.
-    pub(crate) fn retain(&mut self, names: &BTreeSet<String>) -> bool {
-        let known = self.keys.keys().chain(self.rejected.keys());
-        let gone: Vec<String> = known.filter(|name| !names.contains(*name)).cloned().collect();
-        for name in &gone {
-            self.remove(name);
+    /// Takes the object of this namespace and name out, and returns whether that changes anything.
+    pub(crate) fn remove(&mut self, kind: &Kind<K, V>, name: (&str, &str)) -> bool {
+        let was_rejected = self.rejected.remove(&full_name(name)).is_some();
+        self.take_out(kind, name) || was_rejected
+    }
+
+    /// Takes everything out that is not in `listed`, and returns whether that was anything.
+    pub(crate) fn retain(&mut self, listed: &Found<K>) -> bool {
+        let known = self.objects.keys();
+        let gone: Vec<K> = known.filter(|key| !listed.keys.contains(key)).cloned().collect();
+        for key in &gone {
+            self.objects.remove(key);
         }
-        !gone.is_empty()
+        self.keys.retain(|_, key| listed.keys.contains(key));
+        let rejected = self.rejected.len();
+        self.rejected.retain(|name, _| listed.rejected.contains(name));
+        !gone.is_empty() || self.rejected.len() < rejected
+    }
+
+    /// Notes in `listed` where the object of this namespace and name is.
+    pub(crate) fn find(&self, kind: &Kind<K, V>, name: (&str, &str), listed: &mut Found<K>) {
+        let key = self.key(kind, name);
+        match key.and_then(|key| self.objects.get_key_value(&key)) {
+            Some((key, _)) => _ = listed.keys.insert(key.clone()),
+            None if self.rejected.is_empty() => {}
+            None => _ = listed.rejected.insert(full_name(name)),
+        }
     }
 
     /// Whether it has nothing, nor anything that was left out.
@@ -105,33 +129,39 @@ impl<K: Ord + Clone + fmt::Debug, V: PartialEq + Clone> Level<K, V> {
         self.objects.is_empty() && self.rejected.is_empty()
     }
 
-    fn take_out(&mut self, name: &str) -> bool {
-        let Some(key) = self.keys.remove(name) else { return false };
+    fn take_out(&mut self, kind: &Kind<K, V>, name: (&str, &str)) -> bool {
+        let Some(key) = self.key(kind, name) else { return false };
+        if kind.named.is_none() {
+            self.keys.remove(&full_name(name));
+        }
         self.objects.remove(&key).is_some()
+    }
+
+    fn key(&self, kind: &Kind<K, V>, name: (&str, &str)) -> Option<K> {
+        match kind.named {
+            Some(named) => Some(named(name.0, name.1)),
+            None => self.keys.get(&full_name(name)).cloned(),
+        }
+    }
+}
+
+/// The objects of a list.
+#[derive(Debug)]
+pub(crate) struct Found<K> {
+    keys: BTreeSet<K>,
+    /// Names of those that were left out.
+    rejected: BTreeSet<String>,
+}
+
+impl<K> Default for Found<K> {
+    fn default() -> Self {
+        Found { keys: BTreeSet::new(), rejected: BTreeSet::new() }
     }
 }
 
 /// `NAMESPACE/NAME`, or the name alone.
-pub(crate) fn full_name(object: &DynamicObject) -> String {
-    let name = object.metadata.name.as_deref().unwrap_or_default();
-    match &object.metadata.namespace {
-        Some(namespace) => format!("{namespace}/{name}"),
-        None => name.to_owned(),
-    }
-}
-
-/// Its `resourceVersion`; 0 where that is no number.
-pub(crate) fn revision(object: &DynamicObject) -> u64 {
-    object.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
-}
-
-fn decoded<K, V>(kind: &Kind<K, V>, object: &DynamicObject) -> Result<Option<V>, DecodeError> {
-    let json = serde_json::to_vec(object).map_err(|error| DecodeError {
-        object: format!("{} {}", kind.resource.kind, full_name(object)),
-        field: String::new(),
-        reason: error.to_string(),
-    })?;
-    (kind.decode)(&json)
+fn full_name((namespace, name): (&str, &str)) -> String {
+    if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
 }
 
 #[cfg(test)]
@@ -139,7 +169,7 @@ mod tests {
     use super::*;
     use crate::kind;
 
-    fn object(json: &str) -> DynamicObject {
+    fn object(json: &str) -> Unread {
         serde_json::from_str(json).unwrap()
     }
 
@@ -155,7 +185,8 @@ mod tests {
         let good = r#"{"metadata":{"name":"b"},"spec":{"podCIDR":"10.244.2.0/24"}}"#;
         assert!(level.put(&nodes, &object(good)));
         assert_eq!((level.objects.len(), level.rejected.len()), (2, 0));
-        assert_eq!((level.remove("b"), level.remove("b")), (true, false));
+        let mut remove = || level.remove(&nodes, ("", "b"));
+        assert_eq!((remove(), remove()), (true, false));
         assert_eq!(level.objects.len(), 1);
     }
 
@@ -215,9 +246,16 @@ mod tests {
             level.put(&nodes, &object(&format!(r#"{{"metadata":{{"name":"{name}"}}}}"#)));
         }
         let before = level.objects.clone();
-        assert!(!level.retain(&["a", "b"].map(str::to_owned).into()));
+        let found = |level: &Level<_, model::Node>, names: &[&str]| {
+            let mut found = Found::default();
+            names.iter().for_each(|name| level.find(&nodes, ("", name), &mut found));
+            found
+        };
+        let both = found(&level, &["a", "b"]);
+        assert!(!level.retain(&both));
         assert!(level.objects.ptr_eq(&before));
-        assert!(level.retain(&["b"].map(str::to_owned).into()));
+        let one = found(&level, &["b"]);
+        assert!(level.retain(&one));
         assert_eq!(level.objects.len(), 1);
     }
 }

@@ -14,6 +14,7 @@ pub mod kind;
 mod level;
 mod node_cidrs;
 pub mod node_lease;
+mod object;
 pub mod question;
 mod servers;
 mod status;

@@ -91,7 +91,7 @@ pub async fn answers(client: &Client) -> Result<Vec<(NodeName, Answer)>, Error> 
     let answer = |lease: &Lease| {
         let node = lease.spec.as_ref()?.holder_identity.clone()?;
         let text = lease.annotations().get(ANSWER)?;
-        Some((NodeName(node), Answer::read(&serde_json::from_str(text).ok()?)?))
+        Some((NodeName::from(node), Answer::read(&serde_json::from_str(text).ok()?)?))
     };
     Ok(listed.items.iter().filter_map(answer).collect())
 }

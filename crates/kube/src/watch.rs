@@ -1,11 +1,9 @@
 //! Objects of one kind, listed and watched for as long as the agent lives.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::{Stream, StreamExt};
-use kube_rs::api::DynamicObject;
 use kube_rs::runtime::utils::Backoff;
 use kube_rs::runtime::watcher::{self, Event};
 use kube_rs::runtime::{WatchStreamExt, watcher as watch_events};
@@ -14,7 +12,8 @@ use tokio::sync::watch::{Receiver, Sender};
 
 use crate::client::{Access, connect};
 use crate::kind::Kind;
-use crate::level::{self, Level, Listed, full_name};
+use crate::level::{Found, Level, Listed};
+use crate::object::Unread;
 
 /// Lists and watches the objects of `kind` and puts every new level into `out`, until nobody reads it
 /// any more. What does not change a field Seaway reads (a heartbeat) changes nothing in `out`.
@@ -103,16 +102,14 @@ async fn follow<K, V>(
     V: PartialEq + Clone,
 {
     let resource = &kind.resource;
-    let (api, config): (Api<DynamicObject>, _) = match kind.only {
+    let (api, config): (Api<Unread>, _) = match kind.only {
         None => (Api::all_with(client, resource), watcher::Config::default()),
         Some((namespace, label)) => (
             Api::namespaced_with(client, namespace, resource),
             watcher::Config::default().labels(label),
         ),
     };
-    // A third of an object says who wrote which field of it.
-    let events = watch_events(api, config).modify(|object| object.metadata.managed_fields = None);
-    let mut events = std::pin::pin!(events.backoff(Retry::default()));
+    let mut events = std::pin::pin!(watch_events(api, config).backoff(Retry::default()));
     let mut relist = Relist::of(level.as_ref());
     let mut rest = Duration::ZERO;
     loop {
@@ -123,7 +120,7 @@ async fn follow<K, V>(
         rest = Duration::ZERO;
         let Some(event) = event else { return };
         let mut revision = match &event {
-            Ok(Event::Apply(object) | Event::Delete(object)) => Some(level::revision(object)),
+            Ok(Event::Apply(object) | Event::Delete(object)) => Some(object.revision()),
             Ok(Event::Init | Event::InitApply(_) | Event::InitDone) | Err(_) => None,
         };
         let (is_new, trouble) = match event {
@@ -145,7 +142,7 @@ async fn follow<K, V>(
             }
             Ok(Event::Apply(object)) => (level.get_or_insert_default().put(kind, &object), None),
             Ok(Event::Delete(object)) => {
-                (level.get_or_insert_default().remove(&full_name(&object)), None)
+                (level.get_or_insert_default().remove(kind, object.name()), None)
             }
             Err(error) if kind.may_be_unknown && is_unknown(&error) => {
                 rest = unknown_until();
@@ -161,7 +158,7 @@ async fn follow<K, V>(
 /// same in memory, too.
 struct Relist<K: Ord, V> {
     level: Level<K, V>,
-    names: BTreeSet<String>,
+    found: Found<K>,
     is_new: bool,
     /// The newest of its objects'. Numbers may start over when the API server is restored from a copy.
     revision: u64,
@@ -174,18 +171,18 @@ where
 {
     fn of(level: Option<&Level<K, V>>) -> Self {
         let level = level.cloned().unwrap_or_default();
-        Relist { level, names: BTreeSet::new(), is_new: false, revision: 0 }
+        Relist { level, found: Found::default(), is_new: false, revision: 0 }
     }
 
-    fn put(&mut self, kind: &Kind<K, V>, object: &DynamicObject) {
-        self.names.insert(full_name(object));
-        self.revision = self.revision.max(level::revision(object));
+    fn put(&mut self, kind: &Kind<K, V>, object: &Unread) {
+        self.revision = self.revision.max(object.revision());
         self.is_new |= self.level.put(kind, object);
+        self.level.find(kind, object.name(), &mut self.found);
     }
 
     /// The level, and whether anything of it is new.
     fn done(mut self) -> (Level<K, V>, bool) {
-        let is_less = self.level.retain(&self.names);
+        let is_less = self.level.retain(&self.found);
         (self.level, self.is_new || is_less)
     }
 }
@@ -298,8 +295,8 @@ mod tests {
     }
 
     /// Version 0 is one that can't be read.
-    fn object(kind: &str, name: u8, version: u8) -> DynamicObject {
-        let said = match (kind, version) {
+    fn object(kind: &str, name: u8, version: u8) -> Unread {
+        let mut said = match (kind, version) {
             ("nodes", 0) => json!({ "spec": { "podCIDR": "nonsense" } }),
             ("nodes", _) => json!({ "spec": { "podCIDR": format!("10.244.{version}.0/24") } }),
             ("pods", 0) => json!({ "status": { "podIP": "nonsense" } }),
@@ -310,9 +307,8 @@ mod tests {
             ("namespaces", 1) => json!({ "status": { "phase": "Terminating" } }),
             _ => json!({}),
         };
-        let mut object: DynamicObject = serde_json::from_value(said).unwrap();
-        object.metadata.name = Some(format!("n{name}"));
-        object
+        said["metadata"] = json!({ "name": format!("n{name}") });
+        serde_json::from_str(&said.to_string()).unwrap()
     }
 
     type Server = std::collections::BTreeMap<u8, u8>;
@@ -337,7 +333,7 @@ mod tests {
                 Heard::Gone(name) => {
                     server.remove(name);
                     if !is_missed {
-                        level.remove(&format!("n{name}"));
+                        level.remove(kind, ("", &format!("n{name}")));
                     }
                 }
                 Heard::Broken(count) => {

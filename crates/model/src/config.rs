@@ -81,7 +81,7 @@ impl Default for Conntrack {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            node: NodeName(String::new()),
+            node: NodeName::from(""),
             pod_link: PodLinkMode::Routed,
             routing: Routing::Auto,
             vxlan: Vxlan { vni: 77, port: 8472 },

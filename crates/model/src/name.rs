@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Name of a Node object (`metadata.name`), an RFC 1123 subdomain checked by the API server.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeName(pub String);
+pub struct NodeName(pub Arc<str>);
 
 impl NodeName {
     /// The name as text.
@@ -16,7 +17,13 @@ impl NodeName {
 
 impl From<&str> for NodeName {
     fn from(name: &str) -> Self {
-        NodeName(name.to_owned())
+        NodeName(name.into())
+    }
+}
+
+impl From<String> for NodeName {
+    fn from(name: String) -> Self {
+        NodeName(name.into())
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::{Labels, NodeName, Protocol};
+use crate::{Interner, Labels, NodeName, Protocol};
 
 /// Namespace and name of an object. It orders by namespace, then by name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,16 +53,20 @@ pub struct Pod {
 }
 
 impl Pod {
-    /// Has what is the same in `other`, as most is in two pods of a workload, in memory once.
-    pub fn share(&mut self, other: &Pod) {
+    /// Has what others have as well in memory once: what is the same in `neighbor`, as most is in two pods
+    /// of a workload, and what `interner` knows.
+    pub fn share(&mut self, neighbor: Option<&Pod>, interner: &mut Interner) {
         fn one<T: PartialEq + Clone>(own: &mut T, other: &T) {
             if own == other {
                 own.clone_from(other);
             }
         }
-        one(&mut self.name.namespace, &other.name.namespace);
-        one(&mut self.labels, &other.labels);
-        one(&mut self.ports, &other.ports);
+        if let Some(neighbor) = neighbor {
+            one(&mut self.labels, &neighbor.labels);
+            one(&mut self.ports, &neighbor.ports);
+        }
+        interner.share(&mut self.name.namespace);
+        interner.share_node(&mut self.node);
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::{Family, NodeName, Protocol, Rfc3339};
+use crate::{Family, Interner, NodeName, Protocol, Rfc3339};
 
 /// Namespace and name of a Service. It orders by namespace, then by name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,6 +87,12 @@ pub struct MadeService {
 }
 
 impl Service {
+    /// Has what others have as well in memory once: what `interner` knows.
+    pub fn share(&mut self, _neighbor: Option<&Service>, interner: &mut Interner) {
+        interner.share(&mut self.name.namespace);
+        self.ports.iter_mut().for_each(|port| interner.share(&mut port.name));
+    }
+
     /// Whether it can have frontends besides its cluster IPs, which is when `spec.externalTrafficPolicy`
     /// means anything.
     pub fn is_external(&self) -> bool {
@@ -159,6 +165,15 @@ pub struct EndpointSlice {
     pub triggered: Option<Rfc3339>,
     /// Whether it is labeled as one of a headless Service: for names, and for no packet (S-2).
     pub is_headless: bool,
+}
+
+impl EndpointSlice {
+    /// Has what others have as well in memory once: what `interner` knows.
+    pub fn share(&mut self, _neighbor: Option<&EndpointSlice>, interner: &mut Interner) {
+        interner.share(&mut self.key.service.namespace);
+        self.ports.iter_mut().for_each(|port| interner.share(&mut port.name));
+        self.endpoints.iter_mut().for_each(|endpoint| interner.share_node(&mut endpoint.node));
+    }
 }
 
 /// A port of every endpoint of a slice.

@@ -22,10 +22,20 @@ use process::{AGENT, Process, SERVER};
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Clusters to be measured in.
-const SIZES: [Size; 2] = [
-    Size { nodes: 100, services: 10_000, endpoints: 2 },
-    Size { nodes: 1000, services: 10_000, endpoints: 15 },
+const SIZES: [Size; 3] = [
+    Size { nodes: 100, services: 10_000, endpoints: 2, has_pods: false },
+    Size { nodes: 1000, services: 10_000, endpoints: 5, has_pods: true },
+    Size { nodes: 1000, services: 10_000, endpoints: 15, has_pods: false },
 ];
+
+/// How often a kubelet writes its Node though nothing has changed (`nodeStatusReportFrequency`).
+const BEAT: Duration = Duration::from_secs(300);
+
+/// An agent that has just started writes down what it has heard.
+const SETTLES: Duration = Duration::from_secs(20);
+
+/// For how long it is measured what an agent does while nothing but that goes on.
+const STEADY: Duration = Duration::from_secs(20);
 
 fn main() -> Outcome<()> {
     let mut arguments = std::env::args().skip(1);
@@ -38,9 +48,9 @@ fn main() -> Outcome<()> {
 
 fn measure_all() -> Outcome<()> {
     println!(
-        "| nodes | Services x endpoints | ready after | resident | CPU idle | written → answered, p50 / p99 | → in the kernel | → in DNS |"
+        "| nodes | Services x endpoints | pods | ready after | resident | CPU steady | written → answered, p50 / p99 | → in the kernel | → in DNS |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|");
     let dir = std::env::temp_dir().join(format!("seaway-bench-cluster-{}", std::process::id()));
     for size in SIZES {
         std::fs::create_dir_all(&dir)?;
@@ -74,19 +84,34 @@ fn measure(size: Size, dir: &Path) -> Outcome<()> {
     let agent = Process::start(AGENT, dir)?;
     agent.wait_until_ready()?;
     let ready = start.elapsed();
+    std::thread::sleep(SETTLES);
     let cpu = agent.cpu()?;
-    let pause = Duration::from_secs(10);
-    std::thread::sleep(pause);
-    let idle = 100.0 * (agent.cpu()? - cpu).as_secs_f64() / pause.as_secs_f64();
+    runtime.block_on(beat(&client, size))?;
+    let steady = 100.0 * (agent.cpu()? - cpu).as_secs_f64() / STEADY.as_secs_f64();
     let resident = agent.resident()?;
     let changes = runtime.block_on(change::measure(&client, size))?;
     println!(
-        "| {} | {} x {} | {:.2} s | {resident} MiB | {idle:.1} % | {changes} |",
+        "| {} | {} x {} | {} | {:.2} s | {resident} MiB | {steady:.1} % | {changes} |",
         size.nodes,
         size.services,
         size.endpoints,
+        size.pods(),
         ready.as_secs_f64()
     );
+    Ok(())
+}
+
+/// Lets all kubelets write their Nodes, each when its turn comes, for as long as is measured.
+async fn beat(client: &Client, size: Size) -> Outcome<()> {
+    let mut turns = tokio::time::interval(BEAT / size.nodes);
+    let end = Instant::now() + STEADY;
+    for at in 0.. {
+        turns.tick().await;
+        if Instant::now() > end {
+            break;
+        }
+        objects::beat(client, at % size.nodes, at).await?;
+    }
     Ok(())
 }
 

@@ -20,6 +20,15 @@ pub(crate) struct Size {
     pub(crate) services: u32,
     /// Of each Service.
     pub(crate) endpoints: u32,
+    /// Whether every endpoint is a pod that is there as well.
+    pub(crate) has_pods: bool,
+}
+
+impl Size {
+    /// How many pods there are.
+    pub(crate) fn pods(self) -> u32 {
+        if self.has_pods { self.services * self.endpoints } else { 0 }
+    }
 }
 
 /// Writes all objects of the cluster.
@@ -29,7 +38,10 @@ pub(crate) async fn create(client: &Client, size: Size) -> Outcome<()> {
     let services = (0..size.services).map(|n| ("/api/v1/namespaces/default/services", service(n)));
     post_all(client, services).await?;
     let slices = (0..size.services).map(|number| (SLICES, slice(size, number, 0)));
-    post_all(client, slices).await
+    post_all(client, slices).await?;
+    let pods =
+        (0..size.pods()).map(|number| ("/api/v1/namespaces/default/pods", pod(size, number)));
+    post_all(client, pods).await
 }
 
 const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
@@ -46,6 +58,15 @@ pub(crate) async fn change(client: &Client, size: Size, service: u32, salt: u32)
     let request = Request::put(path).header("content-type", "application/json");
     let request = request.body(slice(size, service, salt).to_string().into_bytes())?;
     client.request::<Value>(request).await?;
+    Ok(())
+}
+
+/// Writes what the kubelet of a node writes of itself every five minutes.
+pub(crate) async fn beat(client: &Client, number: u32, at: u32) -> Outcome<()> {
+    let path = format!("/api/v1/nodes/node-{number}/status");
+    let conditions = json!({"status": {"conditions": conditions(at)}});
+    let request = Request::patch(path).header("content-type", "application/merge-patch+json");
+    client.request::<Value>(request.body(conditions.to_string().into_bytes())?).await?;
     Ok(())
 }
 
@@ -75,7 +96,69 @@ fn node(number: u32) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Node", "metadata": {"name": format!("node-{number}")},
         "spec": {"podCIDRs": [format!("{}/24", addr([10, 0, 0, 0], number << 8))]},
-        "status": {"addresses": [{"type": "InternalIP", "address": addr([192, 0, 2, 1], number)}]},
+        "status": {
+            "addresses": [{"type": "InternalIP", "address": addr([192, 0, 2, 1], number)}],
+            "conditions": conditions(0),
+            "images": (0..30).map(image).collect::<Vec<_>>(),
+        },
+    })
+}
+
+/// Of a node at the second `at` of an hour.
+fn conditions(at: u32) -> Value {
+    let time = format!("2026-01-01T00:{:02}:{:02}Z", at / 60 % 60, at % 60);
+    let of = |kind: &str, status: &str| {
+        json!({"type": kind, "status": status, "reason": format!("Kubelet{kind}"), "lastHeartbeatTime": time,
+            "lastTransitionTime": "2026-01-01T00:00:00Z", "message": "as the kubelet sees it"})
+    };
+    json!([of("MemoryPressure", "False"), of("DiskPressure", "False"), of("Ready", "True")])
+}
+
+fn image(number: u32) -> Value {
+    let digest = format!("{number:064x}");
+    json!({"names": [format!("registry.example/team/image-{number}@sha256:{digest}")], "sizeBytes": 30_000_000})
+}
+
+/// The pod behind endpoint `number` of all, as it is in the API while it runs.
+fn pod(size: Size, number: u32) -> Value {
+    let (service, at) = (number / size.endpoints, number % size.endpoints);
+    let ip = endpoint(size, service, at, 0);
+    let owner = format!("service-{service}-{:x}", 0xb00f_0000 + service);
+    let node = node_name(size, number);
+    let since = "2026-01-01T00:00:00Z";
+    let condition =
+        |kind: &str| json!({"type": kind, "status": "True", "lastTransitionTime": since});
+    let conditions =
+        ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": format!("{owner}-{at}"), "generateName": format!("{owner}-"),
+            "labels": {"app": format!("service-{service}"), "pod-template-hash": format!("{service:x}")},
+            "annotations": {"kubectl.kubernetes.io/restartedAt": since},
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner,
+                "uid": format!("00000000-0000-4000-8000-{service:012}"), "controller": true, "blockOwnerDeletion": true}],
+        },
+        "spec": {
+            "nodeName": node, "serviceAccountName": "default", "terminationGracePeriodSeconds": 30,
+            "containers": [{
+                "name": "app", "image": "registry.example/team/image-1:1.0", "imagePullPolicy": "IfNotPresent",
+                "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}],
+                "env": [{"name": "MODE", "value": "production"}, {"name": "LEVEL", "value": "info"}],
+                "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}},
+                "readinessProbe": {"httpGet": {"path": "/ready", "port": "http"}, "periodSeconds": 10},
+            }],
+            "tolerations": [{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute",
+                "tolerationSeconds": 300}],
+        },
+        "status": {
+            "phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "hostIP": addr([192, 0, 2, 1], number % size.nodes),
+            "startTime": since, "qosClass": "Burstable",
+            "conditions": conditions.map(condition),
+            "containerStatuses": [{"name": "app", "ready": true, "started": true, "restartCount": 0,
+                "image": "registry.example/team/image-1:1.0", "state": {"running": {"startedAt": since}},
+                "imageID": image(1)["names"][0], "containerID": format!("containerd://{number:064x}")}],
+        },
     })
 }
 
@@ -90,18 +173,24 @@ fn service(number: u32) -> Value {
     })
 }
 
-/// The address of endpoint `at` of a Service.
+/// The address of endpoint `at` of a Service: of its pod, as long as there is no `salt`.
 fn endpoint(size: Size, service: u32, at: u32, salt: u32) -> String {
+    let number = service * size.endpoints + at;
     let salt = if at == 0 { salt } else { 0 };
-    let host = 2 + (service * 7 + at + salt) % 250;
-    addr([10, 0, 0, 0], (((service + at) % size.nodes) << 8) + host)
+    let host = 2 + (number / size.nodes + salt) % 250;
+    addr([10, 0, 0, 0], ((number % size.nodes) << 8) + host)
+}
+
+/// Where pod `number` of all runs.
+fn node_name(size: Size, number: u32) -> String {
+    format!("node-{}", number % size.nodes)
 }
 
 fn slice(size: Size, number: u32, salt: u32) -> Value {
     let endpoint = |at: u32| {
         json!({
             "addresses": [endpoint(size, number, at, salt)],
-            "nodeName": format!("node-{}", (number + at) % size.nodes),
+            "nodeName": node_name(size, number * size.endpoints + at),
             "conditions": {"ready": true, "serving": true, "terminating": false},
         })
     };

@@ -116,7 +116,7 @@ fn first_of(words: impl Iterator<Item = String>, count: usize, between: &str) ->
 mod tests {
     use std::time::Duration;
 
-    use model::{ClusterPolicyKind, Edition, NodeName, decode};
+    use model::{ClusterPolicyKind, Edition, decode};
     use serde_json::{Value, json};
 
     use super::*;
@@ -139,7 +139,7 @@ mod tests {
     /// Nodes, and the generation that each goes by.
     fn nodes(told: &[i64]) -> Vec<NodeTold> {
         let node = |(number, generation): (usize, &i64)| NodeTold {
-            node: NodeName(format!("node-{number}")),
+            node: format!("node-{number}").into(),
             realised: [&Edition { uid: "u".into(), generation: *generation }].into_iter().collect(),
         };
         told.iter().enumerate().map(node).collect()

@@ -250,7 +250,7 @@ mod tests {
                 Family::V4 => IpAddr::from([192, 0, 2, number]),
                 Family::V6 => IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(number)]),
             };
-            let node = |number| (NodeName(format!("node-{number:03}")), (addr(number), true));
+            let node = |number| (NodeName::from(format!("node-{number:03}")), (addr(number), true));
             (from..from + count).map(node).collect()
         }
     }

@@ -160,6 +160,9 @@ impl Loop {
         if self.basis != Basis::Nothing {
             self.pass();
             self.answer(turn);
+            if self.report.is_large() {
+                kernel::process::give_back_memory();
+            }
         } else {
             // What is asked for is not known, so nothing is due.
             self.due.pass_ended(true, Instant::now());

@@ -9,6 +9,9 @@ use model::{Attachment, AttachmentKey, Generation, IfName};
 use plan::nft::Value;
 use plan::{FdbKey, Listener, NeighborKey, RouteKey, RuleKey, SysctlKey, nft};
 
+/// A pass of so many rows takes memory that the next ones don't need.
+const MANY: usize = 1000;
+
 /// Outcome of one pass.
 #[derive(Debug, Default, Clone)]
 pub struct Report {
@@ -52,6 +55,11 @@ impl Report {
     /// Every failure of the pass.
     pub fn failures(&self) -> impl Iterator<Item = &FailureRow> {
         self.steps.iter().flat_map(|step| &step.failures)
+    }
+
+    /// Whether a place was read as a whole, or many rows were written.
+    pub(crate) fn is_large(&self) -> bool {
+        self.changes() > MANY || self.steps.iter().any(|row| row.is_full)
     }
 
     /// Every failure of the step called `step`.

@@ -101,6 +101,8 @@ impl Writer {
         drop(view);
         match write(&self.state_dir, &self.node, &objects, now) {
             Ok(bytes) => {
+                // By now what lists took has been freed as well.
+                kernel::process::give_back_memory();
                 self.written = Some(objects);
                 self.trouble = None;
                 self.metrics.snapshot_written(bytes, now);

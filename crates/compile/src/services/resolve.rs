@@ -95,6 +95,8 @@ pub(super) fn resolve(
             }
         }
     }
+    // Most Services have one port in one family, and there are thousands.
+    resolved.ports.shrink_to_fit();
     if !service.ports.is_empty() {
         let vips = |(_, addresses): &(Family, Addresses)| addresses.vips(reserved);
         resolved.vips = families.iter().flat_map(vips).collect();

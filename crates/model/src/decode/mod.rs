@@ -23,8 +23,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::{AUDIT, Audit, Edition, Labels, ObjectName, Protocol};
@@ -68,19 +68,19 @@ impl DecodeError {
     }
 }
 
-/// What every object says of itself.
+/// What every object says of itself. What is null is as if it were not there.
 #[derive(Deserialize)]
 struct Meta {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     namespace: String,
     name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     uid: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     generation: i64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     labels: BTreeMap<String, String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     annotations: BTreeMap<String, String>,
     #[serde(rename = "creationTimestamp")]
     creation_timestamp: Option<String>,
@@ -118,6 +118,13 @@ impl Meta {
     fn take_labels(&mut self) -> Labels {
         std::mem::take(&mut self.labels).into_iter().collect()
     }
+}
+
+/// Its default where it is null.
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    from: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 /// The object that is being read, for errors.

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::{DecodeError, Meta, Object, ip, net, read};
-use crate::{Family, Node, NodeName};
+use crate::{Family, Node};
 
 /// The zone a node is in.
 pub(crate) const ZONE: &str = "topology.kubernetes.io/zone";
@@ -95,7 +95,7 @@ pub fn node(json: &[u8]) -> Result<Node, DecodeError> {
     let is_leaving = is_tainted || wire.metadata.deletion_timestamp.is_some();
     Ok(Node {
         labels: wire.metadata.take_labels(),
-        name: NodeName(wire.metadata.name),
+        name: wire.metadata.name.into(),
         zone,
         is_leaving,
         internal_ips,

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::{DecodeError, Meta, read};
-use crate::{GIVEN_BY, NodeName, NodeState, SEAWAY};
+use crate::{GIVEN_BY, NodeState, SEAWAY};
 
 /// Key of the taint of a Node that a cloud has yet to complete.
 const UNINITIALIZED: &str = "node.cloudprovider.kubernetes.io/uninitialized";
@@ -80,7 +80,7 @@ pub fn node_state(json: &[u8]) -> Result<NodeState, DecodeError> {
         pod_cidrs,
         is_ours: metadata.annotations.get(GIVEN_BY).is_some_and(|by| by == SEAWAY),
         uid: metadata.uid.as_str().into(),
-        name: NodeName(metadata.name),
+        name: metadata.name.into(),
     })
 }
 

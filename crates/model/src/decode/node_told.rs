@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{DecodeError, Meta, read};
-use crate::{NodeName, NodeTold, REALISED};
+use crate::{NodeTold, REALISED};
 
 #[derive(Deserialize)]
 struct WireLease {
@@ -27,7 +27,7 @@ pub fn node_told(json: &[u8]) -> Result<Option<NodeTold>, DecodeError> {
     let WireLease { metadata, spec } = read("Lease", json)?;
     let told = metadata.annotations.get(REALISED).zip(spec.holder_identity);
     Ok(told.map(|(text, node)| NodeTold {
-        node: NodeName(node),
+        node: node.into(),
         realised: text.parse().unwrap_or_default(),
     }))
 }
@@ -51,7 +51,7 @@ mod tests {
                 r#"{{"metadata":{{"name":"seaway-a","annotations":{annotations}}},"spec":{{"holderIdentity":"a"}}}}"#
             );
             let told = node_told(json.as_bytes()).unwrap();
-            let want = want.map(|realised| NodeTold { node: NodeName::from("a"), realised });
+            let want = want.map(|realised| NodeTold { node: "a".into(), realised });
             assert_eq!(told, want, "{json}");
         }
     }

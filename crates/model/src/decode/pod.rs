@@ -77,7 +77,7 @@ pub fn pod(json: &[u8]) -> Result<Pod, DecodeError> {
         name: wire.metadata.object_name(),
         uid: uid.as_str().into(),
         labels: wire.metadata.take_labels(),
-        node: wire.spec.node_name.filter(|name| !name.is_empty()).map(NodeName),
+        node: wire.spec.node_name.filter(|name| !name.is_empty()).map(NodeName::from),
         is_host_network: wire.spec.host_network.unwrap_or(false),
         addrs: addrs(&object, &wire.status)?,
         ports,

@@ -103,6 +103,9 @@ pub fn endpoint_slice(json: &[u8]) -> Result<Option<EndpointSlice>, DecodeError>
     let endpoints = endpoints.filter_map(|(i, e)| {
         endpoint(&object, &wire.metadata.namespace, family, (i, e)).transpose()
     });
+    let mut endpoints: Vec<Endpoint> = endpoints.collect::<Result<_, _>>()?;
+    // Nobody adds any, and there are tens of thousands.
+    endpoints.shrink_to_fit();
     Ok(Some(EndpointSlice {
         key: SliceKey {
             service: ServiceName::new(&wire.metadata.namespace, service),
@@ -110,7 +113,7 @@ pub fn endpoint_slice(json: &[u8]) -> Result<Option<EndpointSlice>, DecodeError>
         },
         family,
         ports: ports(&object, wire.ports.as_deref().unwrap_or_default())?,
-        endpoints: endpoints.collect::<Result<_, _>>()?,
+        endpoints,
         triggered: wire.metadata.annotations.get(TRIGGERED).and_then(|at| Rfc3339::parse(at)),
         is_headless: labels.contains_key(HEADLESS),
     }))
@@ -151,7 +154,7 @@ fn endpoint(
         serving: wire.conditions.serving.unwrap_or(true),
         terminating: wire.conditions.terminating.unwrap_or(false),
     };
-    let node = wire.node_name.as_ref().filter(|name| !name.is_empty()).cloned().map(NodeName);
+    let node = wire.node_name.as_ref().filter(|name| !name.is_empty()).cloned().map(NodeName::from);
     let hints = wire.hints.as_ref().map(hints).filter(|hints| *hints != Hints::default());
     let pod = wire.target_ref.as_ref().filter(|target| {
         target.kind == "Pod" && [namespace, ""].contains(&target.namespace.as_str())
@@ -173,7 +176,7 @@ fn hints(wire: &WireHints) -> Hints {
     };
     Hints {
         zones: names(&wire.for_zones),
-        nodes: names(&wire.for_nodes).into_iter().map(NodeName).collect(),
+        nodes: names(&wire.for_nodes).into_iter().map(NodeName::from).collect(),
     }
 }
 

@@ -11,7 +11,7 @@ use anyhow::{Context, bail, ensure};
 use clap::{Subcommand, ValueEnum};
 use ipnet::IpNet;
 use kube::{Access, Found, ServerUrl};
-use model::{Config, NodeName, NodePortAddrs, PodLinkMode, Routing, Vxlan};
+use model::{Config, NodePortAddrs, PodLinkMode, Routing, Vxlan};
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
 use tracing_subscriber::EnvFilter;
@@ -316,7 +316,7 @@ fn settings(run: Run) -> anyhow::Result<Settings> {
         makes_dns_service: !run.no_kube_dns,
         pod_cidrs: run.pod_cidrs,
         config: Config {
-            node: NodeName(node),
+            node: node.into(),
             pod_link: run.pod_link,
             routing: run.routing,
             vxlan: Vxlan { vni: run.vxlan_vni, port: run.vxlan_port },

@@ -198,10 +198,10 @@ proptest! {
                         nodes.insert(node.name.clone(), node);
                     }
                 }
-                Step::Leave(n) => drop(nodes.remove(&NodeName(format!("n{n}")))),
+                Step::Leave(n) => drop(nodes.remove(&NodeName::from(format!("n{n}")))),
                 Step::Foreign(n, at, length) => {
                     let net = IpNet::new_assert(IpAddr::from([10, 1, at % 16, 0]), length).trunc();
-                    let name = NodeName(format!("n{n}"));
+                    let name = NodeName::from(format!("n{n}"));
                     let is_free = nodes.values().flat_map(|node| &node.pod_cidrs).all(|had| !overlap(had, &net));
                     if let Some(node) = nodes.get_mut(&name)
                         && !node.has_pod_cidrs && is_free
