@@ -41,6 +41,11 @@ pub(super) enum Output {
 }
 
 impl Cluster {
+    /// The one that a kubeconfig is for, or the usual one.
+    pub(super) fn of(kubeconfig: Option<PathBuf>) -> Self {
+        Cluster { kubeconfig, lab: None }
+    }
+
     /// A client of its API server.
     pub(super) async fn client(&self) -> anyhow::Result<Client> {
         let path = match (&self.lab, &self.kubeconfig) {

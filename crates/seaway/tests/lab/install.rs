@@ -30,7 +30,8 @@ pub(crate) fn bare(nodes: &str) -> Lab {
 /// The same, whose parts have these variables.
 pub(crate) fn bare_with_env(nodes: &str, variables: &[(&str, &str)]) -> Lab {
     let lacks = ["--no-controller", "cidrAllocator,cluster-dns"];
-    let lab = Lab::up_with_env(&[&["--nodes", nodes, "--no-agent"], &lacks[..]].concat(), variables);
+    let lab =
+        Lab::up_with_env(&[&["--nodes", nodes, "--no-agent"], &lacks[..]].concat(), variables);
     let load = lab.seaway(&["lab", "load"]).arg(ours("seaway")).output();
     success(&load.expect("start lab load")).expect("load the image");
     lab
@@ -95,6 +96,7 @@ fn installed() {
     });
     let found = text(&lab.node("node-1", &["seaway", "dump", "found"]));
     assert!(found.contains("as the kubelet's /run/kubeconfig says"), "{found}");
+    bundled(&lab);
     kubectl(&lab, "-n kube-system rollout restart daemonset/seaway");
     kubectl(&lab, "-n kube-system rollout status daemonset/seaway --timeout=90s");
     lab.check();
@@ -115,6 +117,27 @@ fn installed() {
     for node in ["node-1", "node-2"] {
         let left = text(&lab.node(node, &["sh", "-c", LEFT]));
         assert_eq!(left, "", "on {node}");
+    }
+}
+
+/// Whoever reaches the API server gathers what all nodes hold, and what they have said.
+fn bundled(lab: &Lab) {
+    let file = lab.dir().join("bundle.tar.gz");
+    let mut command = Command::new(SEAWAY);
+    command.args(["bundle", "--cluster", "--output"]).arg(&file);
+    let made = command.env("KUBECONFIG", lab.dir().join("kubeconfig")).output();
+    success(&made.expect("start seaway bundle")).expect("gather a bundle");
+    let tar = Command::new("tar").args(["--list", "--gzip", "--file"]).arg(&file).output();
+    let names = success(&tar.expect("start tar")).expect("tar reads it");
+    for end in [
+        "/objects/daemonsets.json",
+        "/node-1/agent.log",
+        "/node-1/agent/plan.txt",
+        "/node-2/agent/metrics.txt",
+        "/node-2/kernel/links.txt",
+        "/node-2/check.json",
+    ] {
+        assert!(names.lines().any(|name| name.ends_with(end)), "{end} is in {names}");
     }
 }
 

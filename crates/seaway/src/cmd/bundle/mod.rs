@@ -1,14 +1,16 @@
-//! `seaway bundle`: what is known of a node, or of all nodes of a lab, in one file for whoever is
+//! `seaway bundle`: what is known of a node, or of all nodes of a cluster, in one file for whoever is
 //! asked to help.
 //!
 //! Names, labels, addresses and policies are in it; Secrets, keys, tokens and what packets carry are not.
 
+mod agent_pods;
 mod kernel_state;
+mod lab_nodes;
 mod node;
-mod places;
+mod objects;
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,16 +18,25 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use flate2::Compression;
+use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use lab::spec::LabName;
 use model::Rfc3339;
 use tar::Header;
 
+use super::cluster::Cluster;
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Gather every node of this lab, and what its API server and its logs say; this node alone when left out.
-    #[arg(long, value_name = "NAME", conflicts_with = "run_dir")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["run_dir", "cluster"])]
     lab: Option<LabName>,
+    /// Gather every node of a cluster, each in its agent's pod, and what the API server and the agents' logs say.
+    #[arg(long, conflicts_with = "run_dir")]
+    cluster: bool,
+    /// How to reach the API server; $KUBECONFIG or ~/.kube/config when left out.
+    #[arg(long, value_name = "FILE", requires = "cluster")]
+    kubeconfig: Option<PathBuf>,
     /// Directory of the agent's sockets.
     #[arg(long, env = "SEAWAY_RUN_DIR", default_value = "/run/seaway", value_name = "DIR")]
     run_dir: PathBuf,
@@ -67,6 +78,25 @@ impl Gathered {
         }
     }
 
+    /// The files of a bundle, whose paths begin with its title.
+    fn read(bundle: &[u8]) -> io::Result<Self> {
+        let mut all = Gathered::default();
+        for entry in tar::Archive::new(GzDecoder::new(bundle)).entries()? {
+            let mut entry = entry?;
+            let path = entry.path()?.components().skip(1).collect::<PathBuf>();
+            let mut contents = Vec::new();
+            entry.read_to_end(&mut contents)?;
+            match path.to_string_lossy() {
+                path if path == LEFT_OUT => {
+                    let lines = String::from_utf8_lossy(&contents);
+                    all.missing.extend(lines.lines().map(str::to_owned));
+                }
+                path => all.files.push((path.into_owned(), contents)),
+            }
+        }
+        Ok(all)
+    }
+
     /// All of `others`, below `dir`.
     fn put_below(&mut self, dir: &str, others: Gathered) {
         self.files.extend(others.files.into_iter().map(|(path, c)| (format!("{dir}/{path}"), c)));
@@ -78,7 +108,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let title = format!("seaway-bundle-{}", stamp(now));
     let gathered = match &args.lab {
-        Some(lab) => places::lab(lab, args.timeout)?,
+        Some(lab) => lab_nodes::lab(lab, args.timeout)?,
+        None if args.cluster => {
+            agent_pods::cluster(&Cluster::of(args.kubeconfig.clone()), args.timeout)?
+        }
         None => {
             node::gather(&args.run_dir, &args.cni_conf_dir, Duration::from_secs(args.timeout), now)
         }
@@ -125,10 +158,6 @@ fn write(to: impl Write, title: &str, gathered: &Gathered, now: Duration) -> io:
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
-
-    use flate2::read::GzDecoder;
-
     use super::*;
 
     #[test]
@@ -154,6 +183,18 @@ mod tests {
                 ("title/left-out.txt".to_owned(), "node-1/b.txt: no such thing\n".to_owned()),
             ]
         );
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let mut all = Gathered::default();
+        all.put("dir/a.txt", Ok::<_, io::Error>("A"));
+        all.put("b.txt", Err::<Vec<u8>, _>(io::Error::other("no such thing")));
+        let mut bytes = Vec::new();
+        write(&mut bytes, "title", &all, Duration::from_secs(1)).unwrap();
+        let read = Gathered::read(&bytes).unwrap();
+        assert_eq!((read.files, read.missing), (all.files, all.missing));
+        assert!(Gathered::read(&bytes[..bytes.len() / 2]).is_err(), "half of it is none");
     }
 
     #[test]
