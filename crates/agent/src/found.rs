@@ -175,6 +175,9 @@ pub(crate) fn text(settings: &Settings, view: &View) -> String {
         None => line("MTU of pods", &format!("{mtu}; there is no pod yet")),
     }
     line("routing", &format!("{}: see `seaway dump peers`", settings.config.routing));
+    if let Some(why) = install::preferred_to_ours(&settings.cni_conf_dir) {
+        line("CNI", &why);
+    }
     text
 }
 

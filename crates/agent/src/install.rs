@@ -17,8 +17,15 @@ pub const PLUGIN: &str = "seaway-cni";
 /// Name of the plugin that raises `lo`; Seaway's is a link to [`PLUGIN`].
 const LOOPBACK: &str = "loopback";
 
-/// Name of the configuration. Runtimes take the first in the order of names.
-pub const CONFLIST: &str = "10-seaway.conflist";
+/// Name of the configuration. Runtimes take the first in the order of names, and those of flannel, kindnet,
+/// Calico and others begin with 10.
+pub const CONFLIST: &str = "05-seaway.conflist";
+
+/// What agents called it once. It is removed wherever the other one is written or removed.
+const FORMER_CONFLIST: &str = "10-seaway.conflist";
+
+/// Endings of files that runtimes take for configurations (libcni `ConfFiles` as containerd and CRI-O call it).
+const ENDINGS: [&str; 3] = ["conf", "conflist", "json"];
 
 /// Name of the network, by which GC knows its attachments.
 pub const NETWORK: &str = "seaway";
@@ -109,7 +116,37 @@ pub fn conflist(paths: &Paths, dir: &Path) -> Result<(), InstallError> {
         fs::create_dir_all(dir)?;
         write(&path, 0o600, text.as_bytes())
     };
-    install().map_err(|cause| InstallError { path: path.clone(), cause })
+    install().map_err(|cause| InstallError { path: path.clone(), cause })?;
+    remove(&dir.join(FORMER_CONFLIST))
+}
+
+/// Removes the network configuration, also that of agents before, from `dir`.
+///
+/// # Errors
+/// [`InstallError`].
+pub fn remove_conflist(dir: &Path) -> Result<(), InstallError> {
+    [CONFLIST, FORMER_CONFLIST].iter().try_for_each(|name| remove(&dir.join(name)))
+}
+
+/// The configuration in `dir` that runtimes take, if it is another's: they take the first by name. Nothing
+/// when the directory can't be read.
+pub(crate) fn preferred(dir: &Path) -> Option<PathBuf> {
+    let paths = fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path());
+    let is_conf = |path: &PathBuf| {
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        ending.is_some_and(|ending| ENDINGS.contains(&ending))
+    };
+    paths.filter(is_conf).min().filter(|first| *first < dir.join(CONFLIST))
+}
+
+/// What to say of [`preferred`].
+pub(crate) fn preferred_to_ours(dir: &Path) -> Option<String> {
+    preferred(dir).map(|first| {
+        format!(
+            "the container runtime takes {} before {CONFLIST}: new pods get the network that is described there",
+            first.display()
+        )
+    })
 }
 
 /// Removes a file; it may be gone already.
@@ -236,10 +273,35 @@ mod tests {
         conflist(&paths, &dir).unwrap();
         let path = dir.join(CONFLIST);
         assert_eq!(mode(&path), 0o600);
+        fs::write(dir.join(FORMER_CONFLIST), "{}").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         conflist(&paths, &dir).unwrap();
         assert_eq!((mode(&path), fs::read_dir(&dir).unwrap().count()), (0o600, 1));
-        remove(&path).unwrap();
-        remove(&path).unwrap();
+        fs::write(dir.join(FORMER_CONFLIST), "{}").unwrap();
+        for _ in 0..2 {
+            remove_conflist(&dir).unwrap();
+            assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn a_configuration_that_runtimes_take_before_ours_is_named() {
+        let scratch = Scratch::new();
+        assert_eq!(preferred(&scratch.path().join("none")), None);
+        for later in ["05-seaway.conflist", "10-flannel.conflist", "10-calico.conflist", "net.json"]
+        {
+            fs::write(scratch.path().join(later), "{}").unwrap();
+        }
+        for no_configuration in [".05-seaway.conflist.7", "00-README", "00-old.conflist.bak"] {
+            fs::write(scratch.path().join(no_configuration), "{}").unwrap();
+        }
+        assert_eq!(preferred_to_ours(scratch.path()), None);
+        for first in ["05-cilium.conflist", "00-multus.conf"] {
+            fs::write(scratch.path().join(first), "{}").unwrap();
+            assert_eq!(preferred(scratch.path()), Some(scratch.path().join(first)));
+        }
+        assert!(
+            preferred_to_ours(scratch.path()).unwrap().contains("00-multus.conf before 05-seaway")
+        );
     }
 }

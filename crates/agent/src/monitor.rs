@@ -150,12 +150,15 @@ impl Ear {
 fn places(changed: &Changed) -> Vec<&'static str> {
     match changed {
         Changed::Links => {
-            vec![HOST, "links", "addrs", "pods", "sysctls", "neighbors", "fdb", "routes"]
+            ["links", "addrs", "pods", "sysctls", "neighbors", "proxies", "fdb", "routes"]
+                .into_iter()
+                .chain([HOST])
+                .collect()
         }
         // Only the link itself: what the kernel took along is looked at if the link is not as it was.
         Changed::PodLink(_) => Vec::new(),
         Changed::Addrs => vec![HOST, "addrs", "routes"],
-        Changed::Routes => vec!["routes"],
+        Changed::Routes => vec![HOST, "routes"],
         Changed::Rules => vec!["rules"],
         Changed::Neighbors => vec!["neighbors", "fdb"],
         Changed::Nftables { .. } => vec!["nft"],

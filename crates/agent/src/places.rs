@@ -7,7 +7,9 @@ use std::sync::Arc;
 use kernel::conntrack::Entries;
 use kernel::netlink::Netlink;
 use kernel::nft::Nft;
-use kernel::place::{Addrs, ForwardingEntries, Links, Neighbors, Pods, Routes, Rules, Sysctls};
+use kernel::place::{
+    Addrs, ForwardingEntries, Links, Neighbors, Pods, Proxies, Routes, Rules, Sysctls,
+};
 use model::{AttachmentKey, chain};
 use plan::{Listener, Mechanism};
 
@@ -20,12 +22,13 @@ use crate::sources::ReadHost;
 pub(crate) const SYSCTLS: &str = "sysctls";
 
 /// The names of all places, in the loop's order.
-pub(crate) const PLACES: [&str; 12] = [
+pub(crate) const PLACES: [&str; 13] = [
     "links",
     "addrs",
     "pods",
     "sysctls",
     "neighbors",
+    "proxies",
     "fdb",
     "routes",
     "rules",
@@ -62,6 +65,7 @@ pub(crate) fn steps(
     let pods = opened("pods", Pods::open())?;
     let sysctls = opened("sysctls", Sysctls::open(run_dir.join(SYSCTLS)))?;
     let neighbors = opened("neighbors", Neighbors::open())?;
+    let proxies = opened("proxies", Proxies::open())?;
     let fdb = opened("fdb", ForwardingEntries::open())?;
     let routes = opened("routes", Routes::open())?;
     let rules = opened("rules", Rules::open())?;
@@ -88,6 +92,7 @@ pub(crate) fn steps(
         ),
         Box::new(Step::new("sysctls", sysctls, table!(sysctls), |k, r| format!("{k} {r}"))),
         Box::new(Step::new("neighbors", neighbors, table!(neighbors), |k, r| format!("{k} {r}"))),
+        Box::new(Step::new("proxies", proxies, table!(proxies), |k, ()| k.to_string())),
         Box::new(Step::new("fdb", fdb, table!(fdb), |k, r| format!("{k} {r}"))),
         Box::new(Step::new("routes", routes, table!(routes), |k, r| format!("{k} {r}"))),
         Box::new(Step::new("rules", rules, table!(rules), |k, r| format!("{k} {r}"))),

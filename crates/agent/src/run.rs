@@ -206,7 +206,7 @@ pub fn cleanup(
 ) -> Result<Vec<String>, RunError> {
     capability::check()?;
     let (journal, _) = Journal::open(&paths.state_dir, wall_clock())?;
-    install::remove(&conf_dir.join(install::CONFLIST))?;
+    install::remove_conflist(conf_dir)?;
     let mut steps = places::steps(&paths.run_dir, &Arc::default(), None)?;
     // The rules say whose flows are ours. What cannot be read, the pass finds out again and reports.
     drop(steps.read());

@@ -100,6 +100,7 @@ pub enum Basis {
 /// Everything the loop looks at.
 pub(crate) struct Sources {
     watched: Watched,
+    others: pods::Others,
     /// None once it is not needed any more.
     recall: Option<Recall>,
     /// When the snapshot was written that has been taken into the World, if one was.
@@ -148,6 +149,7 @@ impl Sources {
     ) -> Self {
         Sources {
             watched,
+            others: pods::Others::default(),
             recall: Some(recall),
             recalled: None,
             disturbed,
@@ -161,7 +163,7 @@ impl Sources {
 
     /// When they should be looked at although nothing has come.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.recall.as_ref().map(|recall| recall.due)
+        self.recall.as_ref().map(|recall| recall.due).into_iter().chain(self.others.due()).min()
     }
 
     /// Takes the newest level of every source into `world`.
@@ -243,8 +245,9 @@ impl Sources {
     pub(crate) fn look_at_policies(&mut self, world: &mut World) -> bool {
         let is_new = policies::take(&mut self.watched, world);
         let are_pods_new = pods::take(&self.watched.pods.borrow_and_update(), world);
-        // Nothing but policies follows from pods.
-        is_new || are_pods_new && world.has_policies()
+        let are_others_new = self.others.look(world);
+        // Nothing else follows from pods.
+        is_new || are_others_new || are_pods_new && world.has_policies()
     }
 
     fn look_at_host(&mut self, world: &mut World) -> bool {

@@ -57,7 +57,7 @@ fn world(mode: PodLinkMode, routing: Routing, containers: &[Container]) -> World
     (world.config.pod_link, world.config.routing) = (mode, routing);
     let addrs = vec!["192.0.2.1/24".parse().unwrap(), "2001:db8::1/64".parse().unwrap()];
     let uplink = Uplink { name: "eth0".parse().unwrap(), mtu: 1500, addrs };
-    world.host = Host { uplinks: vec![uplink] };
+    world.host = Host { uplinks: vec![uplink], ..Host::default() };
     let nodes = [
         ("a", 1, "192.0.2.1", "2001:db8::1"),
         ("b", 2, "192.0.2.2", "2001:db8::2"),

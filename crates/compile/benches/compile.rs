@@ -47,7 +47,7 @@ fn world(nodes: u16, pods: u16) -> World {
     }
     let addrs = vec!["172.16.0.1/16".parse().expect("a prefix")];
     let name = IfName::new("eth0").expect("a plain name");
-    world.host = Host { uplinks: vec![Uplink { name, mtu: 1500, addrs }] };
+    world.host = Host { uplinks: vec![Uplink { name, mtu: 1500, addrs }], ..Host::default() };
     world
 }
 

@@ -242,7 +242,16 @@ fn route_change(message: RouteNetlinkMessage, flags: u16) -> Option<Changed> {
         // A route that takes the place of another is all that is heard of the other's end.
         Message::NewRoute(_) if flags & NLM_F_REPLACE != 0 => Some(Changed::Routes),
         Message::NewRoute(route) | Message::DelRoute(route) => {
-            (route.header.protocol == mark).then_some(Changed::Routes)
+            let header = &route.header;
+            // Others' routes to networks are looked at: where one is, Seaway has none (`host::observe`).
+            let host = if header.address_family == netlink_packet_route::AddressFamily::Inet {
+                32
+            } else {
+                128
+            };
+            let is_network = (1..host).contains(&header.destination_prefix_length);
+            let is_others = header.protocol != RouteProtocol::Kernel && is_network;
+            (header.protocol == mark || is_others).then_some(Changed::Routes)
         }
         Message::NewRule(rule) | Message::DelRule(rule) => {
             rule.attributes.contains(&RuleAttribute::Protocol(mark)).then_some(Changed::Rules)

@@ -107,8 +107,8 @@ fn our_own_routes_rules_and_neighbors_are_not_news_and_their_loss_is() {
 fn what_others_do_for_themselves_is_not_news() {
     let (mut monitor, _) = prepared();
     for command in [
-        "ip route add 198.51.100.0/24 via 192.0.2.9",
-        "ip route del 198.51.100.0/24",
+        "ip route add 198.51.100.7/32 via 192.0.2.9",
+        "ip route del 198.51.100.7/32",
         "ip rule add from 198.51.100.0/24 lookup 99",
         "ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:01 dev up0 nud permanent",
         "nft add table inet theirs",
@@ -116,6 +116,20 @@ fn what_others_do_for_themselves_is_not_news() {
         run(command);
     }
     assert_eq!(heard(&mut monitor), []);
+}
+
+#[test]
+fn others_routes_to_networks_are_news_for_the_way_to_peers() {
+    let (mut monitor, _) = prepared();
+    for command in [
+        "ip route add 198.51.100.0/24 via 192.0.2.9",
+        "ip route del 198.51.100.0/24",
+        "ip -6 route add 2001:db8:9::/48 dev up0",
+        "ip -6 route del 2001:db8:9::/48",
+    ] {
+        run(command);
+        assert!(heard(&mut monitor).contains(&Changed::Routes), "{command}");
+    }
 }
 
 #[test]

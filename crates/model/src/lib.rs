@@ -100,6 +100,9 @@ pub struct World {
     pub namespaces: OrdMap<Arc<str>, Arc<Namespace>>,
     /// Every Pod of every node.
     pub pods: OrdMap<ObjectName, Arc<Pod>>,
+    /// Addresses that pods of this node have from another network, each with its pod, as long as that is
+    /// there.
+    pub others: OrdMap<(IpAddr, ObjectName), ()>,
     /// Every NetworkPolicy.
     pub policies: OrdMap<ObjectName, Arc<NetworkPolicy>>,
     /// Every policy of the cluster, of whatever kind.

@@ -47,6 +47,8 @@ pub struct Plan {
     pub sysctls: Table<SysctlKey, Setting>,
     /// Static neighbors on Seaway's links.
     pub neighbors: Table<NeighborKey, Neighbor>,
+    /// Addresses that the node answers for on a link of others: it knows the way to them.
+    pub proxies: Table<NeighborKey, ()>,
     /// Static forwarding entries of the VXLAN device and the bridge.
     pub fdb: Table<FdbKey, Fdb>,
     /// Routes.

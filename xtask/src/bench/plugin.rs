@@ -19,7 +19,7 @@ pub(super) struct Contestant {
 impl Contestant {
     /// Seaway, as the agent of this node has put it in place.
     pub(super) fn seaway() -> Result<Self> {
-        let file = "/run/cni/net.d/10-seaway.conflist";
+        let file = "/run/cni/net.d/05-seaway.conflist";
         let text = std::fs::read_to_string(file).map_err(|e| format!("read {file}: {e}"))?;
         let list: Value = serde_json::from_str(&text).map_err(|e| format!("read {file}: {e}"))?;
         let mut conf = list["plugins"][0].clone();

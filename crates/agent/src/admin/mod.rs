@@ -44,6 +44,7 @@ use crate::drops::{Drops, Line};
 use crate::found;
 use crate::handle::{Handle, Status};
 use crate::health::{Due, Health, service_health};
+use crate::install;
 use crate::observe::{Metrics, Probed, classic};
 use crate::run::Settings;
 use crate::shown::{Shown, View};
@@ -183,10 +184,12 @@ impl Desk {
     fn statusz(&self) -> String {
         let up = self.started.elapsed().as_secs();
         let (hours, minutes, seconds) = (up / 3600, up / 60 % 60, up % 60);
+        let preferred = install::preferred_to_ours(&self.settings.cni_conf_dir);
+        let preferred = preferred.map(|why| format!("CNI: {why}\n")).unwrap_or_default();
         format!(
             "\nseaway statusz\nWarning: This endpoint is not meant to be machine parseable, has no formatting \
              compatibility guarantees and is for debugging purposes only.\n\n\
-             Up: {hours} hr {minutes:02} min {seconds:02} sec\nBinary version: {}\nAPI server: {}\n\n\
+             Up: {hours} hr {minutes:02} min {seconds:02} sec\nBinary version: {}\nAPI server: {}\n{preferred}\n\
              Paths: /healthz /readyz /metrics /proxyMode\n",
             env!("CARGO_PKG_VERSION"),
             found::api_server(&self.settings.access)

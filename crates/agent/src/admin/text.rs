@@ -109,6 +109,10 @@ fn leases(view: &View) -> String {
         let pod = attachment.pod.as_ref().map(|pod| format!(" pod {pod}")).unwrap_or_default();
         line(&mut text, format_args!("{addr} leased to {}{pod}", attachment.key));
     }
+    let leased = |addr| view.leases.attachments.values().any(|there| there.addrs.contains(addr));
+    for (addr, pod) in view.world.others.keys().filter(|(addr, _)| !leased(addr)) {
+        line(&mut text, format_args!("{addr} of pod {pod} by another network"));
+    }
     for (addr, at) in &view.leases.resting {
         line(&mut text, format_args!("{addr} released at {at}"));
     }
@@ -122,6 +126,7 @@ fn plan(plan: &Plan) -> String {
     section(&mut text, "pods", &plan.pods, |key, row| format!("{key} {row}"));
     section(&mut text, "sysctls", &plan.sysctls, |key, row| format!("{key} {row}"));
     section(&mut text, "neighbors", &plan.neighbors, |key, row| format!("{key} {row}"));
+    section(&mut text, "proxies", &plan.proxies, |key, ()| key.to_string());
     section(&mut text, "fdb", &plan.fdb, |key, row| format!("{key} {row}"));
     section(&mut text, "routes", &plan.routes, |key, row| format!("{key} {row}"));
     section(&mut text, "rules", &plan.rules, |key, row| format!("{key} {row}"));

@@ -123,7 +123,9 @@ pub(super) fn answer<T>(reply: Reply<T>, result: Result<T, RequestError>) -> boo
 fn refused(error: &AttachError) -> RequestError {
     let text = error.to_string();
     match error {
-        AttachError::NoPool { .. } | AttachError::Mtu { .. } => RequestError::NotReady(text),
+        AttachError::NoPool { .. } | AttachError::Mtu { .. } | AttachError::Shared { .. } => {
+            RequestError::NotReady(text)
+        }
         AttachError::Ipam(IpamError::Exhausted { .. }) => RequestError::Exhausted(text),
         AttachError::Ipam(
             IpamError::OutsidePool { .. } | IpamError::Reserved { .. } | IpamError::InUse { .. },

@@ -87,7 +87,7 @@ impl Agent {
         let disturbed = Disturbed::default();
         let addrs = vec!["192.0.2.1/24".parse().unwrap()];
         let uplink = Uplink { name: "eth0".parse().unwrap(), mtu: 1500, addrs };
-        let host = Host { uplinks: vec![uplink] };
+        let host = Host { uplinks: vec![uplink], ..Host::default() };
         let shown = Arc::new(Shown::default());
         let mut steps = kernel.steps();
         let have = steps.read().unwrap();

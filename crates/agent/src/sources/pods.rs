@@ -1,9 +1,12 @@
-//! Pods, each with the addresses that it has on this node.
+//! Pods, each with the addresses that it has on this node; and which of this node's are no pods of Seaway's.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use kube::Listed;
-use model::{Attachment, ObjectName, OrdMap, Pod, World};
+use model::{Attachment, DiffItem, ObjectName, OrdMap, Pod, World};
 
 /// Takes the newest level of pods into `world`. Returns whether they are other ones now.
 ///
@@ -33,10 +36,83 @@ fn addressed(attachment: &Attachment, pods: &OrdMap<ObjectName, Arc<Pod>>) -> Op
     is_without.then(|| Pod { addrs: attachment.addrs.clone(), ..Pod::clone(pod) })
 }
 
+/// Which pods of this node another network has joined: those that never had an attachment here as long as they
+/// were known. What is known of a pod of Seaway's outlives its attachment, while its sandbox is made anew, say.
+#[derive(Debug)]
+pub(super) struct Others {
+    /// How long addresses stay taken after their pods.
+    rest: Duration,
+    /// Those of pods that are gone, each with when they are free.
+    leaving: BTreeMap<(IpAddr, ObjectName), Instant>,
+    /// The pods as they were last looked at.
+    seen: OrdMap<ObjectName, Arc<Pod>>,
+    /// Uids of those of them that are or were Seaway's.
+    ours: BTreeSet<Arc<str>>,
+}
+
+/// Pods on one link take each other's hardware address for known up to 45 s after they have heard of each other
+/// (`base_reachable_time_ms`), and ask for it 8 s later at the latest.
+const REST: Duration = Duration::from_secs(60);
+
+impl Default for Others {
+    fn default() -> Self {
+        Others { rest: REST, leaving: BTreeMap::new(), seen: OrdMap::new(), ours: BTreeSet::new() }
+    }
+}
+
+impl Others {
+    /// When the next address is free.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.leaving.values().min().copied()
+    }
+
+    /// Brings `world.others` up to date, in the time of what is new. Returns whether they are other ones.
+    pub(super) fn look(&mut self, world: &mut World) -> bool {
+        let before = world.others.clone();
+        for change in self.seen.diff(&world.pods) {
+            let (old, new) = match change {
+                DiffItem::Add(_, new) => (None, Some(new)),
+                DiffItem::Update { old: (_, old), new: (_, new) } => (Some(old), Some(new)),
+                DiffItem::Remove(_, old) => (Some(old), None),
+            };
+            if let Some(old) = old {
+                let until = Instant::now() + self.rest;
+                let taken = keys(old).filter(|key| world.others.contains_key(key));
+                self.leaving.extend(taken.map(|key| (key, until)));
+                if new.is_none_or(|new| new.uid != old.uid) {
+                    self.ours.remove(&old.uid);
+                }
+            }
+            let is_here = |pod: &&Arc<Pod>| pod.node.as_ref() == Some(&world.config.node);
+            if let Some(new) = new.filter(is_here).filter(|new| !self.ours.contains(&new.uid)) {
+                for key in keys(new).filter(|_| !new.is_host_network) {
+                    self.leaving.remove(&key);
+                    world.others.insert(key, ());
+                }
+            }
+        }
+        for (key, _) in self.leaving.extract_if(.., |_, until| *until <= Instant::now()) {
+            world.others.remove(&key);
+        }
+        self.seen = world.pods.clone();
+        let named = world.attachments.values().filter_map(|there| there.pod.as_ref());
+        let known = named.filter(|named| !named.uid.is_empty()).filter_map(|it| world.pod_of(it));
+        let joined: Vec<_> =
+            known.filter(|pod| self.ours.insert(Arc::clone(&pod.uid))).cloned().collect();
+        joined.iter().flat_map(|pod| keys(pod)).for_each(|key| {
+            self.leaving.remove(&key);
+            world.others.remove(&key);
+        });
+        world.others != before
+    }
+}
+
+fn keys(pod: &Pod) -> impl Iterator<Item = (IpAddr, ObjectName)> {
+    pod.addrs.iter().map(|addr| (*addr, pod.name.clone()))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use model::{AttachmentKey, Mac, PodRef, decode};
 
     use super::*;
@@ -102,5 +178,83 @@ mod tests {
         world.attachments.clear();
         assert!(take(&listed(pod("u", "")), &mut world));
         assert!(addrs(&world).is_empty(), "what has been released is nobody's");
+    }
+
+    /// `others` after each step: the pod as it is listed, or None, and whether it has its attachment.
+    #[test]
+    fn pods_that_never_were_seaways_have_their_addresses_from_another_network() {
+        let here = |uid, ip: &str| {
+            let status = if ip.is_empty() { "" } else { r#","status":{"podIP":"ADDR"}"# };
+            let rest = format!(r#","spec":{{"nodeName":"me"}}{status}"#);
+            Some(pod(uid, &rest.replace("ADDR", ip)))
+        };
+        let elsewhere = pod("u", r#","spec":{"nodeName":"b"},"status":{"podIP":"10.244.1.5"}"#);
+        let host = r#","spec":{"nodeName":"me","hostNetwork":true},"status":{"podIP":"192.0.2.1"}"#;
+        let over = r#","spec":{"nodeName":"me"},"status":{"phase":"Failed","podIP":"10.244.1.5"}"#;
+        let (theirs, ours, unknown) =
+            (here("u", "10.244.1.5"), here("u", "10.244.1.2"), here("u", ""));
+        type Story = Vec<(Option<Arc<Pod>>, bool, &'static str)>;
+        let stories: Vec<Story> = vec![
+            vec![(theirs.clone(), false, "10.244.1.5"), (None, false, "")],
+            vec![(theirs.clone(), false, "10.244.1.5"), (Some(pod("u", over)), false, "")],
+            vec![
+                (theirs.clone(), false, "10.244.1.5"),
+                (here("u", "10.244.1.6"), false, "10.244.1.6"),
+            ],
+            vec![(Some(elsewhere), false, ""), (Some(pod("u", host)), false, "")],
+            // From the beginning, and again while there is no sandbox.
+            vec![(unknown.clone(), true, ""), (ours.clone(), true, ""), (ours.clone(), false, "")],
+            // An agent that starts.
+            vec![(ours.clone(), true, ""), (ours.clone(), false, ""), (None, false, "")],
+            // Its sandbox is made anew, and is Seaway's this time.
+            vec![
+                (theirs.clone(), false, "10.244.1.5"),
+                (theirs.clone(), true, ""),
+                (ours, true, ""),
+            ],
+            // Another pod of the same name.
+            vec![(unknown, true, ""), (here("v", "10.244.1.5"), false, "10.244.1.5")],
+        ];
+        for story in stories {
+            let attachments = world("u").attachments;
+            let mut others = Others { rest: Duration::ZERO, ..Others::default() };
+            let mut world = World::default();
+            world.config.node = "me".into();
+            for (step, (pod, is_attached, want)) in story.into_iter().enumerate() {
+                world.attachments =
+                    if is_attached { attachments.clone() } else { Default::default() };
+                let listed = pod.map(|pod| OrdMap::unit(pod.name.clone(), pod)).unwrap_or_default();
+                take(&Listed { listed: Some(listed), ..Listed::default() }, &mut world);
+                let before = world.others.clone();
+                let is_new = others.look(&mut world);
+                let found: Vec<String> =
+                    world.others.keys().map(|(addr, _)| addr.to_string()).collect();
+                assert_eq!(
+                    (found.join(" "), is_new),
+                    (want.to_owned(), before != world.others),
+                    "{step}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_pod_of_another_network_had_rests_when_it_is_gone() {
+        let rest = r#","spec":{"nodeName":"me"},"status":{"podIP":"10.244.1.5"}"#;
+        let (mut others, mut world) = (Others::default(), World::default());
+        world.config.node = "me".into();
+        let nobody = Listed { listed: Some(OrdMap::new()), ..Listed::default() };
+        for (seen, want) in
+            [(&listed(pod("u", rest)), 1), (&nobody, 1), (&listed(pod("u", rest)), 1)]
+        {
+            take(seen, &mut world);
+            others.look(&mut world);
+            assert_eq!(world.others.len(), want);
+        }
+        assert!(others.leaving.is_empty(), "it is there again");
+        take(&nobody, &mut world);
+        others.look(&mut world);
+        others.leaving.values_mut().for_each(|until| *until = Instant::now());
+        assert!(others.look(&mut world) && world.others.is_empty());
     }
 }

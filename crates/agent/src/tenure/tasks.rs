@@ -51,7 +51,10 @@ pub(super) async fn pass_on(mut watched: Watched, desk: Desk) {
     }
 }
 
-/// Writes the network configuration once ADDs can be served.
+/// How often it is looked whether another network's configuration has come before ours.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Writes the network configuration once ADDs can be served, and says so when runtimes take another's.
 pub(super) async fn announce(paths: wire::cni::Paths, dir: PathBuf, shown: Arc<Shown>) {
     let mut status = shown.status();
     let ready = status.wait_for(|status| matches!(status, Status::Ready { .. }));
@@ -61,6 +64,18 @@ pub(super) async fn announce(paths: wire::cni::Paths, dir: PathBuf, shown: Arc<S
     while let Err(error) = install::conflist(&paths, &dir) {
         tracing::error!("{}; trying again", chain(&error));
         tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+    let mut said = None;
+    loop {
+        let preferred = install::preferred_to_ours(&dir);
+        if preferred != said {
+            match &preferred {
+                Some(why) => tracing::warn!("{why}"),
+                None => tracing::info!("the container runtime takes Seaway's configuration"),
+            }
+            said = preferred;
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -120,7 +120,7 @@ impl Bench {
         let (conf, bin) = (self.dir.join("conf"), self.dir.join("bin"));
         let left = cleanup(&self.paths(), &conf, &bin, true).unwrap();
         assert!(left.is_empty(), "{left:?}");
-        for gone in ["run", "state/ledger", "conf/10-seaway.conflist", "bin/seaway-cni"] {
+        for gone in ["run", "state/ledger", "conf/05-seaway.conflist", "bin/seaway-cni"] {
             assert!(!self.dir.join(gone).exists(), "{gone}");
         }
     }

@@ -49,7 +49,7 @@ fn killed_and_started_again_it_finds_nothing_to_do() {
     let agent = bench.start();
     let report = agent.report();
     let steps = report["steps"].as_array().unwrap();
-    assert_eq!(steps.len(), 12);
+    assert_eq!(steps.len(), 13);
     // Sockets are the process's own.
     for step in steps.iter().filter(|step| step["step"] != "listeners") {
         assert_eq!((&step["puts"], &step["deletes"]), (&0.into(), &0.into()), "{step}");

@@ -49,7 +49,7 @@ impl Cluster {
         world.config.node = "a".into();
         let addrs = vec!["203.0.113.1/24".parse().unwrap(), "2001:db8::1/64".parse().unwrap()];
         let uplink = Uplink { name: "c0".parse().unwrap(), mtu: 1500, addrs };
-        world.host = Host { uplinks: vec![uplink] };
+        world.host = Host { uplinks: vec![uplink], ..Host::default() };
         let node = Node {
             internal_ips: Family::ALL.map(|family| addr(family, 0, 1)).into(),
             pod_cidrs: vec!["10.1.0.0/16".parse().unwrap(), "fd00:1::/48".parse().unwrap()],

@@ -1,12 +1,15 @@
 //! The decision for an ADD: what the container will be, or why it can't.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use model::{
-    Attachment, AttachmentKey, Family, Mac, NodeName, PodRef, PortMapping, SearchList, World,
+    Attachment, AttachmentKey, Family, IfName, Mac, NodeName, ObjectName, PodLinkMode, PodRef,
+    PortMapping, SearchList, World,
 };
 
 use super::host_port::{self, Claims, PortError};
@@ -62,6 +65,16 @@ pub enum AttachError {
         node: NodeName,
         /// What would be left.
         cause: MtuTooSmall,
+    },
+    /// Another network has a link with addresses of the pod CIDR, where a bridge would have the same ones.
+    #[error(
+        "link {dev} has {net}, as the bridge of Seaway would: delete it when no pod is on it any more, or have --pod-link routed"
+    )]
+    Shared {
+        /// The link.
+        dev: IfName,
+        /// Its address.
+        net: IpNet,
     },
     /// No address could be leased.
     #[error(transparent)]
@@ -136,6 +149,12 @@ pub fn attach(
     }
     check_ports(request, world)?;
     let pools = pools(&world.config.node, compiled)?;
+    if world.config.pod_link == PodLinkMode::Bridge
+        && let Some((dev, net)) =
+            pools.iter().find_map(|pool| world.host.subnets_of(pool.cidr()).next())
+    {
+        return Err(AttachError::Shared { dev: dev.clone(), net });
+    }
     let (addrs, early) = lease(request, world, pools, released, now)?;
     let attachment = Attachment {
         key: key.clone(),
@@ -199,9 +218,7 @@ fn lease(
             return refuse("is the second of its family");
         }
     }
-    let there = world.attachments.values();
-    let leased: BTreeMap<IpAddr, &AttachmentKey> =
-        there.flat_map(|there| there.addrs.iter().map(move |addr| (*addr, &there.key))).collect();
+    let leased = holders(request, world);
     let (mut addrs, mut early) = (Vec::new(), Vec::new());
     for pool in pools {
         let wanted = request.addrs.iter().copied().find(|a| Family::of(*a) == pool.family());
@@ -210,6 +227,32 @@ fn lease(
         early.extend(lease.early.then_some(lease.addr));
     }
     Ok((addrs, early))
+}
+
+/// Who has an address.
+enum Holder<'a> {
+    Attachment(&'a AttachmentKey),
+    Other(&'a ObjectName),
+}
+
+impl fmt::Display for Holder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Holder::Attachment(key) => key.fmt(f),
+            Holder::Other(pod) => write!(f, "pod {pod} by another network"),
+        }
+    }
+}
+
+/// Every address that somebody has, but for what the requester itself had from another network.
+fn holders<'a>(request: &Request, world: &'a World) -> BTreeMap<IpAddr, Holder<'a>> {
+    let own = request.pod.as_ref().map(|pod| ObjectName::new(&pod.namespace, &pod.name));
+    let others = world.others.keys().filter(|(_, pod)| Some(pod) != own.as_ref());
+    let others = others.map(|(addr, pod)| (*addr, Holder::Other(pod)));
+    let there = world.attachments.values();
+    let leased = there
+        .flat_map(|there| there.addrs.iter().map(|addr| (*addr, Holder::Attachment(&there.key))));
+    others.chain(leased).collect()
 }
 
 #[cfg(test)]
@@ -260,6 +303,46 @@ mod tests {
 
     fn compiled(world: &World) -> Compiled {
         crate::compile(world, &crate::Scope::Node(world.config.node.clone()))
+    }
+
+    #[test]
+    fn p28_what_a_pod_has_from_another_network_is_not_leased_but_to_that_pod() {
+        let mut world = world();
+        for (addr, pod) in [("10.244.1.3", "x"), ("10.244.1.4", "y"), ("10.244.1.2", "z")] {
+            world.others.insert((addr.parse().unwrap(), ObjectName::new("ns", pod)), ());
+        }
+        let asked = |request: &Request| {
+            let asked = attach(request, &world, &compiled(&world), &Released::new(), 0);
+            asked.map_or_else(|why| why.to_string(), |it| it.attachment.addrs[0].to_string())
+        };
+        let of = |name: &str| PodRef { namespace: "ns".into(), name: name.into(), uid: "u".into() };
+        assert_eq!(asked(&request("new")), "10.244.1.5");
+        assert_eq!(asked(&Request { pod: Some(of("x")), ..request("new") }), "10.244.1.3");
+        assert_eq!(asked(&Request { pod: Some(of("z")), ..request("new") }), "10.244.1.5");
+        let by_number = Request { addrs: vec!["10.244.1.4".parse().unwrap()], ..request("new") };
+        let why = "10.244.1.4 was requested, and is leased to pod ns/y by another network";
+        assert_eq!(asked(&by_number), why);
+    }
+
+    #[test]
+    fn p28_a_bridge_has_no_room_beside_one_with_its_addresses() {
+        let mut world = world();
+        let uplink = |name: &str, addr: &str| model::Uplink {
+            name: name.parse().unwrap(),
+            mtu: 1500,
+            addrs: vec![addr.parse().unwrap()],
+        };
+        world.host.uplinks =
+            vec![uplink("eth0", "10.0.0.1/8"), uplink("flannel.1", "10.244.1.0/32")];
+        world.config.pod_link = PodLinkMode::Bridge;
+        let asked =
+            |world: &World| attach(&request("new"), world, &compiled(world), &Released::new(), 0);
+        assert!(asked(&world).is_ok());
+        world.host.uplinks.push(uplink("cni0", "10.244.1.1/24"));
+        let why = asked(&world).unwrap_err().to_string();
+        assert!(why.starts_with("link cni0 has 10.244.1.1/24, "), "{why}");
+        world.config.pod_link = PodLinkMode::Routed;
+        assert!(asked(&world).is_ok());
     }
 
     #[test]

@@ -54,6 +54,9 @@ pub fn check(want: &Plan, have: &Plan) -> Vec<Difference> {
         }
     }
     compare("neighbor", &want.neighbors, &have.neighbors, &mut found);
+    for key in want.proxies.keys().filter(|key| have.proxies.get(key).is_none()) {
+        found.push(Difference { row: format!("proxy {key}"), found: MISSING.into() });
+    }
     compare("fdb entry", &want.fdb, &have.fdb, &mut found);
     compare("route", &want.routes, &have.routes, &mut found);
     for (key, row) in &want.nft {

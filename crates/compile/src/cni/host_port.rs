@@ -190,6 +190,15 @@ fn hairpin(rules: &mut Ruleset<'_>) {
     rules.base_chain("hairpin", ruleset::source_nat(), chain.into());
 }
 
+/// Pods of another network, which Services may lead to themselves as well.
+pub(super) fn others(world: &World, plan: &mut Plan) {
+    let mut rules = Ruleset::new(&mut plan.nft, TableFamily::Inet);
+    for (addr, _) in world.others.keys() {
+        let hairpins = by_family(Family::of(*addr), "hairpins4", "hairpins6");
+        rules.element(hairpins, vec![(*addr).into(), (*addr).into()]);
+    }
+}
+
 /// The elements of one container.
 /// A Service may lead any of them to itself, and so may its own hostPort.
 pub(super) fn attachment(joined: &Joined, plan: &mut Plan) {

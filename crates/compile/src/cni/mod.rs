@@ -43,11 +43,12 @@ pub(crate) fn compile(
     let attachments = resolve::attachments(world, me, pools, mtu, rejected);
     let mode = world.config.pod_link;
     match mode {
-        PodLinkMode::Routed => routed::node(pools.of(me), plan),
+        PodLinkMode::Routed => routed::node(&world.host, pools.of(me), plan),
         PodLinkMode::Bridge => bridge::node(me, pools.of(me), mtu, plan),
     }
     guard::node(mode, me, plan);
     host_port::node(&world.config.dns, plan);
+    host_port::others(world, plan);
     for (key, joined) in &attachments.rows {
         lower(world, me, key, joined, plan);
     }

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use model::{Family, NodeName, World};
+use model::{Family, Host, NodeName, World};
 use plan::nft::{ChainKind, Field, Hook, HookPoint, Op, RejectWith, Statement, TableFamily, Value};
-use plan::{Neighbor, NeighborKey, Plan, Route, RouteKey, RouteTable};
+use plan::{Neighbor, NeighborKey, Plan, Route, RouteKey, RouteTable, SysctlKey};
 
 use super::Joined;
 use crate::ipam::Pool;
@@ -21,13 +21,24 @@ pub(super) fn gateway(family: Family) -> IpAddr {
 }
 
 /// A pod CIDR's own addresses are here or nowhere: without a host route a packet must not follow the
-/// default route out, which would lead it back and forth.
-pub(super) fn node(pools: &[Pool], plan: &mut Plan) {
+/// default route out, which would lead it back and forth. Where the network before Seaway has the CIDR on a
+/// link, a route leads there already.
+pub(super) fn node(host: &Host, pools: &[Pool], plan: &mut Plan) {
     for pool in pools {
-        plan.routes.insert(
-            RouteKey { table: RouteTable::Main, dst: pool.cidr() },
-            Route { via: None, dev: None, onlink: false, src: None },
-        );
+        let mut is_routed = host.routes.contains(&pool.cidr());
+        for (dev, net) in host.subnets_of(pool.cidr()) {
+            is_routed |= net.trunc() == pool.cidr();
+            if pool.family() == Family::V6 {
+                let key = SysctlKey(format!("net/ipv6/conf/{dev}/proxy_ndp"));
+                plan.sysctls.insert(key, "1".into());
+            }
+        }
+        if !is_routed {
+            plan.routes.insert(
+                RouteKey { table: RouteTable::Main, dst: pool.cidr() },
+                Route { via: None, dev: None, onlink: false, src: None },
+            );
+        }
     }
     gone(plan);
 }
@@ -66,5 +77,16 @@ pub(super) fn attachment(world: &World, me: &NodeName, joined: &Joined, plan: &m
             NeighborKey { dev: joined.host_link.clone(), addr: *addr },
             Neighbor { mac: joined.link.mac },
         );
+        proxies(world, me, *addr, plan);
+    }
+}
+
+/// Pods that share a link with all of the pod CIDR look there for a pod of Seaway's, too: the node answers
+/// in its place, and forwards.
+fn proxies(world: &World, me: &NodeName, addr: IpAddr, plan: &mut Plan) {
+    let cidrs = world.nodes.get(me).map(|node| &*node.pod_cidrs).unwrap_or_default();
+    let subnets = cidrs.iter().flat_map(|cidr| world.host.subnets_of(*cidr));
+    for (dev, _) in subnets.filter(|(_, net)| net.contains(&addr) && net.addr() != addr) {
+        plan.proxies.insert(NeighborKey { dev: dev.clone(), addr }, ());
     }
 }

@@ -99,7 +99,7 @@ fn around(world: &World, me: &NodeName, table: &PolicyTable) -> Around {
     Around { pods: pods(world, table), node, has_log: world.config.has_log, dns: Places::of(world) }
 }
 
-/// The addresses of the node's pods, as they were leased. Who was joined to the network without a name is a
+/// The addresses of the node's pods, as they were leased, by Seaway or by another network. Who was joined to the network without a name is a
 /// pod if one has the address; another pod of the same name is not known.
 fn pods(world: &World, table: &PolicyTable) -> BTreeMap<IpAddr, Option<ObjectName>> {
     let is_nameless = |attachment: &&Arc<Attachment>| attachment.pod.is_none();
@@ -121,5 +121,6 @@ fn pods(world: &World, table: &PolicyTable) -> BTreeMap<IpAddr, Option<ObjectNam
         let name = (!world.pods.get(&name).is_some_and(is_other)).then_some(name);
         Some(attachment.addrs.iter().map(move |addr| (*addr, name.clone())))
     });
-    found.chain(named.flatten()).collect()
+    let others = world.others.keys().map(|(addr, name)| (*addr, Some(name.clone())));
+    others.chain(found).chain(named.flatten()).collect()
 }

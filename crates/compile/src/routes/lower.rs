@@ -27,7 +27,7 @@ pub(super) fn lower(world: &World, me: &NodeName, pools: &Pools, peers: &Peers, 
                     route(world, me, *cidr, (*via, dev.clone(), false), plan);
                 }
                 (Reach::Overlay, Some(vtep)) => overlay(world, me, pools, peer, vtep, *cidr, plan),
-                (Reach::Overlay, None) => {}
+                (Reach::Overlay, None) | (Reach::Other, _) => {}
             }
         }
     }

@@ -11,6 +11,9 @@
 //! both ways: a peer's own connection to a hostPort of ours. A peer that can't be reached is reported
 //! and costs the others nothing.
 //!
+//! Where another network has a route to the peer's pod CIDR, that is the way, in both directions, until
+//! it is gone: the peer may have no Seaway yet.
+//!
 //! Sources: RFC 7348; RFC 8200 §5 (MTU); P-9, P-15, P-20 to P-22. Page: docs/routes.md.
 
 mod around;

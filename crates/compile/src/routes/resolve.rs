@@ -25,11 +25,16 @@ pub(crate) fn peers(
     for (name, node) in world.nodes.iter().filter(|(name, _)| *name != me) {
         let mut peer = Peer { addrs: node.internal_ips.clone(), vtep: None, pods: Vec::new() };
         for pool in pools.of(name) {
+            // The peer may not know Seaway's way yet, and the one that is there both of them know.
+            let is_others = world.host.routes.contains(&pool.cidr());
             match ways.reach(node, pool) {
                 Ok((reach, vtep)) => {
+                    // What it sends by the tunnel once it does is taken.
                     peer.vtep = peer.vtep.or(vtep);
+                    let reach = if is_others { Reach::Other } else { reach };
                     peer.pods.push((pool.cidr(), reach));
                 }
+                Err(_) if is_others => peer.pods.push((pool.cidr(), Reach::Other)),
                 Err(why) => rejected.push(Rejected {
                     object: format!("Node {name}"),
                     field: "status.addresses".to_owned(),

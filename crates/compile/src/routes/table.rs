@@ -72,6 +72,8 @@ pub enum Reach {
     },
     /// Inside VXLAN.
     Overlay,
+    /// As the route says that another network has there, until it is gone.
+    Other,
 }
 
 impl Default for Peers {
@@ -91,6 +93,7 @@ impl fmt::Display for Peers {
                         writeln!(f, "vxlan to {addr} vtep {mac}")?;
                     }
                     (Reach::Overlay, None) => writeln!(f, "vxlan")?,
+                    (Reach::Other, _) => writeln!(f, "by another network's route")?,
                 }
             }
         }

@@ -154,7 +154,7 @@ mod tests {
         let node_port_addrs = settings.split(',').map(|word| word.parse().unwrap()).collect();
         World {
             config: Config { node: "a".into(), node_port_addrs, ..Config::default() },
-            host: Host { uplinks },
+            host: Host { uplinks, ..Host::default() },
             nodes: [(node.name.clone(), Arc::new(node))].into_iter().collect(),
             ..World::default()
         }

@@ -130,6 +130,7 @@ proptest! {
             let links: BTreeSet<String> = made.chain(pods).chain(theirs).chain(loopback).collect();
             let named = plan.routes.iter().filter_map(|(_, route)| route.dev.as_ref());
             let named = named.chain(plan.neighbors.keys().map(|key| &key.dev));
+            let named = named.chain(plan.proxies.keys().map(|key| &key.dev));
             let named = named.chain(plan.fdb.keys().map(|key| &key.dev));
             let named = named.chain(plan.addrs.keys().map(|(dev, _)| dev));
             let named = named.chain(plan.pods.iter().filter_map(|(_, pod)| pod.master.as_ref()));
@@ -280,6 +281,7 @@ fn added(before: &Plan, after: &Plan) -> Plan {
         pods: new(&before.pods, &after.pods),
         sysctls: new(&before.sysctls, &after.sysctls),
         neighbors: new(&before.neighbors, &after.neighbors),
+        proxies: new(&before.proxies, &after.proxies),
         fdb: new(&before.fdb, &after.fdb),
         routes: new(&before.routes, &after.routes),
         rules: new(&before.rules, &after.rules),

@@ -111,7 +111,13 @@ pub(super) fn host(body: &str) -> Result<Host, String> {
             addrs: words.map(parse).collect::<Result<_, String>>()?,
         })
     };
-    Ok(Host { uplinks: body.lines().map(uplink).collect::<Result<_, String>>()? })
+    let (routes, links): (Vec<&str>, Vec<&str>) =
+        body.lines().partition(|line| line.starts_with("route "));
+    let route = |line: &&str| parse(line.trim_start_matches("route "));
+    Ok(Host {
+        uplinks: links.into_iter().map(uplink).collect::<Result<_, String>>()?,
+        routes: routes.iter().map(route).collect::<Result<_, String>>()?,
+    })
 }
 
 /// The key of the container that a scenario calls `name`.

@@ -71,6 +71,7 @@ fn printed(plan: &Plan) -> Vec<(&'static str, String)> {
         ("pods", rows(&plan.pods)),
         ("sysctls", sysctls),
         ("neighbors", rows(&plan.neighbors)),
+        ("proxies", plan.proxies.keys().map(|key| format!("{key}\n")).collect()),
         ("fdb", rows(&plan.fdb)),
         ("routes", rows(&plan.routes)),
         ("rules", rows(&plan.rules)),

@@ -56,10 +56,29 @@ impl Request {
         Request::new(attempt, message, NLM_F_CREATE | NLM_F_REPLACE)
     }
 
+    /// Has this host answer for `addr` on a link, with the mark of its owner.
+    pub fn put_proxy(index: u32, addr: IpAddr, protocol: u8) -> Self {
+        let mut message = neighbor(index, addr);
+        message.header.flags = NeighbourFlags::Proxy;
+        let mark = NeighbourAttribute::Protocol(RouteProtocol::from(protocol));
+        message.attributes.push(mark);
+        let attempt = format!("put proxy {addr} dev if{index}");
+        let message = RouteNetlinkMessage::NewNeighbour(message);
+        Request::new(attempt, message, NLM_F_CREATE | NLM_F_REPLACE)
+    }
+
     /// Removes a neighbor.
     pub fn delete_neighbor(index: u32, addr: IpAddr) -> Self {
         let message = RouteNetlinkMessage::DelNeighbour(neighbor(index, addr));
         Request::new(format!("delete neighbor {addr} dev if{index}"), message, 0)
+    }
+
+    /// Has this host not answer for `addr` any more.
+    pub fn delete_proxy(index: u32, addr: IpAddr) -> Self {
+        let mut message = neighbor(index, addr);
+        message.header.flags = NeighbourFlags::Proxy;
+        let message = RouteNetlinkMessage::DelNeighbour(message);
+        Request::new(format!("delete proxy {addr} dev if{index}"), message, 0)
     }
 
     /// Writes a forwarding entry of a VXLAN device: frames to `mac` go to the VTEP at `dst`.
@@ -111,6 +130,26 @@ impl Netlink {
             rows.extend(self.dump("list neighbors", &request, NeighborRow::from_message)?);
         }
         rows.retain(|row| of.is_none_or(|index| row.index == index));
+        Ok(rows)
+    }
+
+    /// Addresses of both families for which this host answers on one of its links.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn proxies(&mut self) -> Result<Vec<NeighborRow>, Error> {
+        let mut rows = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut message = NeighbourMessage::default();
+            message.header.family = family;
+            message.header.flags = NeighbourFlags::Proxy;
+            let request = RouteNetlinkMessage::GetNeighbour(message);
+            rows.extend(self.dump(
+                "list proxied neighbors",
+                &request,
+                NeighborRow::from_message,
+            )?);
+        }
         Ok(rows)
     }
 

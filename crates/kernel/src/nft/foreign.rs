@@ -1,4 +1,4 @@
-//! Chains of others: those that may drop what Seaway lets through, and those that kube-proxy left.
+//! Chains of others that may drop what Seaway lets through.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,6 +10,7 @@ use super::Nft;
 use super::abi::{self, msg};
 use super::decode::hook_point;
 use super::expression::Expression;
+use super::leftover::KUBE_PROXY;
 use super::wire::{Attrs, Message};
 
 /// A base chain of somebody else that drops or refuses packets.
@@ -115,68 +116,6 @@ pub fn dropping(nft: &mut Nft) -> io::Result<Vec<ForeignChain>> {
     Ok(chains)
 }
 
-/// What kube-proxy leaves behind where it no longer runs, as far as nf_tables shows it: its own tables,
-/// and its chains in the tables of `iptables-nft`. The kubelet's are not among them.
-///
-/// # Errors
-/// When nf_tables could not be read.
-pub fn kube_proxys(nft: &mut Nft) -> io::Result<BTreeSet<String>> {
-    let mut found = BTreeSet::new();
-    nft.socket.dump(
-        msg::GETTABLE,
-        0,
-        |_| {},
-        |message| {
-            let name = message.attrs().text(abi::table::NAME).filter(|name| *name == KUBE_PROXY);
-            let family = family_name(message.family());
-            found.extend(name.zip(family).map(|(name, family)| format!("table {family} {name}")));
-        },
-    )?;
-    nft.socket.dump(
-        msg::GETCHAIN,
-        0,
-        |_| {},
-        |message| {
-            let attrs = message.attrs();
-            let name = attrs.text(abi::chain::NAME).filter(|name| is_kube_proxys(name));
-            let place = family_name(message.family()).zip(attrs.text(abi::chain::TABLE));
-            let chain = name.zip(place);
-            found.extend(
-                chain.map(|(name, (family, table))| format!("chain {family} {table} {name}")),
-            );
-        },
-    )?;
-    Ok(found)
-}
-
-/// Name of kube-proxy's tables in its mode nftables.
-pub const KUBE_PROXY: &str = "kube-proxy";
-
-/// Whether a chain of iptables has a name of kube-proxy's.
-///
-/// Source: kube-proxy's `iptables/cleanup.go`, `ipvs/cleanup.go`.
-pub fn is_kube_proxys(chain: &str) -> bool {
-    const NAMES: [&str; 13] = [
-        "SERVICES",
-        "EXTERNAL-SERVICES",
-        "NODEPORTS",
-        "NODE-PORT",
-        "POSTROUTING",
-        "MARK-MASQ",
-        "FORWARD",
-        "PROXY-FIREWALL",
-        "PROXY-CANARY",
-        "LOAD-BALANCER",
-        "SOURCE-RANGES-FIREWALL",
-        "IPVS-FILTER",
-        "IPVS-OUT-FILTER",
-    ];
-    const PREFIXES: [&str; 6] = ["SVC-", "SVL-", "SEP-", "FW-", "XLB-", "EXT-"];
-    chain.strip_prefix("KUBE-").is_some_and(|name| {
-        NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-    })
-}
-
 /// What is needed of all rules: which chains drop, and which lead where.
 #[derive(Debug, Default)]
 struct Rules {
@@ -263,7 +202,7 @@ fn is_refusal(element: Attrs<'_>) -> bool {
     }
 }
 
-fn family_name(number: u8) -> Option<&'static str> {
+pub(super) fn family_name(number: u8) -> Option<&'static str> {
     Some(match number {
         1 => "inet",
         2 => "ip",

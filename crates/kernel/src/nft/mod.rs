@@ -2,8 +2,8 @@
 //!
 //! `lower` turns a rule into the kernel's expressions and `raise` turns them back, `encode` and
 //! `decode` do the same for whole rows, `batch` orders the changes of a pass into one transaction.
-//! Of others' tables only the chains that may drop packets, and what kube-proxy left, are read; none is
-//! written.
+//! Of others' tables only the chains that may drop packets are read, and none is written, but for what others
+//! left behind when somebody asks for that (`leftover`).
 
 mod abi;
 #[cfg(test)]
@@ -16,6 +16,7 @@ mod encode;
 mod expression;
 mod foreign;
 mod learned;
+mod leftover;
 mod lower;
 mod owned;
 mod raise;
@@ -28,10 +29,9 @@ mod timed;
 pub(crate) mod wire;
 
 pub use counted::{Counted, counted};
-pub use foreign::{
-    Drops, ForeignChain, KUBE_PROXY, Passing, dropping, foreign, is_kube_proxys, kube_proxys,
-};
+pub use foreign::{Drops, ForeignChain, Passing, dropping, foreign};
 pub use learned::{Learned, learned};
+pub use leftover::{Former, Leftover, leftovers, take_away};
 pub use owned::{Hold, OWNED, Owned, OwnedError};
 pub use timed::Timed;
 

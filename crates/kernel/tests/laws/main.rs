@@ -12,6 +12,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod answering;
 mod faults;
 mod node;
 mod pods;
@@ -55,6 +56,7 @@ laws! {
     links: node::LinksSpecimen;
     addrs: node::AddrsSpecimen;
     neighbors: node::NeighborsSpecimen;
+    proxies: answering::ProxiesSpecimen;
     forwarding_entries: node::FdbSpecimen;
     routes: node::RoutesSpecimen;
     rules: node::RulesSpecimen;

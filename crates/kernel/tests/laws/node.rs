@@ -16,7 +16,7 @@ pub(crate) fn name(text: &str) -> IfName {
     text.parse().unwrap()
 }
 
-fn ip(text: &str) -> IpAddr {
+pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 

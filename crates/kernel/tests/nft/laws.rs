@@ -2,7 +2,7 @@
 
 use plan::nft::{Chain, ChainKind, Field, HookPoint, Key, Row, Rule, Statement, Value, Verdict};
 use plan::{Changes, Mechanism, Table, diff};
-use seaway_kernel::nft::{Learned, Nft, dropping, foreign, kube_proxys, learned};
+use seaway_kernel::nft::{Former, Learned, Nft, dropping, foreign, learned, leftovers, take_away};
 
 use crate::shapes::{base, chain_name, everything, set_name, v4};
 use crate::{BRIDGE, INET, Rows, isolated, nft, put};
@@ -194,17 +194,31 @@ fn base_chains_of_others_that_drop_are_found() {
 }
 
 #[test]
-fn what_kube_proxy_left_is_told_from_what_is_the_kubelets() {
+fn what_kube_proxy_left_is_told_from_what_is_the_kubelets_and_goes_alone() {
     isolated(|| {
+        let theirs = "chain KUBE-KUBELET-CANARY { } ; chain KUBE-FIREWALL { drop ; } ; chain DOCKER { accept ; } ;";
+        nft(&format!("add table ip nat {{ {theirs} }}"));
+        let before = nft("list ruleset");
         nft("add table ip kube-proxy; add table ip6 kube-proxy { chain services { } ; }");
         nft(
-            "add table ip nat { chain KUBE-SERVICES { } ; chain KUBE-SEP-ABC { } ; chain KUBE-KUBELET-CANARY { } ; chain KUBE-FIREWALL { } ; chain DOCKER { } ; }",
+            "add table ip nat { chain KUBE-SEP-ABC { accept ; } ; chain KUBE-SERVICES { jump KUBE-SEP-ABC ; } ; }",
         );
-        let found = kube_proxys(&mut Nft::open().unwrap()).unwrap();
-        let found: Vec<_> = found.iter().map(String::as_str).collect();
-        let chains = ["chain ip nat KUBE-SEP-ABC", "chain ip nat KUBE-SERVICES"];
-        let tables = ["table ip kube-proxy", "table ip6 kube-proxy"];
-        assert_eq!(found, [chains[0], chains[1], tables[0], tables[1]]);
+        nft("insert rule ip nat DOCKER ip daddr 10.0.0.1 goto KUBE-SERVICES");
+        let mut kernel = Nft::open().unwrap();
+        let found = leftovers(&mut kernel, Former::KubeProxy).unwrap();
+        let names: Vec<String> = found.iter().map(ToString::to_string).collect();
+        let wanted = [
+            "table ip kube-proxy",
+            "chain ip nat KUBE-SEP-ABC",
+            "chain ip nat KUBE-SERVICES",
+            "rule of chain ip nat DOCKER that leads to KUBE-SERVICES",
+            "table ip6 kube-proxy",
+        ];
+        assert_eq!(names, wanted);
+        take_away(&mut kernel, &found).unwrap();
+        assert_eq!(nft("list ruleset"), before);
+        assert!(leftovers(&mut kernel, Former::KubeProxy).unwrap().is_empty());
+        take_away(&mut kernel, &found).unwrap_err();
     });
 }
 

@@ -67,11 +67,8 @@ struct Cleanup {
     /// Forget the leases too.
     #[arg(long)]
     ledger: bool,
-    /// Remove what a kube-proxy left on this node, and nothing of Seaway's: the agent may run.
-    #[arg(long, conflicts_with = "ledger")]
-    kube_proxy: bool,
     /// Remove nothing and wait to be told to end: what runs in a DaemonSet is to stay.
-    #[arg(long, conflicts_with_all = ["ledger", "kube_proxy"])]
+    #[arg(long, conflicts_with = "ledger")]
     wait: bool,
 }
 
@@ -230,10 +227,7 @@ fn clean(args: Cleanup) -> anyhow::Result<ExitCode> {
     start_log(args.places.log_format)?;
     let Places { run_dir, state_dir, cni_conf_dir, cni_bin_dir, .. } = args.places;
     let paths = Paths { run_dir, state_dir };
-    let left = match args.kube_proxy {
-        true => super::leftovers::remove()?,
-        false => agent::cleanup(&paths, &cni_conf_dir, &cni_bin_dir, args.ledger)?,
-    };
+    let left = agent::cleanup(&paths, &cni_conf_dir, &cni_bin_dir, args.ledger)?;
     for line in &left {
         super::talk(&format!("seaway: left behind: {line}"));
     }

@@ -16,8 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What to print: a table of the kernel (links, addrs, pods, sysctls, neighbors, fdb, routes, rules, nft, flows,
-    /// listeners), or what the agent knows (ipam, attachments, peers, services, policy, drops, dns, rejected, plan, report), or all of it.
+    /// What to print: a table of the kernel (links, addrs, pods, sysctls, neighbors, proxies, fdb, routes, rules,
+    /// nft, flows, listeners), or what the agent knows (ipam, attachments, peers, services, policy, drops, dns, rejected, plan, report), or all of it.
     #[arg(value_parser = PossibleValuesParser::new(dumps().chain(["all"])), hide_possible_values = true)]
     what: String,
     /// With services: the one to explain, as NAMESPACE/NAME or NAME in namespace default. Shows every

@@ -5,9 +5,12 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Subcommand;
+use kernel::nft::Former;
 use model::forwarding::corefile;
+
+use super::leftovers;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -22,10 +25,55 @@ enum Command {
         /// The Corefile; what it imports is looked for beside it. Standard input when left out.
         file: Option<PathBuf>,
     },
+    /// Take away what a kube-proxy left on this node, and print it: its tables, its chains of iptables and the rules
+    /// that lead there, its ipvs servers and link. Nothing else is touched, and agents may run.
+    KubeProxy(Away),
+    /// Take away what other CNI plugins left on this node, and print it: rules of the reference plugins, flannel and
+    /// kindnet, and links of flannel that no pod is on. Their pods have to be gone from all nodes.
+    Cni(Away),
+}
+
+#[derive(clap::Args)]
+struct Away {
+    /// Only print what would be taken away.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Command::Corefile { file } = args.command;
+    match args.command {
+        Command::Corefile { file } => convert(file),
+        Command::KubeProxy(away) => take_away(Former::KubeProxy, &away),
+        Command::Cni(away) => take_away(Former::Plugins, &away),
+    }
+}
+
+fn take_away(whose: Former, args: &Away) -> anyhow::Result<ExitCode> {
+    let mut found = leftovers::find(whose).map_err(anyhow::Error::msg)?;
+    let names = found.all_names();
+    if !args.dry_run {
+        let in_use = found.in_use();
+        ensure!(in_use.is_none(), "{}", in_use.unwrap_or_default());
+        let running = leftovers::running();
+        ensure!(
+            whose != Former::KubeProxy || running.is_empty(),
+            "kube-proxy runs here (process {}) and would make all of it again: delete its DaemonSet first",
+            running.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+        );
+        leftovers::remove(&found)?;
+        found = leftovers::find(whose).map_err(anyhow::Error::msg)?;
+    }
+    names.iter().for_each(|name| super::print(&format!("{name}\n")));
+    if args.dry_run {
+        super::talk("seaway: nothing was taken away (--dry-run)");
+    }
+    let left = if args.dry_run { Vec::new() } else { found.all_names() };
+    let left: Vec<String> = left.into_iter().chain(found.unread()).collect();
+    left.iter().for_each(|line| super::talk(&format!("seaway: left behind: {line}")));
+    Ok(if left.is_empty() || args.dry_run { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn convert(file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     let text = match &file {
         Some(file) => {
             fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?

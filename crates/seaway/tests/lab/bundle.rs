@@ -40,7 +40,7 @@ fn of_a_lab() {
         "/node-1/agent/metrics.txt",
         "/node-1/kernel/links.txt",
         "/node-2/kernel/ruleset.nft",
-        "/node-1/cni/10-seaway.conflist",
+        "/node-1/cni/05-seaway.conflist",
         "/node-1/check.json",
         "/objects/services.json",
         "/logs/node-2.log",

@@ -32,7 +32,7 @@ for worker in $workers; do wait $worker || exit 1; done
 
 fn plugin(link: &str, each: u32) {
     let lab = Lab::up(&["--nodes", "1", "--pod-link", link]);
-    let list = success(&lab.node("node-1", &["cat", "/run/cni/net.d/10-seaway.conflist"]));
+    let list = success(&lab.node("node-1", &["cat", "/run/cni/net.d/05-seaway.conflist"]));
     let list: serde_json::Value =
         serde_json::from_str(&list.expect("read the conflist")).expect("JSON");
     let mut conf = list["plugins"][0].clone();

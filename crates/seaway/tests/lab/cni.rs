@@ -213,7 +213,7 @@ impl Node {
 
     /// The configuration the agent wrote, as a runtime derives a request from it.
     pub(crate) fn conf(&self, version: &str, change: Value) -> Value {
-        let list = success(&self.run(&["cat", "/run/cni/net.d/10-seaway.conflist"]));
+        let list = success(&self.run(&["cat", "/run/cni/net.d/05-seaway.conflist"]));
         let list: Value = serde_json::from_str(&list.expect("read the conflist")).expect("JSON");
         let mut conf = list["plugins"][0].clone();
         conf["name"] = list["name"].clone();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 
 use crate::lab::{Lab, eventually, success, test, text, within};
+use crate::migrate;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -338,17 +339,6 @@ fn almost_full() {
     condition("False");
 }
 
-/// What a kube-proxy of each mode leaves, and a firewall.
-const LEAVE: &str = "set -e; nft add table ip kube-proxy; ip link add kube-ipvs0 type bridge; \
-    for command in iptables-nft ip6tables-nft iptables-legacy; do \
-    $command -t nat -N KUBE-SERVICES; $command -t nat -N KUBE-SVC-ABC; $command -t nat -N THEIRS; \
-    $command -t nat -A KUBE-SERVICES -j KUBE-SVC-ABC; \
-    $command -t nat -A PREROUTING -m comment --comment 'kubernetes service portals' -j KUBE-SERVICES; \
-    $command -t nat -A PREROUTING -j THEIRS; done; \
-    nft add table inet wall; \
-    nft add chain inet wall in '{ type filter hook input priority 9; policy accept; }'; \
-    nft add rule inet wall in tcp dport 9 reject";
-
 /// Leftovers and firewalls are named and harm nothing; leftovers go when somebody asks, and nothing else.
 fn in_the_way() {
     let lab = Lab::up_with(&["--nodes", "1"], &crate::manifests::echoes(2));
@@ -370,7 +360,7 @@ fn in_the_way() {
                  {name: dead, labels: {kubernetes.io/service-name: dead}}\naddressType: IPv4\n\
                  ports: [{name: '', port: 9}]\nendpoints: [{addresses: [10.80.1.11]}]\n";
     lab.apply(slice);
-    success(&lab.node("node-1", &["sh", "-c", LEAVE])).expect("leave things");
+    success(&lab.node("node-1", &["sh", "-c", migrate::LEAVE])).expect("leave things");
     eventually("the check names all of it", || {
         let found = check();
         let named = [
@@ -383,12 +373,17 @@ fn in_the_way() {
         if named.iter().all(is_named) && !found.contains("FAILED") { Ok(()) } else { Err(found) }
     });
     lab.check();
-    let cleanup = ["seaway", "agent", "cleanup", "--kube-proxy"];
-    success(&lab.node("node-1", &cleanup)).expect("take it away");
+    migrate::take_away(&lab, "kube-proxy");
+    migrate::take_away(&lab, "cni");
     let left = check();
     assert!(left.contains("kube-proxy has left nothing here"), "{left}");
+    assert!(left.contains("another network has left nothing here"), "{left}");
     let script = "iptables-nft-save; ip6tables-nft-save; iptables-legacy-save; nft list tables";
     let left = text(&lab.node("node-1", &["sh", "-c", script]));
     assert_eq!(left.matches("-A PREROUTING -j THEIRS").count(), 3, "{left}");
-    assert!(!left.contains("KUBE") && left.contains("table inet seaway"), "{left}");
+    for gone in ["KUBE-S", "CNI-", "FLANNEL"] {
+        assert!(!left.contains(gone), "{gone}: {left}");
+    }
+    assert_eq!(left.matches("-A KUBE-FIREWALL -p tcp").count(), 2, "{left}");
+    assert!(left.contains("KUBE-KUBELET-CANARY") && left.contains("table inet seaway"), "{left}");
 }

@@ -21,17 +21,17 @@ pub(crate) fn trials() -> Vec<Trial> {
 const PLACES: [&str; 3] =
     ["stateDir=/run/seaway/state", "cniConfDir=/run/cni/net.d", "cniBinDir=/run/cni/bin"];
 
-/// A lab of so many nodes that have nothing but a kubelet, and the image. Nobody gives nodes pod CIDRs, and nobody
-/// makes a Service of DNS.
+/// Has nobody give nodes pod CIDRs, and nobody make a Service of DNS.
+pub(crate) const LACKS: [&str; 2] = ["--no-controller", "cidrAllocator,cluster-dns"];
+
+/// A lab of so many nodes that have nothing but a kubelet, and the image.
 pub(crate) fn bare(nodes: &str) -> Lab {
-    bare_with_env(nodes, &[])
+    bare_with(nodes, &[], &[])
 }
 
-/// The same, whose parts have these variables.
-pub(crate) fn bare_with_env(nodes: &str, variables: &[(&str, &str)]) -> Lab {
-    let lacks = ["--no-controller", "cidrAllocator,cluster-dns"];
-    let lab =
-        Lab::up_with_env(&[&["--nodes", nodes, "--no-agent"], &lacks[..]].concat(), variables);
+/// The same, with these flags, and these variables for its parts.
+pub(crate) fn bare_with(nodes: &str, flags: &[&str], variables: &[(&str, &str)]) -> Lab {
+    let lab = Lab::up_with_env(&[&["--nodes", nodes, "--no-agent"], flags].concat(), variables);
     let load = lab.seaway(&["lab", "load"]).arg(ours("seaway")).output();
     success(&load.expect("start lab load")).expect("load the image");
     lab
@@ -79,7 +79,7 @@ const LEFT: &str = "nft list ruleset | grep seaway; ip -o link | grep -E 'seaway
                     ls -A /run/seaway /run/cni/net.d /run/cni/bin 2>/dev/null | grep -v :; true";
 
 fn installed() {
-    let lab = bare("2");
+    let lab = bare_with("2", &LACKS, &[]);
     let path = manifest(&lab, &[], &["apiServer=/run/kubeconfig", "acknowledgeDrains=true"]);
     oldest_kubectl(&lab, &format!("apply -f {path}"));
     kubectl(&lab, &format!("apply --server-side --validate=strict --force-conflicts -f {path}"));

@@ -29,6 +29,7 @@ mod kubectl;
 mod lab;
 mod manifests;
 mod matrix;
+mod migrate;
 mod nodes;
 mod pods;
 mod policies;
@@ -79,6 +80,7 @@ fn main() {
         kubeconfig::trials(),
         kubectl::trials(),
         matrix::trials(),
+        migrate::trials(),
         nodes::trials(),
         pods::trials(),
         policies::trials(),

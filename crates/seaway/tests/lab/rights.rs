@@ -7,7 +7,7 @@ use fixtures::policies::definition::definitions;
 use libtest_mimic::Trial;
 use serde_json::Value;
 
-use crate::install::{bare_with_env, kubectl, manifest};
+use crate::install::{LACKS, bare_with, kubectl, manifest};
 use crate::lab::{Lab, eventually, test, text, within};
 use crate::manifests;
 
@@ -37,7 +37,7 @@ const REASONS: &str = "
 ";
 
 fn used() {
-    let lab = bare_with_env("1", &[LOG]);
+    let lab = bare_with("1", &LACKS, &[LOG]);
     lab.apply(&definitions().map(|it| format!("---\n{it}\n")).concat());
     let path = manifest(&lab, &[], &["apiServer=/run/kubeconfig", "acknowledgeDrains=true"]);
     kubectl(&lab, &format!("apply -f {path}"));

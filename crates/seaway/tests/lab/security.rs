@@ -322,7 +322,7 @@ fn files() {
     let files = [
         ("/run/seaway/cni.sock", "600 root:root socket"),
         ("/run/seaway/agent.sock", "600 root:root socket"),
-        ("/run/cni/net.d/10-seaway.conflist", "600 root:root regular file"),
+        ("/run/cni/net.d/05-seaway.conflist", "600 root:root regular file"),
         ("/run/cni/bin/seaway-cni", "755 root:root regular file"),
     ];
     for (path, want) in files {

@@ -40,11 +40,17 @@ impl<'a> Writer<'a> {
         Writer { table, parts, rows, needs: Needs::new(), narrows: false, is_audit: false }
     }
 
-    /// The chain of `group`, or `None` where it asks nothing, and all that it needs.
+    /// The chain of `group`, or `None` where it asks nothing; the chain of questions that something is `said` of, with
+    /// the port where nodes answer; and all that they need.
     ///
     /// Where some policies are audited, what all would say is asked behind what is enforced: of what that lets
     /// through.
-    pub(super) fn write(mut self, group: &Group, way: Way) -> (Option<String>, Needs) {
+    pub(super) fn write(
+        mut self,
+        group: &Group,
+        way: Way,
+        said: Option<(&Said, u16)>,
+    ) -> (Option<String>, Option<String>, Needs) {
         let enforced = self.asked(group, way);
         self.is_audit = true;
         let would = group.audit.as_ref().and_then(|would| self.asked(would, way));
@@ -52,13 +58,17 @@ impl<'a> Writer<'a> {
             (Some(enforced), Some(would)) => Some(self.both(way, &enforced, &would)),
             (enforced, would) => enforced.or(would),
         };
+        // Who is asked nothing in a family needs no leave there.
+        let said = said.filter(|_| chain.is_some());
+        let questions = said.and_then(|(said, node_port)| self.questions(way, said, node_port));
         self.parts.need(&self.needs);
-        (chain, self.needs)
+        (chain, questions, self.needs)
     }
 
     /// The chain of questions that this is `said` of, or `None` where all pass. In a packet that asks, the
     /// addresses are as they were: of one that nobody tracks nothing else is known.
-    pub(super) fn questions(&mut self, way: Way, said: &Said, node_port: u16) -> Option<String> {
+    fn questions(&mut self, way: Way, said: &Said, node_port: u16) -> Option<String> {
+        self.narrows = false;
         let daddr = by_family(way.family, Field::Ip4Daddr, Field::Ip6Daddr);
         let over = |protocol: Protocol| {
             Statement::Match(Field::L4proto, Op::Eq, Value::Number(protocol.number()))

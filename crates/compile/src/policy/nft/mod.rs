@@ -235,17 +235,19 @@ impl Lowered {
     fn chain(&mut self, way: Way, to: &To) -> Option<String> {
         let To::Group(group) = to else { return Some(base::unknown(way.direction)) };
         let written = self.groups.entry((way, Arc::clone(group))).or_insert_with(|| {
-            let mut writer = Writer::new(&self.table, &mut self.parts, &mut self.rows);
+            let writer = Writer::new(&self.table, &mut self.parts, &mut self.rows);
             let places = self.around.dns.as_ref();
             let places = places.filter(|_| way.direction == Direction::Egress);
-            let questions = places.map(|places| {
-                let said = Said::of(places, &self.table, group);
-                let is_ever = |one: &Protocol| !said.never.iter().any(|(never, _)| never == one);
-                let by = OVER.into_iter().filter(is_ever).collect();
-                Questions { chain: writer.questions(way, &said, places.node_port), by }
-            });
-            let (chain, needs) = writer.write(group, way);
-            Written { chain, questions: questions.unwrap_or_default(), needs, addrs: 0 }
+            let said =
+                places.map(|places| (Said::of(places, &self.table, group), places.node_port));
+            let (chain, asks, needs) =
+                writer.write(group, way, said.as_ref().map(|(said, port)| (said, *port)));
+            let is_ever = |one: &Protocol| match &said {
+                Some((said, _)) => !said.never.iter().any(|(never, _)| never == one),
+                None => false,
+            };
+            let by = OVER.into_iter().filter(is_ever).collect();
+            Written { chain, questions: Questions { chain: asks, by }, needs, addrs: 0 }
         });
         written.addrs += 1;
         written.chain.clone()

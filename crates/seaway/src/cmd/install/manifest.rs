@@ -2,10 +2,15 @@
 
 use std::path::Path;
 
+use anyhow::bail;
+
 use super::keys::{self, DNS, IMAGE, Key, Settings};
 
 pub(super) const INSTALL: &str = include_str!("manifest.yaml");
 const CLEANUP: &str = include_str!("cleanup.yaml");
+
+/// Which nodes a DaemonSet is for, in both templates.
+const LINUX: &str = "        kubernetes.io/os: linux\n";
 
 /// Keys whose values stand in the manifest itself.
 pub(super) const PLACES: [&str; 4] = [IMAGE, "stateDir", "cniConfDir", "cniBinDir"];
@@ -37,6 +42,21 @@ pub(super) fn cleanup(settings: &Settings) -> String {
         .replace("@made@", "Printed by `seaway install --cleanup`.")
         .replace("@stateParent@", &parent);
     placed(&text, settings)
+}
+
+/// A manifest for those nodes alone that have all of these labels.
+///
+/// # Errors
+/// What is no label with a value.
+pub(super) fn selecting(text: &str, labels: &[String]) -> anyhow::Result<String> {
+    let mut selector = LINUX.to_owned();
+    for label in labels {
+        let Some((name, value)) = label.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+            bail!("--node-selector {label}: LABEL=VALUE is wanted");
+        };
+        selector += &format!("        {}: {}\n", quoted(name), quoted(value));
+    }
+    Ok(text.replace(LINUX, &selector))
 }
 
 fn placed(text: &str, settings: &Settings) -> String {
@@ -106,6 +126,19 @@ mod tests {
             assert!(text.contains(wanted), "{wanted}\n{text}");
         }
         assert!(!text.contains("SEAWAY_MASQUERADE_ALL") && !text.contains("/var/lib/seaway"));
+    }
+
+    #[test]
+    fn nodes_are_chosen_by_all_labels_that_are_named() {
+        for text in [install(&Settings::default()), cleanup(&Settings::default())] {
+            assert_eq!(selecting(&text, &[]).unwrap(), text);
+            let labels = ["seaway.io/network=seaway".to_owned(), "pool=".to_owned()];
+            let chosen = selecting(&text, &labels).unwrap();
+            let wanted = "      nodeSelector:\n        kubernetes.io/os: linux\n        \
+                          \"seaway.io/network\": \"seaway\"\n        \"pool\": \"\"\n      tolerations:";
+            assert!(chosen.contains(wanted), "{chosen}");
+            assert!(selecting(&text, &["seaway".to_owned()]).is_err());
+        }
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub(crate) struct Args {
     /// File with settings, in YAML: `KEY: VALUE` in each line.
     #[arg(long, value_name = "FILE")]
     values: Option<PathBuf>,
+    /// Only nodes with this label. Several are fine, and a node needs all of them.
+    #[arg(long, value_name = "LABEL=VALUE", conflicts_with = "helm")]
+    node_selector: Vec<String>,
     /// Print what takes Seaway off every node instead.
     #[arg(long, conflicts_with = "helm")]
     cleanup: bool,
@@ -52,10 +55,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         };
         settings.set(key, value).with_context(|| format!("--set {set}"))?;
     }
-    super::print(&match args.cleanup {
+    let printed = match args.cleanup {
         true => manifest::cleanup(&settings),
         false => manifest::install(&settings),
-    });
+    };
+    super::print(&manifest::selecting(&printed, &args.node_selector)?);
     Ok(ExitCode::SUCCESS)
 }
 

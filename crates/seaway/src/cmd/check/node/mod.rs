@@ -80,6 +80,9 @@ pub(super) fn examine(run_dir: &Path, timeout: Duration) -> Vec<Finding> {
                 Ok(report) => cluster(&report),
                 Err(error) => Finding::new("cluster", Verdict::Bad, format!("{error:#}")),
             });
+            if let Ok(found) = dump::ask_text(&socket, "found") {
+                findings.push(others::configuration(&found));
+            }
             findings.push(rules::compared(&socket));
             findings.push(node_ports(&services));
             findings.push(frontends::answer(&services, timeout));

@@ -1,6 +1,6 @@
 //! Others on the node: a kube-proxy, what one left behind, firewalls.
 
-use kernel::nft::{Drops, ForeignChain, Nft, Passing, dropping};
+use kernel::nft::{Drops, ForeignChain, Former, Nft, Passing, dropping};
 use model::chain;
 
 use super::{Finding, Verdict};
@@ -10,7 +10,9 @@ use crate::cmd::leftovers;
 const NAMED: usize = 5;
 
 pub(super) fn findings() -> Vec<Finding> {
-    let mut findings = vec![running(&leftovers::running()), left(leftovers::find())];
+    let proxys = left(Former::KubeProxy, leftovers::find(Former::KubeProxy));
+    let plugins = left(Former::Plugins, leftovers::find(Former::Plugins));
+    let mut findings = vec![running(&leftovers::running()), proxys, plugins];
     let chains = Nft::open().map_err(|error| chain(&error));
     let chains = chains.and_then(|mut nft| dropping(&mut nft).map_err(|error| chain(&error)));
     match chains {
@@ -34,13 +36,22 @@ fn running(pids: &[u32]) -> Finding {
     Finding::new("kube-proxy", Verdict::Doubtful, text)
 }
 
-fn left(found: Result<leftovers::Leftovers, String>) -> Finding {
-    let names = match found {
+fn left(whose: Former, found: Result<leftovers::Leftovers, String>) -> Finding {
+    let (who, once, command) = match whose {
+        Former::KubeProxy => ("kube-proxy", "once it is gone", "kube-proxy"),
+        Former::Plugins => ("another network", "once its pods are gone from all nodes", "cni"),
+    };
+    let (names, kept) = match found {
         Err(why) => return Finding::new("leftovers", Verdict::Doubtful, why),
-        Ok(found) => found.names(),
+        Ok(found) => (found.names(), found.unread()),
     };
     if names.is_empty() {
-        return Finding::new("leftovers", Verdict::Good, "kube-proxy has left nothing here");
+        return match kept.is_empty() {
+            true => {
+                Finding::new("leftovers", Verdict::Good, format!("{who} has left nothing here"))
+            }
+            false => Finding::new("leftovers", Verdict::Doubtful, kept.join("; ")),
+        };
     }
     let named: Vec<&str> = names.iter().take(NAMED).map(String::as_str).collect();
     let more = match names.len().checked_sub(NAMED) {
@@ -48,10 +59,20 @@ fn left(found: Result<leftovers::Leftovers, String>) -> Finding {
         Some(0) | None => String::new(),
     };
     let text = format!(
-        "of kube-proxy: {}{more}; once it is gone, `seaway agent cleanup --kube-proxy` takes them away",
+        "of {who}: {}{more}; {once}, `seaway migrate {command}` takes them away",
         named.join(", ")
     );
     Finding::new("leftovers", Verdict::Doubtful, text)
+}
+
+/// Whose network new pods get, by what the agent has found. One that asks others in turn, as Multus does, is
+/// meant to come before ours.
+pub(super) fn configuration(found: &str) -> Finding {
+    let what = "CNI configuration";
+    match found.lines().find_map(|line| line.strip_prefix("CNI ")) {
+        Some(why) => Finding::new(what, Verdict::Doubtful, why.trim_start()),
+        None => Finding::new(what, Verdict::Good, "the container runtime takes Seaway's"),
+    }
 }
 
 /// A firewall that drops. Accepting in Seaway's own tables cannot overrule it.
@@ -71,6 +92,13 @@ fn dropped(chain: &ForeignChain) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_configuration_that_comes_before_ours_is_doubtful() {
+        let found = configuration("routing        auto: see\nCNI            the runtime takes x\n");
+        assert_eq!((found.verdict, &*found.text), (Verdict::Doubtful, "the runtime takes x"));
+        assert_eq!(configuration("routing        auto: see\n").verdict, Verdict::Good);
+    }
 
     #[test]
     fn what_is_in_the_way_is_named_with_what_it_does() {
