@@ -34,8 +34,8 @@ pub(super) struct Cluster {
 }
 
 /// How to print what was found.
-#[derive(Clone, Copy, clap::ValueEnum)]
-pub(super) enum Output {
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Output {
     Text,
     Json,
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use agent::admin::dumps;
 use anyhow::{Context, bail};
-use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
+
+use super::cluster::Output;
 
 /// The agent answers within its own limit of 15 s.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -31,12 +32,6 @@ pub(crate) struct Args {
     /// How to print it; json only for ipam, services, policy, drops, rejected and report.
     #[arg(short, long, default_value = "text", value_enum)]
     output: Output,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Text,
-    Json,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {

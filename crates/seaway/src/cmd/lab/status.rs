@@ -11,18 +11,13 @@ use lab::plane::node_lifecycle::is_ready;
 use serde_json::{Value, json};
 
 use super::print;
+use crate::cmd::cluster::Output;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Form of the output: text or json.
     #[arg(short, long, default_value = "text")]
     output: Output,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Output {
-    Text,
-    Json,
 }
 
 pub(super) fn run(lab: &Lab, args: &Args) -> anyhow::Result<ExitCode> {

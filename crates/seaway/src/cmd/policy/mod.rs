@@ -15,11 +15,13 @@ mod trace;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 use compile::policy::{Judge, Learned, PolicyTable, resolve_all};
 use model::{ObjectName, Protocol, World};
 
 use objects::Objects;
+
+use super::cluster::Output;
 
 /// Namespace of what names none.
 const NAMESPACE: &str = "default";
@@ -55,12 +57,6 @@ struct Source {
     /// Directory of the agent's sockets.
     #[arg(long, env = "SEAWAY_RUN_DIR", default_value = "/run/seaway", value_name = "DIR")]
     run_dir: PathBuf,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Text,
-    Json,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
