@@ -1,6 +1,8 @@
 //! Words to write nftables rows with. Every subsystem adds its own sets and chains to the tables
 //! named `seaway`; rules are few and constant, and what varies is elements.
 
+use std::time::Duration;
+
 use model::Family;
 use plan::Table;
 use plan::nft::{
@@ -32,30 +34,39 @@ impl<'a> Ruleset<'a> {
 
     /// Declares a set of exact keys.
     pub(crate) fn set(&mut self, name: &str, key: &[Type]) {
-        self.declare(name, Set { key: key.to_vec(), data: None, interval: false, dynamic: None });
+        self.declare(name, of_exact(key));
     }
 
-    /// Declares a set of exact keys that packets write.
-    pub(crate) fn learned(&mut self, name: &str, key: &[Type], dynamic: Dynamic) {
-        let (key, dynamic) = (key.to_vec(), Some(dynamic));
-        self.declare(name, Set { key, data: None, interval: false, dynamic });
+    /// Declares a set of at most so many exact keys.
+    pub(crate) fn small_set(&mut self, name: &str, key: &[Type], size: u32) {
+        self.declare(name, Set { size: Some(size), ..of_exact(key) });
+    }
+
+    /// Declares a set of at most so many exact keys that others than the plan put into it, where each stays for
+    /// so long.
+    pub(crate) fn learned(&mut self, name: &str, key: &[Type], (size, timeout): (u32, Duration)) {
+        let dynamic = Some(Dynamic { timeout });
+        self.declare(name, Set { size: Some(size), dynamic, ..of_exact(key) });
     }
 
     /// Declares a set of prefixes.
     pub(crate) fn prefixes(&mut self, name: &str, key: Type) {
-        self.declare(name, Set { key: vec![key], data: None, interval: true, dynamic: None });
+        self.declare(
+            name,
+            Set { key: vec![key], data: None, interval: true, size: None, dynamic: None },
+        );
     }
 
     /// Declares a map from exact keys to values.
     pub(crate) fn map(&mut self, name: &str, key: &[Type], values: &[Type]) {
         let data = Some(DataType::Values(values.to_vec()));
-        self.declare(name, Set { key: key.to_vec(), data, interval: false, dynamic: None });
+        self.declare(name, Set { data, ..of_exact(key) });
     }
 
     /// Declares a map from exact keys to verdicts.
     pub(crate) fn verdicts(&mut self, name: &str, key: &[Type]) {
         let data = Some(DataType::Verdict);
-        self.declare(name, Set { key: key.to_vec(), data, interval: false, dynamic: None });
+        self.declare(name, Set { data, ..of_exact(key) });
     }
 
     /// Puts an element into a set.
@@ -107,6 +118,11 @@ impl<'a> Ruleset<'a> {
         let key = Key::Chain(self.family, ChainName(chain.into()));
         self.rows.insert(key, Row::Chain(row));
     }
+}
+
+/// A set of exact keys.
+fn of_exact(key: &[Type]) -> Set {
+    Set { key: key.to_vec(), data: None, interval: false, size: None, dynamic: None }
 }
 
 /// Before conntrack, so that what is dropped leaves no entry (`raw`, -300).

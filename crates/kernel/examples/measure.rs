@@ -112,6 +112,7 @@ fn elements() -> Outcome<()> {
         key: vec![Type::Ipv4Addr, proto, port],
         data: Some(DataType::Values(vec![Type::Ipv4Addr, port])),
         interval: false,
+        size: None,
         dynamic: None,
     };
     let element = |number: u32| {

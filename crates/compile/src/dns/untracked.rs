@@ -14,15 +14,15 @@ use std::time::Duration;
 
 use model::{Family, Protocol};
 use plan::nft::{
-    ChainName, Dynamic, Field, HookPoint, Key, Op, Rate, Row, Rule, Statement, TableFamily, Type,
-    Value, Verdict,
+    ChainName, Field, HookPoint, Key, Op, Rate, Row, Rule, Statement, TableFamily, Type, Value,
+    Verdict,
 };
 use plan::{Listener, Table};
 
 use crate::ruleset::{self, Ruleset, by_family, lookup, name};
 
 /// How many clients have a bucket. It is full again long before it is forgotten.
-const BUCKETS: Dynamic = Dynamic { timeout: Duration::from_secs(10), size: 1 << 16 };
+const BUCKETS: (u32, Duration) = (1 << 16, Duration::from_secs(10));
 
 /// A bucket holds what comes in a tenth of a second.
 const BURSTS_PER_SECOND: u32 = 10;

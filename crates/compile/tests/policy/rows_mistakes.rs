@@ -17,7 +17,7 @@ use crate::mistakes::judged;
 type Mistake = (&'static str, fn(&mut Rows));
 
 /// What could be wrong.
-const MISTAKES: [Mistake; 20] = [
+const MISTAKES: [Mistake; 21] = [
     ("the ends change places", |rows| each_field(rows, swapped)),
     ("who sends a packet is taken for who began it", |rows| each_field(rows, of_header)),
     ("the packet's port is taken for the server's", |rows| {
@@ -39,6 +39,13 @@ const MISTAKES: [Mistake; 20] = [
     ("nobody is isolated", |rows| without(rows, |rule| is(rule, "no NetworkPolicy"))),
     ("what comes back is isolated", |rows| without(rows, |rule| is(rule, "back to its own"))),
     ("the own node is another", |rows| without(rows, |rule| is(rule, "to its own node"))),
+    ("the own node is a peer like any other", |rows| {
+        for (from, to) in
+            [("policy_egress4", "policy_to_node4"), ("policy_egress6", "policy_to_node6")]
+        {
+            copy(rows, from, to);
+        }
+    }),
     ("discovery is cut", |rows| without(rows, |rule| is(rule, "addresses are found"))),
     ("who answers is not asked", |rows| without(rows, |rule| is(rule, "who answers"))),
     ("who begins is not asked", |rows| without(rows, |rule| is(rule, "who began"))),
@@ -76,6 +83,19 @@ const MISTAKES: [Mistake; 20] = [
         rows.insert(Key::Element(TableFamily::Inet, set, key), Row::Element(None));
     }),
 ];
+
+/// Has the map `to` lead everybody to where `from` does.
+fn copy(rows: &mut Rows, from: &str, to: &str) {
+    let copied = rows.iter().filter_map(|(key, row)| match key {
+        Key::Element(family, set, element) if &*set.0 == from => {
+            Some((Key::Element(*family, SetName(to.into()), element.clone()), row.clone()))
+        }
+        _ => None,
+    });
+    for (key, row) in copied.collect::<Vec<_>>() {
+        rows.insert(key, row);
+    }
+}
 
 /// Whether a rule looks into a set of the addresses of names.
 fn asks_for_names(rule: &Rule) -> bool {

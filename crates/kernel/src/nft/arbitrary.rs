@@ -179,12 +179,12 @@ pub(crate) fn set() -> BoxedStrategy<(Set, Vec<Element>)> {
             (key, true)
         }),
     ];
-    let dynamic = (1..=86_400_u64, 1..1000_u32)
-        .prop_map(|(secs, size)| Dynamic { timeout: Duration::from_secs(secs), size });
-    (key, data, option::weighted(0.1, dynamic))
-        .prop_flat_map(|((key, interval), data, dynamic)| {
-            let dynamic = dynamic.filter(|_| !interval);
-            let declared = Set { key, data, interval, dynamic };
+    let dynamic = (1..=86_400_u64).prop_map(|secs| Dynamic { timeout: Duration::from_secs(secs) });
+    (key, data, option::weighted(0.3, 20..1000_u32), option::weighted(0.3, dynamic))
+        .prop_flat_map(|((key, interval), data, size, dynamic)| {
+            let size = size.filter(|_| !interval);
+            let dynamic = dynamic.filter(|_| size.is_some());
+            let declared = Set { key, data, interval, size, dynamic };
             let most = if dynamic.is_some() { 1 } else { 20 };
             let elements = vec((element_key(&declared), element_data(&declared)), 0..most);
             (Just(declared), elements)

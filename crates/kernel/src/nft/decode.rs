@@ -64,7 +64,8 @@ fn read_sets(
             None => None,
         };
         let Some((declared, elements)) = declared.zip(elements) else {
-            let foreign = Set { key: Vec::new(), data: None, interval: false, dynamic: None };
+            let foreign =
+                Set { key: Vec::new(), data: None, interval: false, size: None, dynamic: None };
             rows.insert(Key::Set(family, name), Row::Set(foreign.into()));
             continue;
         };

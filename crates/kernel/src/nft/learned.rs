@@ -28,20 +28,24 @@ pub struct Learned {
 pub fn learned(nft: &mut Nft) -> io::Result<Option<Learned>> {
     let mut maps = Vec::new();
     let family = super::nfproto(TableFamily::Inet);
-    let listed = nft.socket.dump(
-        msg::GETSET,
-        family,
-        |out| out.text(abi::set::TABLE, TABLE),
-        |message| {
-            let attrs = message.attrs();
-            if let Some((name, Some(Set { dynamic: Some(dynamic), data: Some(_), .. }))) =
-                named_set(attrs)
-                && let Some(used) = attrs.be32(abi::set::COUNT)
-            {
-                maps.push(Learned { set: name.0.to_string(), used, size: dynamic.size });
-            }
-        },
-    );
+    let listed =
+        nft.socket.dump(
+            msg::GETSET,
+            family,
+            |out| out.text(abi::set::TABLE, TABLE),
+            |message| {
+                let attrs = message.attrs();
+                let set = named_set(attrs);
+                if let Some((
+                    name,
+                    Some(Set { dynamic: Some(_), size: Some(size), data: Some(_), .. }),
+                )) = set
+                    && let Some(used) = attrs.be32(abi::set::COUNT)
+                {
+                    maps.push(Learned { set: name.0.to_string(), used, size });
+                }
+            },
+        );
     match listed {
         // There is no table.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -75,9 +75,12 @@ pub(super) fn check_declaration(declared: &Set) -> Result<(), Inexpressible> {
         return Err(Inexpressible("intervals are of addresses, the last of a key".to_owned()));
     }
     let whole = |timeout: Duration| timeout.as_secs() > 0 && timeout.subsec_nanos() == 0;
+    if declared.size.is_some_and(|size| declared.interval || size == 0) {
+        return Err(Inexpressible("sizes are of sets with exact keys, and not 0".to_owned()));
+    }
     match declared.dynamic {
-        Some(dynamic) if declared.interval || dynamic.size == 0 || !whole(dynamic.timeout) => {
-            Err(Inexpressible("dynamic sets have exact keys, a size and whole seconds".to_owned()))
+        Some(dynamic) if declared.size.is_none() || !whole(dynamic.timeout) => {
+            Err(Inexpressible("dynamic sets have a size and whole seconds".to_owned()))
         }
         Some(_) | None => Ok(()),
     }
@@ -96,8 +99,10 @@ pub(super) fn write_declaration(out: &mut Writer, declared: &Set) {
             out.be32(set::DATA_LEN, len(types));
         }
     }
-    if let Some(Dynamic { timeout, size }) = declared.dynamic {
+    if let Some(Dynamic { timeout }) = declared.dynamic {
         out.attr(set::TIMEOUT, &(timeout.as_secs() * 1000).to_be_bytes());
+    }
+    if let Some(size) = declared.size {
         out.nest(set::DESC, |out| out.be32(set::DESC_SIZE, size));
     }
     if is_concatenated(declared) {
@@ -156,7 +161,8 @@ pub(super) fn read_declaration(attrs: Attrs<'_>) -> Option<Set> {
     };
     let interval = found & set::F_INTERVAL != 0;
     let dynamic = if found & set::F_EVAL == 0 { None } else { Some(read_dynamic(attrs)?) };
-    let declared = Set { key, data, interval, dynamic };
+    let size = attrs.nested(set::DESC).and_then(|desc| desc.be32(set::DESC_SIZE));
+    let declared = Set { key, data, interval, size, dynamic };
     let is_ours = attrs.be32(set::KEY_LEN)? == len(&declared.key)
         && declared.data.is_some() == is_map
         && flags(&declared) == found;
@@ -166,7 +172,7 @@ pub(super) fn read_declaration(attrs: Attrs<'_>) -> Option<Set> {
 fn read_dynamic(attrs: Attrs<'_>) -> Option<Dynamic> {
     let milliseconds = u64::from_be_bytes(attrs.get(set::TIMEOUT)?.try_into().ok()?);
     let timeout = (milliseconds % 1000 == 0).then(|| Duration::from_millis(milliseconds))?;
-    Some(Dynamic { timeout, size: attrs.nested(set::DESC)?.be32(set::DESC_SIZE)? })
+    Some(Dynamic { timeout })
 }
 
 /// Writes the element, or the two ends of its interval.

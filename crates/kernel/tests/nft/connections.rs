@@ -13,7 +13,7 @@ pub(crate) fn connections() -> Vec<(Key, Row)> {
     let key = Key::Chain(INET, chain_name("connections"));
     rows.push((key, Row::Chain(Chain { hook: None, rules: rules(statements()) })));
     let mut set = |name: &str, key: &[Type], element: Vec<Value>| {
-        let set = Set { key: key.to_vec(), data: None, interval: false, dynamic: None };
+        let set = Set { key: key.to_vec(), data: None, interval: false, size: None, dynamic: None };
         rows.push((Key::Set(INET, set_name(name)), Row::Set(set.into())));
         rows.push((Key::Element(INET, set_name(name), element.into()), Row::Element(None)));
     };

@@ -56,7 +56,8 @@ fn prefixes_give_way_to_any_others_in_one_transaction() {
         ];
         let marks = |nets: &'static str, mark| {
             let data = Some(DataType::Values(vec![Type::Mark]));
-            let declared = Set { key: vec![Type::Ipv4Addr], data, interval: true, dynamic: None };
+            let declared =
+                Set { key: vec![Type::Ipv4Addr], data, interval: true, size: None, dynamic: None };
             let element = |net| (vec![prefix(net)], Some(Data::Values([Value::Mark(mark)].into())));
             table((declared, nets.split_whitespace().map(element).collect()))
         };
@@ -76,6 +77,7 @@ fn frontends(count: u32) -> Rows {
         key: vec![Type::Ipv4Addr, Type::InetProto, Type::InetService],
         data: Some(DataType::Values(vec![Type::Ipv4Addr, Type::InetService])),
         interval: false,
+        size: None,
         dynamic: None,
     };
     rows.insert(Key::Table(INET), Row::Table);

@@ -20,7 +20,8 @@ fn rows() -> Rows {
         key: vec![Type::Ipv4Addr],
         data: None,
         interval: false,
-        dynamic: Some(Dynamic { timeout: Duration::from_secs(3600), size: 3 }),
+        size: Some(3),
+        dynamic: Some(Dynamic { timeout: Duration::from_secs(3600) }),
     };
     let statements = vec![
         equals(Field::L4proto, Value::Number(17)),

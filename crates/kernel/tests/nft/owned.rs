@@ -18,7 +18,7 @@ use crate::{INET, Rows, isolated, nft};
 /// Packets to this port of one address are not tracked.
 fn rows(port: u16) -> Rows {
     let key = vec![Type::Ipv4Addr, Type::InetProto, Type::InetService];
-    let set = Set { key, data: None, interval: false, dynamic: None };
+    let set = Set { key, data: None, interval: false, size: None, dynamic: None };
     let fields = vec![Field::Ip4Daddr, Field::L4proto, Field::Dport];
     let statements =
         vec![Statement::Lookup(fields, Op::Eq, set_name("answered")), Statement::Notrack];

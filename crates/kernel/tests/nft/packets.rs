@@ -165,8 +165,13 @@ fn with(
 
 fn filters() -> Rows {
     let pods = Statement::Lookup(vec![Field::Iifname, Field::Ip4Saddr], Op::Eq, set_name("pods"));
-    let declared =
-        Set { key: vec![Type::IfName, Type::Ipv4Addr], data: None, interval: false, dynamic: None };
+    let declared = Set {
+        key: vec![Type::IfName, Type::Ipv4Addr],
+        data: None,
+        interval: false,
+        size: None,
+        dynamic: None,
+    };
     let IpAddr::V4(client) = CLIENT else { panic!("CLIENT is IPv4") };
     let filter = ChainKind::Filter;
     let reply = equals(Field::CtDirection, Value::Number(REPLY));
@@ -196,7 +201,7 @@ fn spoofing(mac: Mac) -> Rows {
     let others = Statement::Lookup(key, Op::Ne, set_name("pods"));
     let rules = vec![rule(vec![equals(Field::Iifname, name("c*")), others, drop_it()])];
     let rows = table(vec![(HookPoint::Prerouting, ChainKind::Filter, rules)]);
-    let declared = Set { key: types, data: None, interval: false, dynamic: None };
+    let declared = Set { key: types, data: None, interval: false, size: None, dynamic: None };
     with(rows, "pods", declared, vec![(pod, None)])
 }
 
@@ -206,6 +211,7 @@ fn verdict_maps() -> Rows {
         key: vec![Type::InetProto, Type::InetService],
         data: Some(DataType::Verdict),
         interval: false,
+        size: None,
         dynamic: None,
     };
     let to = |protocol, port, verdict| {
@@ -237,6 +243,7 @@ fn translation() -> Rows {
         key: vec![Type::InetProto, Type::InetService],
         data: Some(DataType::Values(vec![Type::Ipv4Addr, Type::InetService])),
         interval: false,
+        size: None,
         dynamic: None,
     };
     let IpAddr::V4(server) = SERVER else { panic!("SERVER is IPv4") };
@@ -257,7 +264,8 @@ fn translation() -> Rows {
         (HookPoint::Postrouting, nat, post),
         (HookPoint::Forward, ChainKind::Filter, forward),
     ]);
-    let outside = Set { key: vec![Type::Ipv4Addr], data: None, interval: true, dynamic: None };
+    let outside =
+        Set { key: vec![Type::Ipv4Addr], data: None, interval: true, size: None, dynamic: None };
     let rows = with(rows, "outside", outside, vec![(vec![prefix("10.2.0.0/24")], None)]);
     with(rows, "ports", declared, vec![to(6, 8080), to(17, 8080), to(6, 7001)])
 }
@@ -283,9 +291,9 @@ fn connections() -> Rows {
     let types = vec![Type::Ipv4Addr, Type::Ipv4Addr, Type::InetProto, Type::InetService];
     let tuple =
         vec![Value::Ipv4(client), Value::Ipv4(server), Value::Number(17), Value::Port(7001)];
-    let known = Set { key: types, data: None, interval: false, dynamic: None };
+    let known = Set { key: types, data: None, interval: false, size: None, dynamic: None };
     let rows = with(rows, "known", known, vec![(tuple, None)]);
-    let cut = Set { key: vec![Type::Mark], data: None, interval: false, dynamic: None };
+    let cut = Set { key: vec![Type::Mark], data: None, interval: false, size: None, dynamic: None };
     with(rows, "cut", cut, [0x500, 1].map(|mark| (vec![Value::Mark(mark)], None)).into())
 }
 

@@ -47,7 +47,8 @@ fn a_row_that_the_kernel_refuses_is_named_and_does_not_stop_the_others() {
     let late = Hook { kind: ChainKind::Nat, point: HookPoint::Forward, priority: 0 };
     let forward = Row::Chain(Chain { hook: Some(late), rules: vec![] });
     let long = Rule { statements: vec![accept()], comment: Some("x".repeat(300)) };
-    let ports = Set { key: vec![Type::InetService], data: None, interval: true, dynamic: None };
+    let ports =
+        Set { key: vec![Type::InetService], data: None, interval: true, size: None, dynamic: None };
     let ports_as_intervals = Row::Set(ports.into());
     let commented = Row::Chain(Chain { hook: None, rules: vec![long] });
     let cases = [
@@ -107,8 +108,13 @@ fn putting_what_is_there_and_deleting_what_is_gone_succeed() {
         put(&mut kernel, &want);
         let again = plan::diff(&Rows::default(), &want);
         assert_eq!(explain(&kernel.apply(&again)), "");
-        let declared =
-            Set { key: vec![Type::Ipv4Addr], data: None, interval: false, dynamic: None };
+        let declared = Set {
+            key: vec![Type::Ipv4Addr],
+            data: None,
+            interval: false,
+            size: None,
+            dynamic: None,
+        };
         let gone: Rows = [
             (Key::Element(INET, set_name("v4"), [v4(200)].into()), Row::Element(None)),
             (Key::Set(INET, set_name("gone")), Row::Set(declared.into())),

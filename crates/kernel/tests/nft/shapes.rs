@@ -334,7 +334,8 @@ fn services(maps: &mut Declared, addr: impl Fn(u8) -> Value, kind: Type, family:
         key: vec![kind, kind, Type::InetProto, Type::InetService],
         data: Some(class()),
         interval: false,
-        dynamic: Some(Dynamic { timeout: Duration::from_secs(97_230), size: 1024 }),
+        size: Some(1024),
+        dynamic: Some(Dynamic { timeout: Duration::from_secs(97_230) }),
     };
     maps.rows.push((Key::Set(maps.family, set_name(&named("learned"))), Row::Set(learned.into())));
 }
@@ -347,7 +348,7 @@ struct Declared {
 
 impl Declared {
     fn set(&mut self, name: &str, key: &[Type], interval: bool, elements: Vec<Vec<Value>>) {
-        let set = Set { key: key.to_vec(), data: None, interval, dynamic: None };
+        let set = Set { key: key.to_vec(), data: None, interval, size: None, dynamic: None };
         self.rows.push((Key::Set(self.family, set_name(name)), Row::Set(set.into())));
         let element = |key: Vec<Value>| {
             (Key::Element(self.family, set_name(name), key.into()), Row::Element(None))
@@ -363,7 +364,7 @@ impl Declared {
         interval: bool,
         elements: Vec<(Vec<Value>, Data)>,
     ) {
-        let set = Set { key: key.to_vec(), data: Some(to), interval, dynamic: None };
+        let set = Set { key: key.to_vec(), data: Some(to), interval, size: None, dynamic: None };
         self.rows.push((Key::Set(self.family, set_name(name)), Row::Set(set.into())));
         let element = |(key, data): (Vec<Value>, Data)| {
             (Key::Element(self.family, set_name(name), key.into()), Row::Element(Some(data)))

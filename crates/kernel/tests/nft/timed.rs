@@ -19,8 +19,8 @@ fn table(sets: &[(&str, Type)]) -> Rows {
     let mut rows = Rows::default();
     rows.insert(Key::Table(INET), Row::Table);
     for (name, kind) in sets {
-        let dynamic = Some(Dynamic { timeout: Duration::from_secs(60), size: SIZE });
-        let set = Set { key: vec![*kind], data: None, interval: false, dynamic };
+        let dynamic = Some(Dynamic { timeout: Duration::from_secs(60) });
+        let set = Set { key: vec![*kind], data: None, interval: false, size: Some(SIZE), dynamic };
         rows.insert(Key::Set(INET, set_name(name)), Row::Set(set.into()));
     }
     rows

@@ -78,8 +78,11 @@ fn write_set(
 ) -> fmt::Result {
     let kind = if set.data.is_some() { "map" } else { "set" };
     writeln!(f, "\t{kind} {name} {{\n\t\ttype {set}")?;
-    if let Some(Dynamic { timeout, size }) = set.dynamic {
-        writeln!(f, "\t\tsize {size}\n\t\tflags dynamic,timeout")?;
+    if let Some(size) = set.size {
+        writeln!(f, "\t\tsize {size}")?;
+    }
+    if let Some(Dynamic { timeout }) = set.dynamic {
+        writeln!(f, "\t\tflags dynamic,timeout")?;
         writeln!(f, "\t\ttimeout {}", symbol::time(timeout.as_secs()))?;
     }
     if set.interval {

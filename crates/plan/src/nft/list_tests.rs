@@ -70,9 +70,11 @@ fn a_table_prints_as_nft_lists_it() {
         key: vec![Type::Ipv4Addr, Type::InetProto, Type::InetService],
         data: Some(DataType::Values(vec![Type::Ipv4Addr, Type::InetService])),
         interval: false,
+        size: None,
         dynamic: None,
     };
-    let set = Set { key: vec![Type::Ipv4Addr], data: None, interval: true, dynamic: None };
+    let set =
+        Set { key: vec![Type::Ipv4Addr], data: None, interval: true, size: None, dynamic: None };
     let cluster = SetName("cluster".into());
     let prefix = |net: &str| {
         Key::Element(inet, cluster.clone(), [Value::Prefix(net.parse().unwrap())].into())

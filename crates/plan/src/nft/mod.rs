@@ -96,18 +96,19 @@ pub struct Set {
     /// [`Value::Prefix`] in every element, a single address being a host prefix, and no two elements
     /// overlap.
     pub interval: bool,
+    /// How many elements it has room for; `None` for as many as there are. The kernel finds the elements of a
+    /// set faster that has few and says so.
+    pub size: Option<u32>,
     /// Whether others than the plan write its elements, which are then no rows: packets, by rules that learn
     /// and forget, or DNS.
     pub dynamic: Option<Dynamic>,
 }
 
-/// How a set holds what others than the plan put into it.
+/// How a set, which then has a size, holds what others than the plan put into it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dynamic {
     /// How long an element stays after it was last put, in whole seconds, unless it says so itself.
     pub timeout: Duration,
-    /// How many elements it has room for.
-    pub size: u32,
 }
 
 /// Types of key and data fields.

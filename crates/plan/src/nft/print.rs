@@ -54,9 +54,12 @@ impl Display for Row {
                 if set.interval {
                     f.write_str("flags interval; ")?;
                 }
-                if let Some(Dynamic { timeout, size }) = set.dynamic {
+                if let Some(size) = set.size {
+                    write!(f, "size {size}; ")?;
+                }
+                if let Some(Dynamic { timeout }) = set.dynamic {
                     let time = symbol::time(timeout.as_secs());
-                    write!(f, "size {size}; flags dynamic,timeout; timeout {time}; ")?;
+                    write!(f, "flags dynamic,timeout; timeout {time}; ")?;
                 }
                 f.write_str("}")
             }

@@ -152,7 +152,10 @@ fn verdicts_lead_through_chains_as_in_the_kernel() {
 #[test]
 fn sets_hold_exact_keys_and_interval_sets_the_longest_prefix() {
     let declared = |interval| {
-        Row::Set(Set { key: vec![Type::Ipv4Addr], data: None, interval, dynamic: None }.into())
+        Row::Set(
+            Set { key: vec![Type::Ipv4Addr], data: None, interval, size: None, dynamic: None }
+                .into(),
+        )
     };
     let fields = vec![Field::Ip4Saddr];
     let cases =

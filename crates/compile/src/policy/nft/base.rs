@@ -49,6 +49,11 @@ pub(super) fn dispatch(direction: Direction, family: Family) -> &'static str {
     }
 }
 
+/// The map that leads from a pod's address to what is asked about what it sends its own node.
+pub(super) fn to_node(family: Family) -> &'static str {
+    by_family(family, "policy_to_node4", "policy_to_node6")
+}
+
 /// The addresses of pods that are asked about.
 pub(super) fn policed(family: Family) -> &'static str {
     by_family(family, "policed4", "policed6")
@@ -107,6 +112,7 @@ pub(super) fn lower(
         for direction in [Direction::Egress, Direction::Ingress] {
             rules.verdicts(dispatch(direction, family), &[addr]);
         }
+        rules.verdicts(to_node(family), &[addr]);
         rules.set(policed(family), &[addr]);
         rules.set(itself(family), &[addr, addr]);
         rules.set(own_node(family), &[addr]);
@@ -116,7 +122,8 @@ pub(super) fn lower(
             rules.set(nodes(family), &[addr]);
         }
     }
-    rules.set(ALLOWED_BY, &[Type::Mark]);
+    // Every packet is looked up here. It has one number, and another one while that comes.
+    rules.small_set(ALLOWED_BY, &[Type::Mark], 16);
     numbered(number, rules);
     let filter = |point| Hook { kind: ChainKind::Filter, point, priority: 0 };
     if dns.is_some() {
@@ -251,13 +258,13 @@ fn forward(node_port: Option<u16>) -> Vec<Rule> {
     rules
 }
 
-/// From pods to the node itself. What it sends them is not asked about (NP-N19). What is not tracked here is
+/// From pods to the node itself, which is no matter of NetworkPolicies (NP-N24). What it sends them is not asked about (NP-N19). What is not tracked here is
 /// discovery, and questions to the cluster's DNS: those are asked about although they go to the own node (NP-U9),
 /// at its port, too.
 fn input(node_port: Option<u16>) -> Vec<Rule> {
     let stray = Statement::CtState([CtState::Invalid].into());
     let untracked = || Statement::CtState([CtState::Untracked].into());
-    let ask = |end, family| Statement::Vmap(vec![end], name(questions(family)));
+    let ask = |end, family| leads(end, questions(family));
     let mut rules = established();
     for family in Family::ALL.into_iter().filter(|_| node_port.is_some()) {
         let saddr = by_family(family, Field::Ip4Saddr, Field::Ip6Saddr);
@@ -269,7 +276,11 @@ fn input(node_port: Option<u16>) -> Vec<Rule> {
         let statements = vec![at_port(port), ask(client(family), family)];
         rules.push(ruleset::rule(statements, "who asks the DNS at the node's port"));
     }
-    rules.extend(asked(Direction::Egress));
+    rules.extend(
+        Family::ALL.map(|family| {
+            ruleset::rule(vec![leads(client(family), to_node(family))], "who began it")
+        }),
+    );
     rules.push(ruleset::rule(vec![goto(ALLOWED)], "its pod may send it"));
     rules
 }
@@ -292,8 +303,7 @@ fn asked(direction: Direction) -> [Rule; 2] {
             Direction::Egress => (client(family), "who began it"),
             Direction::Ingress => (server(family), "who answers it"),
         };
-        let find = Statement::Vmap(vec![end], name(dispatch(direction, family)));
-        ruleset::rule(vec![find], why)
+        ruleset::rule(vec![leads(end, dispatch(direction, family))], why)
     })
 }
 
@@ -324,6 +334,11 @@ fn strays() -> Vec<Rule> {
 /// The server answers at `port`.
 fn at_port(port: u16) -> Statement {
     Statement::Match(Field::ServerPort, Op::Eq, Value::Port(port))
+}
+
+/// Where `map` leads this end of a connection.
+fn leads(end: Field, map: &str) -> Statement {
+    Statement::Vmap(vec![end], name(map))
 }
 
 fn accept() -> Statement {

@@ -10,7 +10,7 @@ use plan::nft::{ChainName, Data, Key, Row, Statement, TableFamily, Verdict};
 
 use super::super::endings::rule_comment;
 use super::super::{Explained, ExplainedWay};
-use super::base::dispatch;
+use super::base::{dispatch, to_node};
 use super::names;
 use crate::ruleset::name;
 
@@ -51,12 +51,16 @@ fn chains<'a>(
     addrs: &[IpAddr],
     direction: Direction,
 ) -> BTreeSet<&'a ChainName> {
-    let first = addrs.iter().filter_map(|addr| {
-        let map = name(dispatch(direction, Family::of(*addr)));
-        match rows.get(&Key::Element(TableFamily::Inet, map, [(*addr).into()].into()))? {
-            Row::Element(Some(Data::Verdict(verdict))) => to(verdict),
-            Row::Element(_) | Row::Table | Row::Set(_) | Row::Chain(_) => None,
-        }
+    let first = addrs.iter().flat_map(|addr| {
+        let family = Family::of(*addr);
+        let node = (direction == Direction::Egress).then(|| to_node(family));
+        let maps = [dispatch(direction, family)].into_iter().chain(node);
+        maps.filter_map(|map| {
+            match rows.get(&Key::Element(TableFamily::Inet, name(map), [(*addr).into()].into()))? {
+                Row::Element(Some(Data::Verdict(verdict))) => to(verdict),
+                Row::Element(_) | Row::Table | Row::Set(_) | Row::Chain(_) => None,
+            }
+        })
     });
     let (mut found, mut next) = (BTreeSet::new(), first.collect::<Vec<_>>());
     while let Some(chain) = next.pop() {

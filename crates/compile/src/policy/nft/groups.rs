@@ -24,6 +24,17 @@ pub(super) struct Writer<'a> {
     is_audit: bool,
 }
 
+/// The first chains of a group, where it asks anything.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Chains {
+    /// About what is forwarded.
+    pub(super) all: Option<String>,
+    /// About what goes to the own node.
+    pub(super) to_node: Option<String>,
+    /// About questions to the cluster's DNS, where not all of them pass.
+    pub(super) questions: Option<String>,
+}
+
 /// One direction of one family: what the rules of a chain have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Way {
@@ -40,29 +51,42 @@ impl<'a> Writer<'a> {
         Writer { table, parts, rows, needs: Needs::new(), narrows: false, is_audit: false }
     }
 
-    /// The chain of `group`, or `None` where it asks nothing; the chain of questions that something is `said` of, with
-    /// the port where nodes answer; and all that they need.
-    ///
-    /// Where some policies are audited, what all would say is asked behind what is enforced: of what that lets
-    /// through.
+    /// The chains of `group`, with questions that something is `said` of and the port where nodes answer them; and
+    /// all that they need.
     pub(super) fn write(
         mut self,
         group: &Group,
         way: Way,
         said: Option<(&Said, u16)>,
-    ) -> (Option<String>, Option<String>, Needs) {
-        let enforced = self.asked(group, way);
-        self.is_audit = true;
-        let would = group.audit.as_ref().and_then(|would| self.asked(would, way));
-        let chain = match (enforced, would) {
-            (Some(enforced), Some(would)) => Some(self.both(way, &enforced, &would)),
-            (enforced, would) => enforced.or(would),
+    ) -> (Chains, Needs) {
+        let all = self.judged(group, way, Self::asked);
+        let to_node = match way.direction {
+            Direction::Egress => self.judged(group, way, Self::asked_of_node),
+            Direction::Ingress => None,
         };
         // Who is asked nothing in a family needs no leave there.
-        let said = said.filter(|_| chain.is_some());
+        let said = said.filter(|_| all.is_some());
         let questions = said.and_then(|(said, node_port)| self.questions(way, said, node_port));
         self.parts.need(&self.needs);
-        (chain, questions, self.needs)
+        (Chains { all, to_node, questions }, self.needs)
+    }
+
+    /// The chain that `asks` what is enforced. Where some policies are audited, what all would say is asked behind
+    /// that: of what it lets through.
+    fn judged(
+        &mut self,
+        group: &Group,
+        way: Way,
+        asks: impl Fn(&mut Self, &Group, Way) -> Option<String>,
+    ) -> Option<String> {
+        self.is_audit = false;
+        let enforced = asks(self, group, way);
+        self.is_audit = true;
+        let would = group.audit.as_ref().and_then(|would| asks(self, would, way));
+        match (enforced, would) {
+            (Some(enforced), Some(would)) => Some(self.both(way, &enforced, &would)),
+            (enforced, would) => enforced.or(would),
+        }
     }
 
     /// The chain of questions that this is `said` of, or `None` where all pass. In a packet that asks, the
@@ -113,6 +137,12 @@ impl<'a> Writer<'a> {
             None => baseline,
         };
         self.tier(way, "admin", &group.admin, namespaced.as_deref())
+    }
+
+    /// The same of what goes to the own node, which is no matter of NetworkPolicies (NP-N24).
+    fn asked_of_node(&mut self, group: &Group, way: Way) -> Option<String> {
+        let baseline = self.tier(way, "baseline", &group.baseline, None);
+        self.tier(way, "admin", &group.admin, baseline.as_deref())
     }
 
     /// The name of a chain or set that says `text`, which `write` makes unless it is there.
@@ -173,25 +203,33 @@ impl<'a> Writer<'a> {
     /// The chain of what NetworkPolicies allow: nothing else. What comes back to its own pod and goes to
     /// its own node is no matter of theirs (NP-U4, NP-N24).
     fn allowed(&mut self, way: Way, rules: &[PolicyRule], baseline: Option<&str>) -> String {
-        let Way { direction, family } = way;
-        let beyond = |statement, why| {
-            ruleset::rule(vec![statement, Statement::Verdict(go_on(baseline))], why)
-        };
-        let back = lookup(&[client(family), server(family)], Op::Eq, itself(family));
-        let mut chain = vec![beyond(back, "back to its own pod")];
-        if direction == Direction::Egress {
-            let here = Statement::Match(Field::Oifname, Op::Eq, Value::Name("".into()));
-            chain.push(beyond(here, "to its own node"));
-            let own = lookup(&[server(family)], Op::Eq, own_node(family));
-            chain.push(beyond(own, "to its own node"));
-        }
+        let mut beyond = self.beyond(way, baseline);
+        // Where nobody else is asked, it is allowed as by a rule: then rules come first, for most is theirs.
+        let last = if baseline.is_none() { std::mem::take(&mut beyond) } else { Vec::new() };
+        let mut chain = beyond;
         for rule in rules {
             chain.extend(self.rule(way, rule, &Verdict::Return));
         }
+        chain.extend(last);
+        let direction = way.direction;
         let why = rule_comment(direction, &DropReason::NotAllowed, self.is_audit);
         let ends = Statement::Verdict(ends(DropReason::NotAllowed, direction, self.is_audit));
         chain.push(ruleset::rule(vec![Statement::Counter, ends], &why));
         self.put(way, "allowed", chain)
+    }
+
+    /// What is beyond NetworkPolicies. To the node itself they are not asked anyway; but it may be known by
+    /// addresses that it has elsewhere.
+    fn beyond(&self, Way { direction, family }: Way, baseline: Option<&str>) -> Vec<Rule> {
+        let is_in = |fields: &[Field], set, why| {
+            let on = Statement::Verdict(go_on(baseline));
+            ruleset::rule(vec![lookup(fields, Op::Eq, set), on], why)
+        };
+        let pair = [client(family), server(family)];
+        let back = is_in(&pair, itself(family), "back to its own pod");
+        let own = || is_in(&pair[1..], own_node(family), "to its own node");
+        let own = (direction == Direction::Egress).then(own);
+        [back].into_iter().chain(own).collect()
     }
 
     /// A rule: one for each kind of peer at each range of ports.

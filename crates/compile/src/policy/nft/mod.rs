@@ -33,7 +33,7 @@ use super::{Group, Members, Places, PolicyTable};
 use crate::ruleset::Ruleset;
 pub use base::{GENERATION, generation};
 pub use counts::Counted;
-use groups::{Way, Writer};
+use groups::{Chains, Way, Writer};
 pub use names::name_set;
 use parts::{Needs, Parts};
 
@@ -78,21 +78,18 @@ pub(super) struct Lowered {
 /// What is asked one way.
 type Asked = (Way, Arc<Group>);
 
-/// A group's first chain, if it asks anything; what it says of questions; what it needs; and of how many
-/// addresses it is asked.
+/// A group's chains; what it needs; and of how many addresses it is asked.
 #[derive(Debug, Clone)]
 struct Written {
-    chain: Option<String>,
-    questions: Questions,
+    asks: Asks,
     needs: Needs,
     addrs: usize,
 }
 
-/// What is said of an address that asks the cluster's DNS: the chain that does not let all of it pass, and by
-/// which protocols other nodes may be asked.
+/// Where an address leads one way, and by which protocols it may ask other nodes' DNS, where that is asked about.
 #[derive(Debug, Default, Clone)]
-struct Questions {
-    chain: Option<String>,
+struct Asks {
+    chains: Chains,
     by: Vec<Protocol>,
 }
 
@@ -213,13 +210,13 @@ impl Lowered {
         let family = Family::of(addr);
         let ways = BOTH.map(|direction| Way { direction, family });
         let each = to.as_ref().map_or([None; 2], |to| to.each_ref().map(Some));
-        let chains = [0, 1].map(|i| (ways[i], each[i].and_then(|to| self.chain(ways[i], to))));
-        let questions = each[0].map(|to| self.questions(ways[0], to));
+        let [egress, ingress] =
+            [0, 1].map(|i| each[i].map(|to| self.asks(ways[i], to)).unwrap_or_default());
         let mut rules = Ruleset::new(&mut self.rows, TableFamily::Inet);
         if self.around.dns.is_some() {
-            asking(addr, questions.unwrap_or_default(), &mut rules);
+            asking(addr, &egress, &mut rules);
         }
-        policed(addr, chains, &mut rules);
+        policed(addr, [egress.chains, ingress.chains], &mut rules);
         let old = match to {
             Some(to) => self.addrs.insert(addr, to),
             None => self.addrs.remove(&addr),
@@ -231,38 +228,27 @@ impl Lowered {
         }
     }
 
-    /// The chain where an address leads; `None` where nothing is asked.
-    fn chain(&mut self, way: Way, to: &To) -> Option<String> {
-        let To::Group(group) = to else { return Some(base::unknown(way.direction)) };
+    /// Where an address leads, which is one more that does.
+    fn asks(&mut self, way: Way, to: &To) -> Asks {
+        let To::Group(group) = to else { return unknown(way.direction) };
         let written = self.groups.entry((way, Arc::clone(group))).or_insert_with(|| {
             let writer = Writer::new(&self.table, &mut self.parts, &mut self.rows);
             let places = self.around.dns.as_ref();
             let places = places.filter(|_| way.direction == Direction::Egress);
             let said =
                 places.map(|places| (Said::of(places, &self.table, group), places.node_port));
-            let (chain, asks, needs) =
+            let (chains, needs) =
                 writer.write(group, way, said.as_ref().map(|(said, port)| (said, *port)));
             let is_ever = |one: &Protocol| match &said {
                 Some((said, _)) => !said.never.iter().any(|(never, _)| never == one),
                 None => false,
             };
-            let by = OVER.into_iter().filter(is_ever).collect();
-            Written { chain, questions: Questions { chain: asks, by }, needs, addrs: 0 }
+            // Who is asked nothing needs no leave.
+            let by = OVER.into_iter().filter(|one| chains.all.is_some() && is_ever(one)).collect();
+            Written { asks: Asks { chains, by }, needs, addrs: 0 }
         });
         written.addrs += 1;
-        written.chain.clone()
-    }
-
-    /// What is said of questions of an address that leads there.
-    fn questions(&self, way: Way, to: &To) -> Questions {
-        let To::Group(group) = to else {
-            return Questions { chain: Some(base::UNKNOWN_ASKS.to_owned()), by: Vec::new() };
-        };
-        match self.groups.get(&(way, Arc::clone(group))) {
-            // Who is asked nothing needs no leave.
-            Some(written) if written.chain.is_some() => written.questions.clone(),
-            Some(_) | None => Questions::default(),
-        }
+        written.asks.clone()
     }
 
     fn release(&mut self, asked: Asked) {
@@ -276,19 +262,23 @@ impl Lowered {
     }
 }
 
+/// Where addresses lead whose pods are not known.
+fn unknown(direction: Direction) -> Asks {
+    let ends = Some(base::unknown(direction));
+    let (to_node, questions) = match direction {
+        Direction::Egress => (ends.clone(), Some(base::UNKNOWN_ASKS.to_owned())),
+        Direction::Ingress => (None, None),
+    };
+    Asks { chains: Chains { all: ends, to_node, questions }, by: Vec::new() }
+}
+
 /// Leads the questions of an address to where this is said of them.
-fn asking(addr: IpAddr, questions: Questions, rules: &mut Ruleset<'_>) {
+fn asking(addr: IpAddr, asks: &Asks, rules: &mut Ruleset<'_>) {
     let family = Family::of(addr);
-    match questions.chain {
-        Some(chain) => {
-            let jump = Verdict::Jump(ChainName(chain.into()));
-            rules.verdict(base::questions(family), vec![addr.into()], jump);
-        }
-        None => rules.remove(base::questions(family), vec![addr.into()]),
-    }
+    lead(addr, base::questions(family), asks.chains.questions.clone(), rules);
     for protocol in OVER {
         let key = vec![addr.into(), Value::Number(protocol.number())];
-        match questions.by.contains(&protocol) {
+        match asks.by.contains(&protocol) {
             true => rules.element(base::askers(family), key),
             false => rules.remove(base::askers(family), key),
         }
@@ -296,18 +286,12 @@ fn asking(addr: IpAddr, questions: Questions, rules: &mut Ruleset<'_>) {
 }
 
 /// Leads an address to these chains; one that leads nowhere is nobody's matter.
-fn policed(addr: IpAddr, chains: [(Way, Option<String>); 2], rules: &mut Ruleset<'_>) {
+fn policed(addr: IpAddr, [egress, ingress]: [Chains; 2], rules: &mut Ruleset<'_>) {
     let family = Family::of(addr);
-    let is_policed = chains.iter().any(|(_, chain)| chain.is_some());
-    for (way, chain) in chains {
-        let map = base::dispatch(way.direction, family);
-        match chain {
-            Some(chain) => {
-                rules.verdict(map, vec![addr.into()], Verdict::Jump(ChainName(chain.into())));
-            }
-            None => rules.remove(map, vec![addr.into()]),
-        }
-    }
+    let is_policed = egress.all.is_some() || ingress.all.is_some();
+    lead(addr, base::dispatch(Direction::Egress, family), egress.all, rules);
+    lead(addr, base::dispatch(Direction::Ingress, family), ingress.all, rules);
+    lead(addr, base::to_node(family), egress.to_node, rules);
     for (set, key) in [
         (base::policed(family), vec![Value::from(addr)]),
         (base::itself(family), vec![Value::from(addr); 2]),
@@ -317,5 +301,16 @@ fn policed(addr: IpAddr, chains: [(Way, Option<String>); 2], rules: &mut Ruleset
         } else {
             rules.remove(set, key);
         }
+    }
+}
+
+/// Has `map` lead an address to this chain, or nowhere.
+fn lead(addr: IpAddr, map: &str, chain: Option<String>, rules: &mut Ruleset<'_>) {
+    match chain {
+        Some(chain) => {
+            let jump = Verdict::Jump(ChainName(chain.into()));
+            rules.verdict(map, vec![addr.into()], jump);
+        }
+        None => rules.remove(map, vec![addr.into()]),
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use model::{DomainPattern, Family};
-use plan::nft::{Dynamic, SetName, Type, Value};
+use plan::nft::{SetName, Type, Value};
 
 use super::super::{Members, SetKey};
 use super::base::addr_type;
@@ -14,7 +14,7 @@ use crate::ruleset::{Ruleset, by_family};
 
 /// How sets hold the addresses of names: elements say themselves how long they stay, and there are as many
 /// as DNS of the node remembers of all names.
-const NAMED: Dynamic = Dynamic { timeout: Duration::from_secs(60), size: 65_536 };
+const NAMED: (u32, Duration) = (65_536, Duration::from_secs(60));
 
 impl Writer<'_> {
     /// The addresses of `family` that `key` selects, or its addresses with ports.

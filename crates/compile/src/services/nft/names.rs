@@ -150,9 +150,14 @@ impl Map {
         };
         let backend = DataType::Values(vec![addr, port]);
         let one = |kind| DataType::Values(vec![kind]);
-        let dynamic = |timeout| Some(Dynamic { timeout, size: REMEMBERED });
-        let map = |key, data| Set { key, data: Some(data), interval: false, dynamic: None };
-        let set = |key, interval| Set { key, data: None, interval, dynamic: None };
+        let dynamic = |timeout, set| Set {
+            size: Some(REMEMBERED),
+            dynamic: Some(Dynamic { timeout }),
+            ..set
+        };
+        let map =
+            |key, data| Set { key, data: Some(data), interval: false, size: None, dynamic: None };
+        let set = |key, interval| Set { key, data: None, interval, size: None, dynamic: None };
         match self {
             Map::Frontends => map(at(&[]), DataType::Verdict),
             Map::Slots(_) => map(at(&[Type::Mark]), backend),
@@ -163,11 +168,11 @@ impl Map {
             Map::Clients(seconds) => {
                 let timeout = Duration::from_secs(seconds.into());
                 let clients = map(vec![addr, Type::Mark], one(Type::ClassId));
-                Set { dynamic: dynamic(timeout), ..clients }
+                dynamic(timeout, clients)
             }
             Map::Aside => {
                 let marks = map(vec![addr, proto, port, addr, port], one(Type::Mark));
-                Set { dynamic: dynamic(ASIDE), ..marks }
+                dynamic(ASIDE, marks)
             }
             Map::Ips | Map::Vips | Map::NodeAddrs => set(vec![addr], false),
             Map::Cidrs => set(vec![addr], true),
