@@ -39,11 +39,11 @@ const MISTAKES: [Mistake; 21] = [
     ("nobody is isolated", |rows| without(rows, |rule| is(rule, "no NetworkPolicy"))),
     ("what comes back is isolated", |rows| without(rows, |rule| is(rule, "back to its own"))),
     ("the own node is another", |rows| without(rows, |rule| is(rule, "to its own node"))),
-    ("the own node is a peer like any other", |rows| {
-        for (from, to) in
-            [("policy_egress4", "policy_to_node4"), ("policy_egress6", "policy_to_node6")]
-        {
-            copy(rows, from, to);
+    ("what goes to the own node is not asked", |rows| {
+        let is_asked = |key: &&Key| matches!(key, Key::Element(_, set, _) if set.0.starts_with("policy_to_node"));
+        let asked: Vec<Key> = rows.iter().map(|(key, _)| key).filter(is_asked).cloned().collect();
+        for key in asked {
+            rows.remove(&key);
         }
     }),
     ("discovery is cut", |rows| without(rows, |rule| is(rule, "addresses are found"))),
@@ -83,19 +83,6 @@ const MISTAKES: [Mistake; 21] = [
         rows.insert(Key::Element(TableFamily::Inet, set, key), Row::Element(None));
     }),
 ];
-
-/// Has the map `to` lead everybody to where `from` does.
-fn copy(rows: &mut Rows, from: &str, to: &str) {
-    let copied = rows.iter().filter_map(|(key, row)| match key {
-        Key::Element(family, set, element) if &*set.0 == from => {
-            Some((Key::Element(*family, SetName(to.into()), element.clone()), row.clone()))
-        }
-        _ => None,
-    });
-    for (key, row) in copied.collect::<Vec<_>>() {
-        rows.insert(key, row);
-    }
-}
 
 /// Whether a rule looks into a set of the addresses of names.
 fn asks_for_names(rule: &Rule) -> bool {
