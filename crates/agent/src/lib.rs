@@ -4,6 +4,7 @@
 pub mod admin;
 mod answers;
 mod capability;
+mod cleanup;
 pub mod cni;
 mod condition;
 mod dns;
@@ -38,6 +39,7 @@ mod vanished;
 mod watchdog;
 
 pub use capability::MissingCapability;
+pub use cleanup::{Cleanup, cleanup};
 pub use duties::{InvalidPodCidrs, PodCidrs};
 pub use features::{Feature, features};
 pub use handle::{Attach, Attached, Handle, RequestError, Status};
@@ -46,6 +48,6 @@ pub use observe::Metrics;
 pub use places::{PlaceError, rules};
 pub use proxy::dns::end_with_other_panics;
 pub use reconcile::{FailureRow, Report, StepReport, Subject};
-pub use run::{RunError, Settings, cleanup, run, wait_for_the_end};
+pub use run::{RunError, Settings, run, wait_for_the_end};
 pub use shown::{Shown, View};
 pub use sources::Basis;

@@ -1,20 +1,17 @@
-//! The agent as a process: what it is told, when it ends, and what takes everything of it away again.
+//! The agent as a process: what it is told, and when it ends.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use kube::Access;
-use model::{Config, chain};
+use model::Config;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wire::cni::Paths;
 
 use crate::duties::PodCidrs;
-use crate::handover::{self, HandoverError, Heir, Predecessor};
-use crate::journal::Journal;
-use crate::reconcile::{Reach, wall_clock};
+use crate::handover::{HandoverError, Heir, Predecessor};
 use crate::tenure::{self, Ended};
-use crate::{admin, capability, cni, found, install, places, snapshot};
+use crate::{admin, capability, cni, install, places};
 
 /// Everything `seaway agent` is told.
 #[derive(Debug, Clone)]
@@ -105,6 +102,9 @@ pub enum RunError {
     /// The plugin's binary.
     #[error(transparent)]
     Install(#[from] install::InstallError),
+    /// What agents wrote in the API is still there.
+    #[error(transparent)]
+    Uninstall(#[from] kube::UninstallError),
     /// The operating system.
     #[error("{attempt}")]
     System {
@@ -191,54 +191,6 @@ impl End {
             _ = self.interrupt.recv() => {}
         }
     }
-}
-
-/// Takes everything off the node that agents put there: the kernel's state, the configuration, the
-/// plugin, the sockets and what was known of the cluster; with `ledger` also the leases. No agent may be running.
-///
-/// # Errors
-/// [`RunError`]; running it again goes on. What could not be removed is in the returned lines.
-pub fn cleanup(
-    paths: &Paths,
-    conf_dir: &Path,
-    bin_dir: &Path,
-    ledger: bool,
-) -> Result<Vec<String>, RunError> {
-    capability::check()?;
-    let (journal, _) = Journal::open(&paths.state_dir, wall_clock())?;
-    install::remove_conflist(conf_dir)?;
-    let mut steps = places::steps(&paths.run_dir, &Arc::default(), None)?;
-    // The rules say whose flows are ours. What cannot be read, the pass finds out again and reports.
-    drop(steps.read());
-    let report = steps.pass(&plan::Plan::default(), Reach::All, Default::default());
-    tracing::info!("{report}");
-    let unnamed = kernel::nft::Owned::open().and_then(|mut rules| rules.clear());
-    install::remove_loopback(bin_dir)?;
-    install::remove(&bin_dir.join(install::PLUGIN))?;
-    for name in ["cni.sock", "agent.sock", handover::SOCKET, places::SYSCTLS] {
-        install::remove(&paths.run_dir.join(name))?;
-    }
-    for name in [snapshot::FILE, snapshot::NEW_FILE, found::FILE, found::SERVERS] {
-        install::remove(&paths.state_dir.join(name))?;
-    }
-    drop(journal);
-    if ledger {
-        for name in ["ledger", "ledger.lock"] {
-            install::remove(&paths.state_dir.join(name))?;
-        }
-        // DELs that wait are about leases, too.
-        if let Err(cause) = std::fs::remove_dir_all(paths.pending())
-            && cause.kind() != std::io::ErrorKind::NotFound
-        {
-            return Err(system("remove the DELs that wait")(cause));
-        }
-    }
-    // Only empty ones go: what else is in them is not ours.
-    for dir in [&paths.run_dir, &paths.state_dir] {
-        drop(std::fs::remove_dir(dir));
-    }
-    let unnamed = unnamed.err().map(|error| chain(&error));
-    Ok(report.failures().map(|failure| failure.text.clone()).chain(unnamed).collect())
 }
 
 pub(crate) fn system(attempt: &'static str) -> impl FnOnce(std::io::Error) -> RunError {

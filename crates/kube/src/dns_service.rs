@@ -3,6 +3,7 @@
 //! Source: kubeadm's manifest of CoreDNS, for its labels, which `kubectl cluster-info` looks for; EndpointSlice
 //! API, label `endpointslice.kubernetes.io/managed-by`.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::Service;
@@ -14,6 +15,12 @@ use serde_json::json;
 
 /// Selector of the Services that Seaway has made.
 pub(crate) const MADE: &str = "app.kubernetes.io/managed-by=seaway";
+
+/// Whether an object with these labels is one that Seaway has made.
+pub(crate) fn is_made(labels: &BTreeMap<String, String>) -> bool {
+    MADE.split_once('=')
+        .is_some_and(|(label, value)| labels.get(label).is_some_and(|it| it == value))
+}
 
 /// Who has written the slices.
 const MANAGER: &str = "seaway-dns";

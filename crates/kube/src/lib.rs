@@ -1,7 +1,8 @@
 //! The API server's side of the World: objects listed and watched, decoded by `model::decode`, and
 //! shown as the newest level. Whoever reads them sees a complete list or none. What is told in return
 //! is a node's condition, events, in a Lease what a node does by now and, by the one that leads, the
-//! conditions of policies, pod CIDRs of Nodes, and the Service of DNS with its endpoints.
+//! conditions of policies, pod CIDRs of Nodes, and the Service of DNS with its endpoints. All of it is taken
+//! back when Seaway goes.
 
 mod chain;
 mod client;
@@ -18,6 +19,7 @@ mod object;
 pub mod question;
 mod servers;
 mod status;
+mod uninstall;
 mod watch;
 
 pub use chain::chain;
@@ -34,4 +36,5 @@ pub use level::Listed;
 pub use node_cidrs::{CidrsError, Seat, controller_managers, give_cidrs};
 pub use servers::{Found, Kubelet, NoServerUrl, Origin, Server, ServerUrl, Servers, find};
 pub use status::{StatusError, tell_policy};
+pub use uninstall::{UninstallError, Uninstalled, uninstall};
 pub use watch::watch;

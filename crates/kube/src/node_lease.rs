@@ -75,7 +75,7 @@ pub(crate) async fn tell(
     manager: &str,
     (what, annotation, value): (&'static str, &str, String),
 ) -> Result<(), TellError> {
-    let name = format!("seaway-{node}");
+    let name = name(node);
     let lease = json!({
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
         "metadata": {
@@ -91,6 +91,11 @@ pub(crate) async fn tell(
     let params = PatchParams::apply(manager).force();
     let told = api.patch(&name, &params, &Patch::Apply(lease)).await;
     told.map(drop).map_err(|cause| TellError { what, name, cause: Box::new(cause) })
+}
+
+/// Name of the Lease of `node`.
+pub(crate) fn name(node: &NodeName) -> String {
+    format!("seaway-{node}")
 }
 
 /// The value of the label for a node of this name.

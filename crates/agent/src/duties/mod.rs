@@ -16,7 +16,7 @@ mod dns_service;
 mod node_cidrs;
 mod policies;
 #[cfg(test)]
-mod served;
+pub(crate) mod served;
 
 use std::sync::Arc;
 use std::time::Duration;

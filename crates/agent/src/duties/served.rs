@@ -10,7 +10,7 @@ use kube::Access;
 use crate::scratch::Scratch;
 
 /// Serves the API until the process ends.
-pub(super) fn serve(scratch: &Scratch) -> (Access, Arc<Server>) {
+pub(crate) fn serve(scratch: &Scratch) -> (Access, Arc<Server>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     let options = Options { listeners: vec![listener], ..Options::default() };

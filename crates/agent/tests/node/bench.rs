@@ -15,7 +15,7 @@ use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
 use nix::unistd::Pid;
 use seaway_agent::cni::plugin;
-use seaway_agent::{Settings, cleanup, run};
+use seaway_agent::{Cleanup, Settings, cleanup, run};
 use serde_json::{Value, json};
 use wire::cni::{Environment, Paths};
 
@@ -117,8 +117,14 @@ impl Bench {
     }
 
     pub(crate) fn cleanup(&self) {
-        let (conf, bin) = (self.dir.join("conf"), self.dir.join("bin"));
-        let left = cleanup(&self.paths(), &conf, &bin, true).unwrap();
+        let left = cleanup(&Cleanup {
+            paths: self.paths(),
+            cni_conf_dir: self.dir.join("conf"),
+            cni_bin_dir: self.dir.join("bin"),
+            ledger: true,
+            cluster: None,
+        });
+        let left = left.unwrap();
         assert!(left.is_empty(), "{left:?}");
         for gone in ["run", "state/ledger", "conf/05-seaway.conflist", "bin/seaway-cni"] {
             assert!(!self.dir.join(gone).exists(), "{gone}");

@@ -23,7 +23,7 @@ use crate::node_lease::NAMESPACE;
 use ballot::{Ballot, RETRY, Record};
 
 /// Name of the Lease.
-const NAME: &str = "seaway";
+pub(crate) const NAME: &str = "seaway";
 
 /// As many nodes look once in [`RETRY`]; of twice as many each half as often.
 const NODES: usize = 20;

@@ -1,5 +1,7 @@
 //! `seaway agent`.
 
+mod cleanup;
+
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -31,8 +33,9 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Remove everything agents put on this node: links, routes, rules, nftables, files. Stop the agent first.
-    Cleanup(Cleanup),
+    /// Remove everything agents put on this node: links, routes, rules, nftables, files; and with --node-name what
+    /// they wrote in the API, of the whole cluster when no other node has Seaway. Stop the agent first.
+    Cleanup(cleanup::Args),
     /// Keep for the agent what the files of this node's kubelet say: the API server's address, whom to trust
     /// there, and the cluster's DNS domain.
     Find(Find),
@@ -58,18 +61,6 @@ struct Places {
     /// How to log, on stderr. RUST_LOG chooses what.
     #[arg(long, env = "SEAWAY_LOG_FORMAT", default_value = "text", value_enum)]
     log_format: LogFormat,
-}
-
-#[derive(clap::Args)]
-struct Cleanup {
-    #[command(flatten)]
-    places: Places,
-    /// Forget the leases too.
-    #[arg(long)]
-    ledger: bool,
-    /// Remove nothing and wait to be told to end: what runs in a DaemonSet is to stay.
-    #[arg(long, conflicts_with = "ledger")]
-    wait: bool,
 }
 
 #[derive(clap::Args)]
@@ -208,7 +199,7 @@ enum LogFormat {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
-        Some(Command::Cleanup(cleanup)) => clean(cleanup),
+        Some(Command::Cleanup(args)) => cleanup::run(args),
         Some(Command::Find(wanted)) => find(wanted),
         Some(Command::InCharge(InCharge { run_dir })) => in_charge(&run_dir),
         None => {
@@ -217,21 +208,6 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-fn clean(args: Cleanup) -> anyhow::Result<ExitCode> {
-    if args.wait {
-        agent::wait_for_the_end()?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    start_log(args.places.log_format)?;
-    let Places { run_dir, state_dir, cni_conf_dir, cni_bin_dir, .. } = args.places;
-    let paths = Paths { run_dir, state_dir };
-    let left = agent::cleanup(&paths, &cni_conf_dir, &cni_bin_dir, args.ledger)?;
-    for line in &left {
-        super::talk(&format!("seaway: left behind: {line}"));
-    }
-    Ok(if left.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn find(args: Find) -> anyhow::Result<ExitCode> {
@@ -268,8 +244,24 @@ fn in_charge(run_dir: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The access of a pod: at the addresses that are said, or found.
-fn in_cluster(api_server: ApiServer, found: &Found, state_dir: &Path) -> Access {
+/// What `seaway agent find` found before.
+fn found(state_dir: &Path) -> Found {
+    agent::found::found(state_dir).unwrap_or_else(|why| {
+        super::talk(&format!("seaway: {why}; it is not used"));
+        Found::default()
+    })
+}
+
+/// That of a kubeconfig, or of a pod: at the addresses that are said, or found.
+fn access(
+    kubeconfig: Option<PathBuf>,
+    api_server: ApiServer,
+    found: &Found,
+    state_dir: &Path,
+) -> Access {
+    if let Some(path) = kubeconfig {
+        return Access::Kubeconfig(path);
+    }
     let said = api_server.api_server.into_iter().filter_map(|at| match at {
         At::Url(url) => Some(url),
         At::Kubeconfig(_) => None,
@@ -278,10 +270,7 @@ fn in_cluster(api_server: ApiServer, found: &Found, state_dir: &Path) -> Access 
 }
 
 fn settings(run: Run) -> anyhow::Result<Settings> {
-    let found = agent::found::found(&run.places.state_dir).unwrap_or_else(|why| {
-        super::talk(&format!("seaway: {why}; it is not used"));
-        Found::default()
-    });
+    let found = found(&run.places.state_dir);
     let node = run.node_name.filter(|name| !name.is_empty());
     let node =
         node.context("--node-name (SEAWAY_NODE_NAME): which Node object is this machine?")?;
@@ -324,10 +313,7 @@ fn settings(run: Run) -> anyhow::Result<Settings> {
             dns,
             has_log: true,
         },
-        access: match run.kubeconfig {
-            Some(path) => Access::Kubeconfig(path),
-            None => in_cluster(run.api_server, &found, &state_dir),
-        },
+        access: access(run.kubeconfig, run.api_server, &found, &state_dir),
         paths: Paths { run_dir: run.places.run_dir, state_dir },
         cni_conf_dir: run.places.cni_conf_dir,
         cni_bin_dir: run.places.cni_bin_dir,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 
 use crate::images::ours;
-use crate::lab::{Lab, SEAWAY, eventually, success, test, text, within};
+use crate::lab::{Lab, SEAWAY, difference, eventually, success, test, text, within};
 use crate::manifests;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -80,6 +80,7 @@ const LEFT: &str = "nft list ruleset | grep seaway; ip -o link | grep -E 'seaway
 
 fn installed() {
     let lab = bare_with("2", &LACKS, &[]);
+    let before = written(&lab);
     let path = manifest(&lab, &[], &["apiServer=/run/kubeconfig", "acknowledgeDrains=true"]);
     oldest_kubectl(&lab, &format!("apply -f {path}"));
     kubectl(&lab, &format!("apply --server-side --validate=strict --force-conflicts -f {path}"));
@@ -111,13 +112,49 @@ fn installed() {
     let server = lab.pod_field("server", "{.status.podIP}");
     success(&lab.exec("client", &["ping", "-c1", "-W2", &server])).expect("pods still talk");
     kubectl(&lab, "delete pod --all --timeout=60s");
-    let path = manifest(&lab, &["--cleanup"], &[]);
-    kubectl(&lab, &format!("apply -f {path}"));
-    kubectl(&lab, "-n kube-system rollout status daemonset/seaway-cleanup --timeout=60s");
+    // One node after the other: until the last one, what is there for all stays.
+    let leases = "-n kube-system get leases,services -o name";
+    for (node, has) in [("node-2", true), ("node-1", false)] {
+        let selector = format!("kubernetes.io/hostname={node}");
+        let path = manifest(&lab, &["--cleanup", "--node-selector", &selector], &[]);
+        kubectl(&lab, &format!("apply -f {path}"));
+        kubectl(&lab, "-n kube-system rollout status daemonset/seaway-cleanup --timeout=60s");
+        let left = kubectl(&lab, leases);
+        assert_eq!(left.contains("lease.coordination.k8s.io/seaway-node-1"), has, "{left}");
+        assert_eq!(left.contains("service/kube-dns"), has, "{left}");
+        assert!(!left.contains("seaway-node-2"), "{left}");
+        kubectl(&lab, &format!("delete -f {path} --timeout=60s"));
+    }
     for node in ["node-1", "node-2"] {
         let left = text(&lab.node(node, &["sh", "-c", LEFT]));
         assert_eq!(left, "", "on {node}");
     }
+    nothing_written(&lab, &before);
+}
+
+/// What the API has that agents may write, line by line: kinds of conditions, Leases, Services and their slices.
+fn written(lab: &Lab) -> String {
+    let words = "get nodes -o jsonpath={range.items[*]}{.metadata.name}:{.status.conditions[*].type}{\"\\n\"}{end}";
+    let nodes = kubectl(lab, words);
+    let objects = kubectl(lab, "get leases,services,endpointslices -A -o name");
+    format!("{nodes}\n{objects}")
+}
+
+/// The API is as it was before Seaway came.
+fn nothing_written(lab: &Lab, before: &str) {
+    eventually("slices have gone with their Service", || {
+        let now = written(lab);
+        if now == before { Ok(()) } else { Err(difference(before, &now)) }
+    });
+    let path = manifest(lab, &[], &[]);
+    kubectl(lab, &format!("delete -f {path} --ignore-not-found --timeout=60s"));
+    let all = "-n kube-system get all,configmaps,serviceaccounts,roles,rolebindings -o name";
+    let wide = "get clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings -o name";
+    let all = [kubectl(lab, all), kubectl(lab, wide)].concat();
+    // `seaway:node` is the lab's.
+    let is_ours = |object: &&str| object.ends_with("/seaway") || object.contains("/seaway-");
+    let left: Vec<&str> = all.lines().filter(is_ours).collect();
+    assert_eq!(left, [""; 0]);
 }
 
 /// Whoever reaches the API server gathers what all nodes hold, and what they have said.

@@ -38,9 +38,13 @@ pub(super) fn install(settings: &Settings) -> String {
 pub(super) fn cleanup(settings: &Settings) -> String {
     let state = value(settings, key("stateDir"));
     let parent = Path::new(state).parent().unwrap_or(Path::new("/")).display().to_string();
+    let server = settings
+        .of("apiServer")
+        .map(|value| format!("        - {{name: SEAWAY_API_SERVER, value: {}}}\n", quoted(value)));
     let text = CLEANUP
         .replace("@made@", "Printed by `seaway install --cleanup`.")
-        .replace("@stateParent@", &parent);
+        .replace("@stateParent@", &parent)
+        .replace("        @apiServer@\n", &server.unwrap_or_default());
     placed(&text, settings)
 }
 
@@ -150,5 +154,7 @@ mod tests {
             assert_eq!(left, None);
         }
         assert!(cleanup(&all).contains("{path: /srv, type: Directory}"));
+        let elsewhere = cleanup(&settings(&[("apiServer", "https://192.0.2.1")]));
+        assert!(elsewhere.contains("SEAWAY_API_SERVER, value: \"https://192.0.2.1\"}"));
     }
 }
