@@ -20,6 +20,11 @@ pub(super) fn dump(name: &str, view: &View) -> Option<Value> {
     })
 }
 
+/// A view that is only text, in the field's own notation: its lines.
+pub(super) fn lines(text: &str) -> Value {
+    json!({ "lines": text.lines().collect::<Vec<_>>() })
+}
+
 fn leases(view: &View) -> Value {
     let leases: Vec<Value> =
         view.leases

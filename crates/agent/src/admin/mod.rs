@@ -219,7 +219,7 @@ impl Desk {
         leader.as_ref().map(|node| format!("led by {node}\n")).unwrap_or_default()
     }
 
-    /// A table by its name; `None` when there is no such table, or not as JSON.
+    /// A table by its name; `None` when there is no such table.
     async fn dump(&self, name: &str, as_json: bool) -> Option<Answer> {
         let view = self.shown.view();
         if let Some(service) = name.strip_prefix("services/") {
@@ -229,9 +229,6 @@ impl Desk {
             let pod = name.strip_prefix("policy/").map(str::to_owned);
             return policies(pod, view, as_json).await;
         }
-        if name == "found" && !as_json {
-            return Some(Answer::text(found::text(&self.settings, &view)));
-        }
         if name == "drops" {
             return Some(lines(&self.drops.lines(), Line::json, as_json));
         }
@@ -239,17 +236,25 @@ impl Desk {
             let rows = rejected::rows(&view, self.watched.unreadable());
             return Some(lines(&rows, rejected::Row::json, as_json));
         }
-        if let Some(name) = name.strip_prefix("dns/") {
-            return Some(text::asked(name, &view));
+        if let Some(value) = json::dump(name, &view).filter(|_| as_json) {
+            return Some(Answer::json(&value));
         }
-        if as_json {
-            return json::dump(name, &view).map(|value| Answer::json(&value));
+        let answer = match name.strip_prefix("dns/") {
+            Some(name) => text::asked(name, &view),
+            None => Answer::text(self.text(name, &view).await?),
+        };
+        let is_lines = as_json && answer.status == StatusCode::OK;
+        Some(if is_lines { Answer::json(&json::lines(&answer.body)) } else { answer })
+    }
+
+    /// What there is as text under this name.
+    async fn text(&self, name: &str, view: &View) -> Option<String> {
+        if name == "found" {
+            return Some(found::text(&self.settings, view));
         }
-        if let Some(text) = text::dump(name, &view) {
-            let led = if name == "report" { self.led() } else { String::new() };
-            return Some(Answer::text(text + &led));
-        }
-        self.handle.dump(name).await.map(Answer::text)
+        let Some(text) = text::dump(name, view) else { return self.handle.dump(name).await };
+        let led = if name == "report" { self.led() } else { String::new() };
+        Some(text + &led)
     }
 }
 

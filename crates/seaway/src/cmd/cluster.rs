@@ -36,6 +36,7 @@ pub(super) struct Cluster {
 /// How to print what was found.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Output {
+    #[value(alias = "table")]
     Text,
     Json,
 }

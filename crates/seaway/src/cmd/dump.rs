@@ -9,6 +9,7 @@ use std::time::Duration;
 use agent::admin::dumps;
 use anyhow::{Context, bail};
 use clap::builder::PossibleValuesParser;
+use serde_json::{Map, Value};
 
 use super::cluster::Output;
 
@@ -29,7 +30,7 @@ pub(crate) struct Args {
     /// Directory of the agent's sockets.
     #[arg(long, env = "SEAWAY_RUN_DIR", default_value = "/run/seaway", value_name = "DIR")]
     run_dir: PathBuf,
-    /// How to print it; json only for ipam, services, policy, drops, rejected and report.
+    /// Form of the output: text or json. What is no table of fields has its lines in json.
     #[arg(short, long, default_value = "text", value_enum)]
     output: Output,
 }
@@ -47,11 +48,18 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         super::print(&ask(&socket, &args.what, args.output)?);
         return Ok(ExitCode::SUCCESS);
     }
-    if args.output == Output::Json {
-        bail!("-o json prints one table: ipam, services, policy, drops, rejected or report");
-    }
-    for what in dumps().filter(|what| *what != "plan") {
-        super::print(&format!("# {what}\n{}\n", ask(&socket, what, args.output)?));
+    let all = dumps().filter(|what| *what != "plan");
+    match args.output {
+        Output::Text => {
+            for what in all {
+                super::print(&format!("# {what}\n{}\n", ask_text(&socket, what)?));
+            }
+        }
+        Output::Json => {
+            let named = |what: &str| Ok((what.to_owned(), ask_json(&socket, what)?));
+            let all = all.map(named).collect::<anyhow::Result<Map<String, Value>>>()?;
+            super::print(&format!("{:#}\n", Value::Object(all)));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -62,7 +70,7 @@ pub(super) fn ask_text(socket: &Path, what: &str) -> anyhow::Result<String> {
 }
 
 /// The same, as a program wants it.
-pub(super) fn ask_json(socket: &Path, what: &str) -> anyhow::Result<serde_json::Value> {
+pub(super) fn ask_json(socket: &Path, what: &str) -> anyhow::Result<Value> {
     let text = ask(socket, what, Output::Json)?;
     serde_json::from_str(&text).with_context(|| format!("read the agent's answer about {what}"))
 }
@@ -71,11 +79,10 @@ fn ask(socket: &Path, what: &str, output: Output) -> anyhow::Result<String> {
     let query = if output == Output::Json { "?o=json" } else { "" };
     let (status, body) = get(socket, &format!("/dump/{what}{query}"))
         .with_context(|| format!("ask the agent at {}; is it running?", socket.display()))?;
-    match (status, output) {
-        (200, _) => Ok(body),
-        (404, _) if what.contains('/') => bail!("{}", body.trim_end()),
-        (404, Output::Json) => bail!("{what} cannot be printed as json"),
-        (status, _) => bail!("the agent answered {status}: {}", body.trim_end()),
+    match status {
+        200 => Ok(body),
+        404 if what.contains('/') => bail!("{}", body.trim_end()),
+        status => bail!("the agent answered {status}: {}", body.trim_end()),
     }
 }
 

@@ -8,9 +8,11 @@ use std::process::ExitCode;
 use anyhow::{Context, ensure};
 use clap::Subcommand;
 use kernel::nft::Former;
-use model::forwarding::corefile;
+use model::forwarding::corefile::{self, Left};
+use serde_json::{Value, json};
 
-use super::leftovers;
+use super::cluster::Output;
+use super::leftovers::{self, Leftovers};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -24,6 +26,9 @@ enum Command {
     Corefile {
         /// The Corefile; what it imports is looked for beside it. Standard input when left out.
         file: Option<PathBuf>,
+        /// Form of the output: text, which is the settings, or json, which also has what they do not cover.
+        #[arg(short, long, default_value = "text", value_enum)]
+        output: Output,
     },
     /// Take away what a kube-proxy left on this node, and print it: its tables, its chains of iptables and the rules
     /// that lead there, its ipvs servers and link. Nothing else is touched, and agents may run.
@@ -38,11 +43,14 @@ struct Away {
     /// Only print what would be taken away.
     #[arg(long)]
     dry_run: bool,
+    /// Form of the output: text or json.
+    #[arg(short, long, default_value = "text", value_enum)]
+    output: Output,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::Corefile { file } => convert(file),
+        Command::Corefile { file, output } => convert(file, output),
         Command::KubeProxy(away) => take_away(Former::KubeProxy, &away),
         Command::Cni(away) => take_away(Former::Plugins, &away),
     }
@@ -63,17 +71,30 @@ fn take_away(whose: Former, args: &Away) -> anyhow::Result<ExitCode> {
         leftovers::remove(&found)?;
         found = leftovers::find(whose).map_err(anyhow::Error::msg)?;
     }
-    names.iter().for_each(|name| super::print(&format!("{name}\n")));
+    let left = if args.dry_run { Vec::new() } else { found.all_names() };
+    let left: Vec<String> = left.into_iter().chain(found.unread()).collect();
+    match args.output {
+        Output::Text => names.iter().for_each(|name| super::print(&format!("{name}\n"))),
+        Output::Json => super::print(&format!("{:#}\n", document(&found, &names, &left, args))),
+    }
     if args.dry_run {
         super::talk("seaway: nothing was taken away (--dry-run)");
     }
-    let left = if args.dry_run { Vec::new() } else { found.all_names() };
-    let left: Vec<String> = left.into_iter().chain(found.unread()).collect();
     left.iter().for_each(|line| super::talk(&format!("seaway: left behind: {line}")));
     Ok(if left.is_empty() || args.dry_run { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn convert(file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+/// What was found, in the order of the text; what of it is there still, or can't be seen; and what is in the way.
+fn document(found: &Leftovers, names: &[String], left: &[String], args: &Away) -> Value {
+    json!({
+        "dryRun": args.dry_run,
+        "found": names,
+        "leftBehind": left,
+        "inUse": found.in_use(),
+    })
+}
+
+fn convert(file: Option<PathBuf>, output: Output) -> anyhow::Result<ExitCode> {
     let text = match &file {
         Some(file) => {
             fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?
@@ -88,7 +109,17 @@ fn convert(file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     let beside = file.as_deref().and_then(Path::parent);
     let mut find = |pattern: &str| beside.map(|beside| found(beside, pattern)).unwrap_or_default();
     let converted = corefile::convert(&name, &text, &mut find);
-    super::print(&converted.settings.to_string());
+    match output {
+        Output::Text => super::print(&converted.settings.to_string()),
+        Output::Json => {
+            let left = converted.left.iter().map(|Left { file, line, text, why }| {
+                json!({ "file": file, "line": line, "text": text, "why": why })
+            });
+            let left: Vec<Value> = left.collect();
+            let settings = converted.settings.to_string();
+            super::print(&format!("{:#}\n", json!({ "settings": settings, "left": left })));
+        }
+    }
     for left in &converted.left {
         super::talk(&left.to_string());
     }

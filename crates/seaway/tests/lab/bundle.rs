@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use libtest_mimic::Trial;
+use serde_json::Value;
 
 use crate::lab::{Lab, SEAWAY, success, test};
 use crate::manifests;
@@ -18,11 +19,12 @@ fn of_a_lab() {
     let file = lab.dir().with_extension("tar.gz");
     let gather = |file: &Path| -> Output {
         let mut command = Command::new(SEAWAY);
-        command.args(["bundle", "--lab", lab.name(), "--output"]).arg(file);
+        command.args(["bundle", "--lab", lab.name(), "-o", "json", "--file"]).arg(file);
         command.env("SEAWAY_LAB_DIR", lab.dir().parent().expect("the test's folder"));
         command.output().expect("start seaway bundle")
     };
-    success(&gather(&file)).expect("gather a bundle");
+    let told = success(&gather(&file)).expect("gather a bundle");
+    let told: Value = serde_json::from_str(&told).expect("it is JSON");
     let again = success(&gather(&file)).expect_err("what is there is not written over");
     assert!(again.contains("File exists"), "{again}");
     let mode = std::fs::metadata(&file).expect("look at the bundle").permissions().mode();
@@ -33,6 +35,11 @@ fn of_a_lab() {
         success(&output).expect("tar reads it")
     };
     let names = tar(&["--list", "--gzip", "--file"]);
+    let files = told["files"].as_array().expect("files").iter();
+    let said: Vec<&str> = files.filter_map(|file| file["path"].as_str()).collect();
+    let in_it: Vec<&str> = names.lines().filter(|name| !name.ends_with("/left-out.txt")).collect();
+    assert_eq!(said, in_it);
+    assert!(told["leftOut"].is_array() && told["file"].as_str() == file.to_str(), "{told}");
     let has = |end: &str| names.lines().any(|name| name.ends_with(end));
     for end in [
         "/node-1/agent/plan.txt",

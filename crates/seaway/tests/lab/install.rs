@@ -161,7 +161,7 @@ fn nothing_written(lab: &Lab, before: &str) {
 fn bundled(lab: &Lab) {
     let file = lab.dir().join("bundle.tar.gz");
     let mut command = Command::new(SEAWAY);
-    command.args(["bundle", "--cluster", "--output"]).arg(&file);
+    command.args(["bundle", "--cluster", "--file"]).arg(&file);
     let made = command.env("KUBECONFIG", lab.dir().join("kubeconfig")).output();
     success(&made.expect("start seaway bundle")).expect("gather a bundle");
     let tar = Command::new("tar").args(["--list", "--gzip", "--file"]).arg(&file).output();

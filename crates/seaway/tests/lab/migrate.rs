@@ -297,7 +297,11 @@ pub(crate) fn take_away(lab: &Lab, whose: &str) {
     };
     let before = rules();
     let named = migrate(&["--dry-run"]);
+    let json: Value = serde_json::from_str(&migrate(&["--dry-run", "-o", "json"])).expect("JSON");
     assert_eq!(rules(), before, "nothing was taken away");
+    let lines: Vec<&str> = named.lines().collect();
+    assert_eq!(json["found"], json!(lines));
+    assert_eq!((&json["dryRun"], &json["inUse"]), (&json!(true), &Value::Null));
     assert_eq!(migrate(&[]), named);
     let now = rules();
     let now: Vec<&str> = now.lines().filter(|line| !line.is_empty()).collect();

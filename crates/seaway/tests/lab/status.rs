@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::lab::{Lab, SEAWAY, eventually, success, test, text};
 use crate::manifests;
@@ -14,6 +14,7 @@ use crate::service_stories::signal;
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         test("a_change_is_waited_for_until_every_node_has_put_it_in_place", waited),
+        test("what_is_data_is_there_as_json", as_json),
         test("who_does_not_answer_is_named_and_nobody_else_is_red", silent),
     ]
 }
@@ -67,6 +68,39 @@ fn waited() {
         let error = success(&seaway(&lab, &["wait", "--change", change]));
         assert!(error.as_ref().is_err_and(|error| error.contains(why)), "{change}: {error:?}");
     }
+}
+
+/// Each prints one document, with these fields, and nothing else on stdout.
+fn as_json() {
+    let lab = Lab::up_with(&["--nodes", "2"], &manifests::pair());
+    let read = |output: &Output| -> Value {
+        let said = text(output);
+        serde_json::from_str(&said).unwrap_or_else(|why| panic!("{why}: {}", lab.told(output)))
+    };
+    let outside = |words: &[&str]| {
+        let output = lab.seaway(words).args(["-o", "json"]).output();
+        read(&output.expect("start seaway"))
+    };
+    let inside =
+        |words: &[&str]| read(&lab.node("node-1", &[&["seaway"], words, &["-o", "json"]].concat()));
+    assert_eq!(outside(&["lab", "list"])[0]["state"], "up");
+    assert_eq!(outside(&["lab", "cables"])[0]["fault"], "whole");
+    assert_eq!(outside(&["lab", "status"])["nodes"][1]["name"], "node-2");
+    assert_eq!(outside(&["check"])["failed"], 0);
+    assert!(inside(&["check", "--node"])["findings"][0]["what"].is_string());
+    let all = inside(&["dump", "all"]);
+    assert!(all["pods"]["lines"][0].is_string() && all["ipam"]["leases"][0].is_object(), "{all}");
+    assert_eq!(inside(&["dump", "pods"])["lines"], all["pods"]["lines"]);
+    assert_eq!(inside(&["migrate", "cni"])["found"], json!([]));
+    let plain = |words: &[&str]| {
+        let output = Command::new(SEAWAY).args(words).args(["-o", "json"]).output();
+        read(&output.expect("start seaway"))
+    };
+    assert_eq!(plain(&["install", "--set", "mtu=1400"])["kind"], "List");
+    let corefile = lab.dir().join("Corefile");
+    std::fs::write(&corefile, ".:53 {\n  template IN A\n}\n").expect("write a Corefile");
+    let converted = plain(&["migrate", "corefile", &corefile.display().to_string()]);
+    assert!(converted["settings"].is_string() && converted["left"][0]["line"] == 2, "{converted}");
 }
 
 fn silent() {

@@ -97,7 +97,7 @@ async fn of_node(client: &Client, pod: Option<Pod>, timeout: u64) -> Gathered {
 /// What `seaway bundle` finds inside of the pod.
 async fn inside(pods: &Api<Pod>, name: &str, timeout: u64) -> anyhow::Result<Gathered> {
     let timeout = timeout.to_string();
-    let command = ["seaway", "bundle", "--output", "-", "--timeout", &timeout];
+    let command = ["seaway", "bundle", "--file", "-", "--timeout", &timeout];
     let wanted = AttachParams::default().container(CONTAINER).stdout(true).stderr(true);
     let mut running = pods.exec(name, command, &wanted).await.context("start seaway bundle")?;
     let status = running.take_status();

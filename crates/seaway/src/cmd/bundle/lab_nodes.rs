@@ -34,7 +34,7 @@ pub(super) fn lab(name: &LabName, timeout: u64) -> anyhow::Result<Gathered> {
 fn of_node(lab: &Lab, node: &str, timeout: u64) -> anyhow::Result<Gathered> {
     let inside = lab.enter(&Target::Node(node.to_owned())).context("enter the node")?;
     let mut command = Command::new(std::env::current_exe().context("find this program")?);
-    command.args(["bundle", "--output", "-", "--cni-conf-dir", CNI_CONF_DIR]);
+    command.args(["bundle", "--file", "-", "--cni-conf-dir", CNI_CONF_DIR]);
     command.args(["--timeout", &timeout.to_string()]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = inside.spawn(&mut command).context("start seaway bundle there")?;

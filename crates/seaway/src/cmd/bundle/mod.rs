@@ -16,15 +16,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use lab::spec::LabName;
 use model::Rfc3339;
+use serde_json::{Value, json};
 use tar::Header;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Output};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -49,7 +50,10 @@ pub(crate) struct Args {
     /// The gzipped tar file to write, which must not be there yet, or - for stdout; seaway-bundle-TIME.tar.gz when
     /// left out.
     #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    file: Option<PathBuf>,
+    /// Form of what is said of the bundle: text, on stderr, or json, on stdout: its files and what could not be gathered.
+    #[arg(short, long, default_value = "text", value_enum)]
+    output: Output,
 }
 
 /// Where in a bundle is said what is not in it.
@@ -105,6 +109,8 @@ impl Gathered {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let to_stdout = args.file.as_deref() == Some(Path::new("-"));
+    ensure!(!to_stdout || args.output == Output::Text, "--file - and -o json both want stdout");
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let title = format!("seaway-bundle-{}", stamp(now));
     let gathered = match &args.lab {
@@ -116,20 +122,36 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             node::gather(&args.run_dir, &args.cni_conf_dir, Duration::from_secs(args.timeout), now)
         }
     };
-    let path = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("{title}.tar.gz")));
-    if path == Path::new("-") {
+    let path = args.file.clone().unwrap_or_else(|| PathBuf::from(format!("{title}.tar.gz")));
+    if to_stdout {
         write(io::stdout().lock(), &title, &gathered, now).context("write to stdout")?;
     } else {
         // It says much about a cluster, so it is its owner's to show.
         let file = File::options().write(true).create_new(true).mode(0o600).open(&path);
         let file = file.with_context(|| format!("make {}", path.display()))?;
         write(file, &title, &gathered, now).with_context(|| format!("write {}", path.display()))?;
-        super::talk(&format!("seaway: {} files in {}", gathered.files.len(), path.display()));
+        match args.output {
+            Output::Text => {
+                let count = gathered.files.len();
+                super::talk(&format!("seaway: {count} files in {}", path.display()));
+            }
+            Output::Json => super::print(&format!("{:#}\n", document(&path, &title, &gathered))),
+        }
     }
     for line in &gathered.missing {
         super::talk(&format!("seaway: left out: {line}"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is in the bundle at `path`, and what is not.
+fn document(path: &Path, title: &str, gathered: &Gathered) -> Value {
+    let file = |(path, contents): &(String, Vec<u8>)| json!({ "path": format!("{title}/{path}"), "bytes": contents.len() });
+    json!({
+        "file": path,
+        "files": gathered.files.iter().map(file).collect::<Vec<_>>(),
+        "leftOut": gathered.missing,
+    })
 }
 
 /// A moment as it can stand in the name of a file.
@@ -183,6 +205,19 @@ mod tests {
                 ("title/left-out.txt".to_owned(), "node-1/b.txt: no such thing\n".to_owned()),
             ]
         );
+    }
+
+    #[test]
+    fn a_program_is_told_what_is_in_a_bundle_and_what_is_not() {
+        let mut all = Gathered::default();
+        all.put("dir/a.txt", Ok::<_, io::Error>("AB"));
+        all.put("b.txt", Err::<Vec<u8>, _>(io::Error::other("no such thing")));
+        let wanted = json!({
+            "file": "x.tar.gz",
+            "files": [{ "path": "title/dir/a.txt", "bytes": 2 }],
+            "leftOut": ["b.txt: no such thing"],
+        });
+        assert_eq!(document(Path::new("x.tar.gz"), "title", &all), wanted);
     }
 
     #[test]

@@ -19,9 +19,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use lab::spec::LabName;
 
+use super::cluster::Output;
 use node::Verdict;
 
 /// Check that every path of a lab's network works, and Services on its nodes.
@@ -42,17 +42,9 @@ pub(crate) struct Args {
     /// How long one probe may take, in seconds.
     #[arg(long, default_value_t = 3)]
     timeout: u64,
-    /// How to print the result.
-    #[arg(short, long, value_enum, default_value = "table")]
-    output: Format,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Format {
-    /// A line per kind of path, then every failure.
-    Table,
-    /// Every probe, as JSON.
-    Json,
+    /// Form of the output: text, a line for each kind of path and every failure, or json, every probe.
+    #[arg(short, long, default_value = "text", value_enum)]
+    output: Output,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -60,8 +52,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.node {
         let findings = node::examine(&args.run_dir, timeout);
         super::print(&match args.output {
-            Format::Table => report::findings(None, &findings),
-            Format::Json => report::findings_json(&findings),
+            Output::Text => report::findings(None, &findings),
+            Output::Json => report::findings_json(&findings),
         });
         return Ok(code(findings.iter().all(|finding| finding.verdict != Verdict::Bad)));
     }
@@ -69,8 +61,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let results = matrix::run(&places, timeout)?;
     let nodes = nodes::examine(&args.name, &places, timeout)?;
     super::print(&match args.output {
-        Format::Table => report::table(&results, &nodes),
-        Format::Json => report::json(&results, &nodes),
+        Output::Text => report::table(&results, &nodes),
+        Output::Json => report::json(&results, &nodes),
     });
     let paths = !results.is_empty() && results.iter().all(|result| result.outcome.is_ok());
     let mut findings = nodes.iter().flat_map(|(_, findings)| findings);

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
+use lab::manifest::parse;
+use serde_json::{Value, json};
 
 use super::keys::{self, DNS, IMAGE, Key, Settings};
 
@@ -63,6 +65,17 @@ pub(super) fn selecting(text: &str, labels: &[String]) -> anyhow::Result<String>
     Ok(text.replace(LINUX, &selector))
 }
 
+/// The objects of a manifest as one List, as kubectl prints and takes it.
+///
+/// # Errors
+/// What is no object.
+pub(super) fn list(text: &str) -> anyhow::Result<Value> {
+    let (objects, problems) = parse("manifest", text);
+    ensure!(problems.is_empty(), "{problems:?}");
+    let items: Vec<Value> = objects.into_iter().map(|object| object.value).collect();
+    Ok(json!({ "apiVersion": "v1", "kind": "List", "items": items }))
+}
+
 fn placed(text: &str, settings: &Settings) -> String {
     let text = text.replace("@version@", env!("CARGO_PKG_VERSION"));
     PLACES
@@ -89,7 +102,7 @@ fn digest(settings: &Settings) -> String {
 
 /// A text as YAML has it between quotes: as JSON has it.
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    Value::from(text).to_string()
 }
 
 #[cfg(test)]
@@ -102,10 +115,15 @@ mod tests {
         settings
     }
 
+    /// What installs Seaway with these settings.
+    fn with(set: &[(&str, &str)]) -> String {
+        install(&settings(set))
+    }
+
     #[test]
     fn what_is_set_stands_where_it_counts() {
         let dns = "hosts:\n- {address: 192.0.2.1, names: [a.example]}\n";
-        let text = install(&settings(&[
+        let text = with(&[
             ("routing", "vxlan"),
             ("mtu", "1400"),
             ("noMasquerade", "true"),
@@ -114,7 +132,7 @@ mod tests {
             ("cniBinDir", "/usr/libexec/cni"),
             ("image", "registry.example/seaway@sha256:0"),
             ("dnsSettings", dns),
-        ]));
+        ]);
         for wanted in [
             "\n  SEAWAY_ROUTING: \"vxlan\"\n",
             "\n  SEAWAY_MTU: \"1400\"\n",
@@ -133,8 +151,30 @@ mod tests {
     }
 
     #[test]
+    fn a_list_has_every_object_with_what_is_set() {
+        for (text, last) in [
+            (with(&[("mtu", "1400")]), "seaway"),
+            (cleanup(&Settings::default()), "seaway-cleanup"),
+        ] {
+            let list = list(&text).unwrap();
+            let items = list["items"].as_array().unwrap();
+            assert_eq!(items.len(), text.matches("\nkind: ").count());
+            let (Some(set), Some(object)) = (items.last(), items.first()) else { panic!("{list}") };
+            assert_eq!(
+                (&object["kind"], &set["kind"]),
+                (&json!("ServiceAccount"), &json!("DaemonSet"))
+            );
+            assert_eq!(set["metadata"]["name"], last);
+        }
+        let list = list(&with(&[("mtu", "1400")])).unwrap();
+        let mut items = list["items"].as_array().unwrap().iter();
+        let config = items.find(|it| it["kind"] == "ConfigMap").unwrap();
+        assert_eq!(config["data"], json!({ "SEAWAY_MTU": "1400" }));
+    }
+
+    #[test]
     fn nodes_are_chosen_by_all_labels_that_are_named() {
-        for text in [install(&Settings::default()), cleanup(&Settings::default())] {
+        for text in [with(&[]), cleanup(&Settings::default())] {
             assert_eq!(selecting(&text, &[]).unwrap(), text);
             let labels = ["seaway.io/network=seaway".to_owned(), "pool=".to_owned()];
             let chosen = selecting(&text, &labels).unwrap();
@@ -148,7 +188,7 @@ mod tests {
     #[test]
     fn no_place_of_a_template_stays_empty() {
         let all = settings(&[("stateDir", "/srv/seaway")]);
-        for text in [install(&Settings::default()), cleanup(&Settings::default()), cleanup(&all)] {
+        for text in [with(&[]), cleanup(&Settings::default()), cleanup(&all)] {
             let digests = "@sha256";
             let left = text.lines().find(|line| line.contains('@') && !line.contains(digests));
             assert_eq!(left, None);

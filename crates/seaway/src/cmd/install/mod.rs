@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
+use super::cluster::Output;
 use keys::Settings;
 
 #[derive(clap::Args)]
@@ -29,6 +30,9 @@ pub(crate) struct Args {
     /// Write a Helm chart with the same manifest into this directory instead.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["set", "values"])]
     helm: Option<PathBuf>,
+    /// Form of the output: text, which is YAML, or json: one List of the same objects.
+    #[arg(short, long, default_value = "text", value_enum, conflicts_with = "helm")]
+    output: Output,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -59,7 +63,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         true => manifest::cleanup(&settings),
         false => manifest::install(&settings),
     };
-    super::print(&manifest::selecting(&printed, &args.node_selector)?);
+    let printed = manifest::selecting(&printed, &args.node_selector)?;
+    super::print(&match args.output {
+        Output::Text => printed,
+        Output::Json => format!("{:#}\n", manifest::list(&printed)?),
+    });
     Ok(ExitCode::SUCCESS)
 }
 

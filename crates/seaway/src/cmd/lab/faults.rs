@@ -4,11 +4,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::ensure;
-use lab::fault::{Impairment, LONGEST_DELAY, Loss};
+use lab::fault::{CableState, Impairment, LONGEST_DELAY, Loss};
 use lab::lab::Lab;
 use lab::supervisor::Fault;
+use serde_json::{Value, json};
 
 use super::{print, talk};
+use crate::cmd::cluster::Output;
 
 #[derive(clap::Args)]
 pub(super) struct Node {
@@ -77,10 +79,21 @@ pub(super) fn heal(lab: &Lab, args: Heal) -> anyhow::Result<ExitCode> {
 }
 
 /// A line per cable: name, ends, state.
-pub(super) fn cables(lab: &Lab) -> anyhow::Result<ExitCode> {
-    for cable in lab.cables()? {
-        let [near, far] = &cable.ends;
-        print(&format!("{}\t{near} -- {far}\t{}\n", cable.name, cable.fault));
+pub(super) fn cables(lab: &Lab, output: Output) -> anyhow::Result<ExitCode> {
+    let all = lab.cables()?;
+    match output {
+        Output::Text => {
+            for cable in all {
+                let [near, far] = &cable.ends;
+                print(&format!("{}\t{near} -- {far}\t{}\n", cable.name, cable.fault));
+            }
+        }
+        Output::Json => {
+            let all = all.iter().map(|CableState { name, ends, fault }| {
+                json!({ "name": name, "ends": ends, "fault": fault.to_string() })
+            });
+            print(&format!("{:#}\n", all.collect::<Value>()));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -15,8 +15,10 @@ use lab::down::{Found, down};
 use lab::images::Store;
 use lab::lab::Lab;
 use lab::spec::LabName;
+use serde_json::{Value, json};
 
 use super::{print, talk};
+use crate::cmd::cluster::Output;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -34,7 +36,7 @@ enum Command {
     /// Take a lab down; nothing of it is left, whatever state it is in.
     Down(DownArgs),
     /// List the labs of this machine.
-    List,
+    List(Shown),
     /// Show nodes and pods.
     Status(status::Args),
     /// Make or change the objects of manifests.
@@ -74,13 +76,20 @@ enum Command {
     /// Have a paused node go on.
     ResumeNode(faults::Node),
     /// List the cables and what is wrong with them.
-    Cables,
+    Cables(Shown),
     /// Pull a cable out.
     Cut(faults::Cable),
     /// Have a cable lose and delay frames, in each direction.
     Impair(faults::Impair),
     /// Make a cable whole again, or all of them.
     Heal(faults::Heal),
+}
+
+#[derive(clap::Args)]
+struct Shown {
+    /// Form of the output: text or json.
+    #[arg(short, long, default_value = "text", value_enum)]
+    output: Output,
 }
 
 #[derive(clap::Args)]
@@ -125,7 +134,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match command {
         Command::Up(args) => up::run(name, *args),
         Command::Down(args) => take_down(&name, &args),
-        Command::List => list(),
+        Command::List(args) => list(args.output),
         Command::Status(args) => status::run(&open(&name)?, &args),
         Command::Apply(args) => objects::apply(&open(&name)?, &args),
         Command::Delete(args) => objects::delete(&open(&name)?, &args),
@@ -148,7 +157,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::KillNode(args) => faults::kill(&open(&name)?, args),
         Command::PauseNode(args) => faults::pause(&open(&name)?, args),
         Command::ResumeNode(args) => faults::resume(&open(&name)?, args),
-        Command::Cables => faults::cables(&open(&name)?),
+        Command::Cables(args) => faults::cables(&open(&name)?, args.output),
         Command::Cut(args) => faults::cut(&open(&name)?, args),
         Command::Impair(args) => faults::impair(&open(&name)?, args),
         Command::Heal(args) => faults::heal(&open(&name)?, args),
@@ -178,10 +187,15 @@ fn take_down(name: &LabName, args: &DownArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn list() -> anyhow::Result<ExitCode> {
-    for name in Directory::all()? {
-        let state = if Directory::of(&name).is_up() { "up" } else { "dead" };
-        print(&format!("{name}\t{state}\n"));
+fn list(output: Output) -> anyhow::Result<ExitCode> {
+    let state = |name: &LabName| if Directory::of(name).is_up() { "up" } else { "dead" };
+    let all = Directory::all()?;
+    match output {
+        Output::Text => all.iter().for_each(|name| print(&format!("{name}\t{}\n", state(name)))),
+        Output::Json => {
+            let lab = |name| json!({ "name": LabName::as_str(name), "state": state(name) });
+            print(&format!("{:#}\n", all.iter().map(lab).collect::<Value>()));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
