@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Map, Value, json};
 
 use super::keys::{self, DNS};
-use super::manifest::{INSTALL, PLACES, key};
+use super::manifest::{INSTALL, NARROWED, PLACES, key};
 
 /// Writes to a text, which does not fail.
 macro_rules! line {
@@ -87,7 +87,10 @@ fn template() -> String {
         variables.push_str(&format!("\n{}", with(name, &one)));
         digest.push_str(&with(name, &format!("{name}={{{{ include \"seaway.text\" . }}}} ")));
     }
+    let has = "{{- if .Capabilities.APIVersions.Has \"admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy\" }}\n";
     let text = INSTALL
+        .replace(NARROWED[0], has)
+        .replace(NARROWED[1], "{{- end }}\n")
         .replace("@made@", "Written by `cargo xtask deploy`.")
         .replace("@version@", "{{ .Chart.AppVersion }}")
         .replace("@settings@", &variables)

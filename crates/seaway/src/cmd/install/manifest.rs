@@ -17,15 +17,25 @@ const LINUX: &str = "        kubernetes.io/os: linux\n";
 /// Keys whose values stand in the manifest itself.
 pub(super) const PLACES: [&str; 4] = [IMAGE, "stateDir", "cniConfDir", "cniBinDir"];
 
-/// What installs Seaway.
-pub(super) fn install(settings: &Settings) -> String {
+/// Lines of the template around what narrows the agents' rights.
+pub(super) const NARROWED: [&str; 2] = ["@narrowed@\n", "@end@\n"];
+
+/// What installs Seaway, with an admission policy that says what roles can't if `is_narrowed`.
+pub(super) fn install(settings: &Settings, is_narrowed: bool) -> String {
+    let template = match (is_narrowed, INSTALL.split_once(NARROWED[0])) {
+        (false, Some((before, rest))) => {
+            let after = rest.split_once(NARROWED[1]).map_or("", |(_, after)| after);
+            [before, after].concat()
+        }
+        _ => NARROWED.iter().fold(INSTALL.to_owned(), |text, line| text.replace(line, "")),
+    };
     let variables = keys::all().iter().filter_map(|key| {
         let (variable, value) = (key.variable()?, settings.of(&key.name)?);
         Some(format!("\n  {variable}: {}", quoted(value)))
     });
     let variables = format!("data:{}", variables.collect::<String>());
     let dns = format!("data:\n  dns.yaml: {}", quoted(settings.of(DNS).unwrap_or_default()));
-    let text = INSTALL
+    let text = template
         .replace(
             "@made@",
             "Printed by `seaway install`, which has settings: `seaway install --help`.",
@@ -117,7 +127,7 @@ mod tests {
 
     /// What installs Seaway with these settings.
     fn with(set: &[(&str, &str)]) -> String {
-        install(&settings(set))
+        install(&settings(set), true)
     }
 
     #[test]
@@ -170,6 +180,49 @@ mod tests {
         let mut items = list["items"].as_array().unwrap().iter();
         let config = items.find(|it| it["kind"] == "ConfigMap").unwrap();
         assert_eq!(config["data"], json!({ "SEAWAY_MTU": "1400" }));
+    }
+
+    /// The kinds, like `endpointslices`, that a rule of a role or of an admission policy is about.
+    fn kinds(rule: &Value) -> Vec<&str> {
+        rule["resources"].as_array().unwrap().iter().filter_map(Value::as_str).collect()
+    }
+
+    #[test]
+    fn what_agents_may_write_of_others_is_narrowed_unless_somebody_says_not_to() {
+        let list = |is_narrowed| list(&install(&Settings::default(), is_narrowed)).unwrap();
+        let all = list(true);
+        let of_kind = |wanted: &'static str| {
+            let items = all["items"].as_array().unwrap().iter();
+            items.filter(move |it| it["kind"].as_str().is_some_and(|kind| kind.ends_with(wanted)))
+        };
+        let policy = of_kind("ValidatingAdmissionPolicy").next().unwrap();
+        let narrowed = policy["spec"]["matchConstraints"]["resourceRules"].as_array().unwrap();
+        let narrowed: Vec<&str> = narrowed.iter().flat_map(kinds).collect();
+        let rules = of_kind("Role").flat_map(|role| role["rules"].as_array().unwrap());
+        let writes = rules.filter(|rule| {
+            let mut verbs = rule["verbs"].as_array().unwrap().iter();
+            verbs.any(|verb| !["get", "list", "watch"].iter().any(|read| verb == read))
+        });
+        let wide: Vec<&str> =
+            writes.flat_map(kinds).filter(|kind| !narrowed.contains(kind)).collect();
+        // Conditions of policies, and what tells a person something.
+        assert!(
+            wide.iter().all(|kind| kind.ends_with("policies/status") || *kind == "events"),
+            "{wide:?}"
+        );
+        let named = policy["spec"]["validations"].as_array().unwrap().iter();
+        let named = named.filter_map(|rule| rule["expression"].as_str()).collect::<String>();
+        for kind in narrowed.iter().filter(|kind| !kind.contains('/')) {
+            assert!(named.contains(&format!("variables.kind != '{kind}'")), "{kind}");
+        }
+        let binding = of_kind("ValidatingAdmissionPolicyBinding").next().unwrap();
+        assert_eq!(binding["spec"]["policyName"], policy["metadata"]["name"]);
+        let wide = list(false);
+        assert_eq!(
+            wide["items"].as_array().unwrap().len() + 2,
+            all["items"].as_array().unwrap().len()
+        );
+        assert!(!wide.to_string().contains("Admission"));
     }
 
     #[test]

@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// Write a Helm chart with the same manifest into this directory instead.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["set", "values"])]
     helm: Option<PathBuf>,
+    /// Leave out the admission policy that narrows what agents may write, which Kubernetes before 1.30 does not know.
+    #[arg(long, conflicts_with_all = ["helm", "cleanup"])]
+    no_admission_policy: bool,
     /// Form of the output: text, which is YAML, or json: one List of the same objects.
     #[arg(short, long, default_value = "text", value_enum, conflicts_with = "helm")]
     output: Output,
@@ -61,7 +64,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let printed = match args.cleanup {
         true => manifest::cleanup(&settings),
-        false => manifest::install(&settings),
+        false => manifest::install(&settings, !args.no_admission_policy),
     };
     let printed = manifest::selecting(&printed, &args.node_selector)?;
     super::print(&match args.output {
@@ -82,7 +85,7 @@ mod tests {
     #[test]
     fn what_is_committed_is_what_install_prints() {
         let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
-        let manifest = ("seaway.yaml".to_owned(), manifest::install(&Settings::default()));
+        let manifest = ("seaway.yaml".to_owned(), manifest::install(&Settings::default(), true));
         let chart = chart::files().into_iter();
         let chart = chart.map(|(name, text)| (format!("helm/seaway/{name}"), text));
         for (name, text) in std::iter::once(manifest).chain(chart) {
