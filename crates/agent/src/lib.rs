@@ -20,6 +20,7 @@ mod handover;
 mod health;
 pub mod install;
 pub mod journal;
+mod lease;
 mod monitor;
 mod observe;
 mod places;

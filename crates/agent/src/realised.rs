@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::{Access, Client};
+use kube::Access;
 use model::{ClusterPolicy, ClusterPolicyName, NodeName, OrdMap, Realised};
 use tokio::sync::watch::Receiver;
 
+use crate::lease::{Lease, Word};
 use crate::reconcile::{MARKS, RULES};
 use crate::shown::View;
 use crate::sources::Basis;
@@ -17,7 +18,7 @@ const BETWEEN: Duration = Duration::from_secs(1);
 /// How often it is told although nothing has changed, in case somebody has deleted the Lease.
 const AGAIN: Duration = Duration::from_secs(15 * 60);
 
-/// First pause after the API server did not take it; it doubles up to [`LONGEST`].
+/// First pause after the API server did not take it.
 const SHORTEST: Duration = Duration::from_millis(500);
 
 /// Longest pause.
@@ -25,29 +26,16 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// Keeps the node's Lease what `views` show, until the future is dropped.
 pub(crate) async fn tell(access: Access, node: NodeName, mut views: Receiver<Arc<View>>) {
+    let mut lease = Lease::new(access, node, SHORTEST..=LONGEST);
     let (mut known, mut told) = (Known::default(), None);
-    let (mut client, mut pause) = (None, SHORTEST);
     loop {
         let view = Arc::clone(&views.borrow_and_update());
         let now = known.realised(&view);
         if let Some(now) = now.filter(|now| told.as_ref() != Some(now)) {
-            let wait = match write(&access, &mut client, &node, &now).await {
-                Ok(()) => {
-                    (told, pause) = (Some(now), SHORTEST);
-                    BETWEEN
-                }
-                Err(why) => {
-                    // Said once, and again when it has worked in between.
-                    if pause == SHORTEST {
-                        tracing::warn!("{why}; trying again");
-                    }
-                    client = None;
-                    let wait = pause;
-                    pause = (pause * 2).min(LONGEST);
-                    wait
-                }
-            };
-            tokio::time::sleep(wait).await;
+            if lease.tell(Word::Realised(&now)).await {
+                told = Some(now);
+                tokio::time::sleep(BETWEEN).await;
+            }
             continue;
         }
         match tokio::time::timeout(AGAIN, views.changed()).await {
@@ -56,22 +44,6 @@ pub(crate) async fn tell(access: Access, node: NodeName, mut views: Receiver<Arc
             Err(_) => told = None,
         }
     }
-}
-
-/// Writes over the connection of the last time, if there is one.
-async fn write(
-    access: &Access,
-    client: &mut Option<Client>,
-    node: &NodeName,
-    realised: &Realised,
-) -> Result<(), String> {
-    if client.is_none() {
-        *client = Some(kube::connect(access).await.map_err(|error| kube::chain(&error))?);
-    }
-    let Some(client) = client else { return Ok(()) };
-    kube::node_lease::tell_realised(client, node, realised)
-        .await
-        .map_err(|error| kube::chain(&error))
 }
 
 /// What follows from the policies that a good pass was last about.
