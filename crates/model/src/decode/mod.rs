@@ -11,6 +11,7 @@ mod network_policy;
 mod node;
 mod node_state;
 mod node_told;
+mod node_wire;
 mod pod;
 mod policy_state;
 mod rule;

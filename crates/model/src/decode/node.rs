@@ -1,11 +1,11 @@
-//! `v1/Node`.
+//! `v1/Node`, as the pod network follows from it.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use serde::Deserialize;
 
-use super::{DecodeError, Meta, Object, ip, net, read};
+use super::node_wire::WireNode;
+use super::{DecodeError, Object, ip, net, read};
 use crate::{Family, Node};
 
 /// The zone a node is in.
@@ -13,45 +13,6 @@ pub(crate) const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// Key of the taint that the cluster autoscaler puts on a node before it removes it.
 pub(crate) const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
-
-#[derive(Deserialize)]
-struct WireNode {
-    metadata: Meta,
-    #[serde(default)]
-    spec: Spec,
-    #[serde(default)]
-    status: Status,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Spec {
-    #[serde(rename = "podCIDR", default)]
-    pod_cidr: String,
-    #[serde(rename = "podCIDRs", default)]
-    pod_cidrs: Vec<String>,
-    #[serde(default)]
-    taints: Vec<Taint>,
-}
-
-#[derive(Deserialize)]
-struct Taint {
-    #[serde(default)]
-    key: String,
-}
-
-#[derive(Default, Deserialize)]
-struct Status {
-    #[serde(default)]
-    addresses: Vec<Address>,
-}
-
-#[derive(Deserialize)]
-struct Address {
-    #[serde(rename = "type")]
-    kind: String,
-    address: String,
-}
 
 /// Reads a Node from its JSON.
 ///
@@ -83,7 +44,7 @@ pub fn node(json: &[u8]) -> Result<Node, DecodeError> {
     }
     let (mut internal_ips, mut other_ips) = (Vec::new(), Vec::new());
     for (i, address) in wire.status.addresses.iter().enumerate() {
-        if address.kind == "InternalIP" {
+        if address.is_internal() {
             let field = format!("status.addresses[{i}].address");
             internal_ips.push(ip(&object, &field, &address.address)?);
         } else {
@@ -91,8 +52,7 @@ pub fn node(json: &[u8]) -> Result<Node, DecodeError> {
         }
     }
     let zone = wire.metadata.labels.get(ZONE).filter(|zone| !zone.is_empty()).cloned();
-    let is_tainted = wire.spec.taints.iter().any(|taint| taint.key == TO_BE_DELETED);
-    let is_leaving = is_tainted || wire.metadata.deletion_timestamp.is_some();
+    let is_leaving = wire.has_taint(TO_BE_DELETED) || wire.metadata.deletion_timestamp.is_some();
     Ok(Node {
         labels: wire.metadata.take_labels(),
         name: wire.metadata.name.into(),

@@ -3,59 +3,13 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use serde::Deserialize;
 
-use super::{DecodeError, Meta, read};
+use super::node_wire::WireNode;
+use super::{DecodeError, read};
 use crate::{GIVEN_BY, NodeState, SEAWAY};
 
 /// Key of the taint of a Node that a cloud has yet to complete.
 const UNINITIALIZED: &str = "node.cloudprovider.kubernetes.io/uninitialized";
-
-#[derive(Deserialize)]
-struct WireNode {
-    metadata: Meta,
-    #[serde(default)]
-    spec: Spec,
-    #[serde(default)]
-    status: Status,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Spec {
-    #[serde(rename = "podCIDR")]
-    pod_cidr: String,
-    #[serde(rename = "podCIDRs")]
-    pod_cidrs: Vec<String>,
-    taints: Vec<Taint>,
-}
-
-#[derive(Deserialize)]
-struct Taint {
-    #[serde(default)]
-    key: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Status {
-    addresses: Vec<Address>,
-    conditions: Vec<Condition>,
-}
-
-#[derive(Deserialize)]
-struct Address {
-    #[serde(rename = "type")]
-    kind: String,
-    address: String,
-}
-
-#[derive(Deserialize)]
-struct Condition {
-    #[serde(rename = "type")]
-    kind: String,
-    status: String,
-}
 
 /// Reads a Node from its JSON. What is no CIDR or no address is left out and the Node is not: who gives others
 /// theirs has to know of it.
@@ -65,16 +19,18 @@ struct Condition {
 ///
 /// Source: Node API; well-known taints.
 pub fn node_state(json: &[u8]) -> Result<NodeState, DecodeError> {
-    let WireNode { metadata, spec, status } = read("Node", json)?;
+    let wire: WireNode = read("Node", json)?;
+    let (is_ready, is_incomplete) = (wire.is("Ready"), wire.has_taint(UNINITIALIZED));
+    let WireNode { metadata, spec, status } = wire;
     let texts = || std::iter::once(&spec.pod_cidr).chain(&spec.pod_cidrs);
     let mut pod_cidrs: Vec<IpNet> = texts().filter_map(|text| text.parse().ok()).collect();
     pod_cidrs.dedup();
-    let internal = status.addresses.iter().filter(|address| address.kind == "InternalIP");
+    let internal = status.addresses.iter().filter(|address| address.is_internal());
     let internal_ips = internal.filter_map(|address| address.address.parse::<IpAddr>().ok());
     Ok(NodeState {
-        is_ready: status.conditions.iter().any(|it| it.kind == "Ready" && it.status == "True"),
+        is_ready,
         is_leaving: metadata.deletion_timestamp.is_some(),
-        is_incomplete: spec.taints.iter().any(|taint| taint.key == UNINITIALIZED),
+        is_incomplete,
         internal_ips: internal_ips.collect(),
         has_pod_cidrs: texts().any(|text| !text.is_empty()),
         pod_cidrs,
