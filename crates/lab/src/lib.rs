@@ -1,6 +1,7 @@
 //! The lab: a cluster of real nodes on one machine. Nodes are namespaces joined by cables to an
 //! underlay, pods are processes in pod namespaces, the API server is embedded.
 
+mod architecture;
 pub mod children;
 pub mod control;
 pub mod directory;

@@ -8,6 +8,8 @@
 //!
 //! in `target/image`, or those that tests use in `target/image/dev`.
 
+#[path = "../../../crates/lab/src/architecture.rs"]
+mod architecture;
 mod bom;
 mod elf;
 mod notices;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch::Receiver;
 
 use super::context::Context;
-use super::settings::architecture;
+use crate::architecture::architecture;
 use crate::images::Images;
 use crate::plane::is_overtaken;
 use crate::plane::node_lifecycle::{GRACE, LEASES, RENEWAL, now};

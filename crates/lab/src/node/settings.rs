@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::architecture::architecture;
 use crate::spec::Spec;
 use crate::topology;
 
@@ -81,15 +82,6 @@ impl Settings {
             }
         }
         hosts
-    }
-}
-
-/// The machine's, in Go's words.
-pub(super) fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
     }
 }
 
