@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube_rs::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
+use kube_rs::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube_rs::runtime::watcher::{self, Event};
 use kube_rs::runtime::{WatchStreamExt, watcher as watch_events};
 use kube_rs::{Api, Client, Error, ResourceExt};
@@ -82,18 +82,25 @@ pub async fn withdraw(client: &Client, version: Option<String>) -> Result<(), Er
     }
 }
 
-/// What nodes have last answered, by their names, whatever the question was.
+/// What nodes answer from now on, whatever the question was, with what each has answered last first. Ends never; a watch
+/// that breaks off is begun again.
 ///
 /// # Errors
-/// When the API server did not answer.
-pub async fn answers(client: &Client) -> Result<Vec<(NodeName, Answer)>, Error> {
-    let listed = leases(client).list(&ListParams::default().labels(LABEL)).await?;
-    let answer = |lease: &Lease| {
-        let node = lease.spec.as_ref()?.holder_identity.clone()?;
-        let text = lease.annotations().get(ANSWER)?;
-        Some((NodeName::from(node), Answer::read(&serde_json::from_str(text).ok()?)?))
-    };
-    Ok(listed.items.iter().filter_map(answer).collect())
+/// Each time that the API server does not say what there is: it may not want to.
+pub fn answers(
+    client: &Client,
+) -> impl Stream<Item = Result<(NodeName, Answer), watcher::Error>> + Send + use<> {
+    let config = watcher::Config::default().labels(LABEL);
+    let events = watch_events(leases(client), config).default_backoff();
+    events.filter_map(async |event| match event {
+        Ok(Event::Apply(lease) | Event::InitApply(lease)) => Answer::of(&lease).map(Ok),
+        Ok(Event::Init | Event::InitDone | Event::Delete(_)) => None,
+        Err(error @ watcher::Error::InitialListFailed(_)) => Some(Err(error)),
+        Err(error) => {
+            tracing::debug!("watch Leases of {NAMESPACE}: {}", crate::chain(&error));
+            None
+        }
+    })
 }
 
 /// Writes what `node` answers.
@@ -142,6 +149,13 @@ impl Question {
 }
 
 impl Answer {
+    /// What the node that a Lease is of has answered last, if anything.
+    fn of(lease: &Lease) -> Option<(NodeName, Self)> {
+        let node = lease.spec.as_ref()?.holder_identity.clone()?;
+        let text = lease.annotations().get(ANSWER)?;
+        Some((NodeName::from(node), Answer::read(&serde_json::from_str(text).ok()?)?))
+    }
+
     fn to_json(&self) -> Value {
         json!({
             "question": self.question,

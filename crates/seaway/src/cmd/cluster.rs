@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::pin::pin;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
+use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::Node;
 use kube::question::{self, Answer, Question};
 use kube::{Access, Client};
@@ -12,15 +14,10 @@ use kube_rs::api::ListParams;
 use kube_rs::{Api, ResourceExt};
 use lab::lab::Lab;
 use lab::spec::LabName;
+use tokio::time::{interval, sleep};
 
 /// How often the question is asked again, should somebody else have asked another one since.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// First pause between two looks at the answers; each is half as long again, up to [`LONGEST`].
-const SHORTEST: Duration = Duration::from_millis(20);
-
-/// Longest pause.
-const LONGEST: Duration = Duration::from_secs(1);
 
 /// Which cluster.
 #[derive(clap::Args)]
@@ -90,28 +87,29 @@ pub(super) async fn ask_all(
 ) -> anyhow::Result<BTreeMap<String, Answer>> {
     let id = format!("{}-{}", std::process::id(), question::now().as_nanos());
     let question = Question { id, until };
-    let (start, mut pause) = (Instant::now(), SHORTEST);
-    let mut asked: Option<(Instant, Option<String>)> = None;
-    let mut heard = BTreeMap::new();
-    loop {
-        if asked.as_ref().is_none_or(|(at, _)| at.elapsed() > AGAIN) {
-            let version = question::ask(client, &question).await;
-            asked = Some((Instant::now(), version.context("ask the nodes by a Lease")?));
-        }
-        for (node, answer) in question::answers(client).await.context("list the answers")? {
-            if answer.question == question.id && nodes.contains_key(node.as_str()) {
-                heard.insert(node.as_str().to_owned(), answer);
+    let mut answers = pin!(question::answers(client));
+    let (mut asking, mut end) = (interval(AGAIN), pin!(sleep(patience)));
+    let (mut asked, mut heard) = (None, BTreeMap::new());
+    let is_done = |heard: &BTreeMap<String, Answer>| {
+        nodes.keys().all(|node| heard.get(node).is_some_and(|heard| heard.failures.is_empty()))
+    };
+    while asked.is_none() || !is_done(&heard) {
+        tokio::select! {
+            _ = asking.tick() => {
+                let version = question::ask(client, &question).await;
+                asked = Some(version.context("ask the nodes by a Lease")?);
             }
+            next = answers.next() => {
+                let Some(answer) = next else { break };
+                let (node, answer) = answer.context("watch the answers")?;
+                if answer.question == question.id && nodes.contains_key(node.as_str()) {
+                    heard.insert(node.as_str().to_owned(), answer);
+                }
+            }
+            () = &mut end => break,
         }
-        let is_done =
-            |node: &String| heard.get(node).is_some_and(|heard| heard.failures.is_empty());
-        if nodes.keys().all(is_done) || start.elapsed() > patience {
-            break;
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 3 / 2).min(LONGEST);
     }
-    if let Some((_, version)) = asked {
+    if let Some(version) = asked {
         question::withdraw(client, version).await.context("take the question back")?;
     }
     Ok(heard)
