@@ -40,7 +40,7 @@ fn addressed(attachment: &Attachment, pods: &OrdMap<ObjectName, Arc<Pod>>) -> Op
 /// were known. What is known of a pod of Seaway's outlives its attachment, while its sandbox is made anew, say.
 #[derive(Debug)]
 pub(super) struct Others {
-    /// How long addresses stay taken after their pods.
+    /// How long addresses stay taken after their pods, while others of that network are there.
     rest: Duration,
     /// Those of pods that are gone, each with when they are free.
     leaving: BTreeMap<(IpAddr, ObjectName), Instant>,
@@ -91,9 +91,6 @@ impl Others {
                 }
             }
         }
-        for (key, _) in self.leaving.extract_if(.., |_, until| *until <= Instant::now()) {
-            world.others.remove(&key);
-        }
         self.seen = world.pods.clone();
         let named = world.attachments.values().filter_map(|there| there.pod.as_ref());
         let known = named.filter(|named| !named.uid.is_empty()).filter_map(|it| world.pod_of(it));
@@ -103,6 +100,12 @@ impl Others {
             self.leaving.remove(&key);
             world.others.remove(&key);
         });
+        // When none of them is left there is nobody who takes a hardware address for known.
+        let is_over = world.others.keys().all(|key| self.leaving.contains_key(key));
+        let now = Instant::now();
+        for (key, _) in self.leaving.extract_if(.., |_, until| is_over || *until <= now) {
+            world.others.remove(&key);
+        }
         world.others != before
     }
 }
@@ -239,22 +242,37 @@ mod tests {
     }
 
     #[test]
-    fn what_a_pod_of_another_network_had_rests_when_it_is_gone() {
-        let rest = r#","spec":{"nodeName":"me"},"status":{"podIP":"10.244.1.5"}"#;
+    fn what_a_pod_of_another_network_had_rests_while_its_neighbors_may_remember_it() {
+        let there = |names: &[&str]| {
+            let pod = |(at, name): (usize, &&str)| {
+                let json = format!(
+                    r#"{{"metadata":{{"namespace":"ns","name":"{name}","uid":"{name}"}},
+                        "spec":{{"nodeName":"me"}},"status":{{"podIP":"10.244.1.{}"}}}}"#,
+                    at + 5
+                );
+                let pod = decode::pod(json.as_bytes()).unwrap();
+                (pod.name.clone(), Arc::new(pod))
+            };
+            let listed = names.iter().enumerate().map(pod).collect();
+            Listed { listed: Some(listed), ..Listed::default() }
+        };
         let (mut others, mut world) = (Others::default(), World::default());
         world.config.node = "me".into();
-        let nobody = Listed { listed: Some(OrdMap::new()), ..Listed::default() };
-        for (seen, want) in
-            [(&listed(pod("u", rest)), 1), (&nobody, 1), (&listed(pod("u", rest)), 1)]
-        {
-            take(seen, &mut world);
+        let mut look = |others: &mut Others, names: &[&str]| {
+            take(&there(names), &mut world);
             others.look(&mut world);
-            assert_eq!(world.others.len(), want);
+            world.others.len()
+        };
+        for (names, want) in [(&["a", "b"][..], 2), (&["a"], 2), (&["a", "b"], 2)] {
+            assert_eq!(look(&mut others, names), want);
         }
         assert!(others.leaving.is_empty(), "it is there again");
-        take(&nobody, &mut world);
-        others.look(&mut world);
+        assert_eq!(look(&mut others, &["a"]), 2);
         others.leaving.values_mut().for_each(|until| *until = Instant::now());
-        assert!(others.look(&mut world) && world.others.is_empty());
+        assert_eq!(look(&mut others, &["a"]), 1);
+        assert_eq!(look(&mut others, &["a", "b"]), 2);
+        assert_eq!(look(&mut others, &["a"]), 2);
+        assert_eq!(look(&mut others, &[]), 0, "nobody is left who remembers");
+        assert_eq!(others.due(), None);
     }
 }
