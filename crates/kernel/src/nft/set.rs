@@ -74,16 +74,11 @@ pub(super) fn check_declaration(declared: &Set) -> Result<(), Inexpressible> {
     if declared.interval && !matches!(declared.key.last(), Some(Type::Ipv4Addr | Type::Ipv6Addr)) {
         return Err(Inexpressible("intervals are of addresses, the last of a key".to_owned()));
     }
+    let is_sized = declared.size.is_none_or(|size| size > 0 && !declared.interval);
     let whole = |timeout: Duration| timeout.as_secs() > 0 && timeout.subsec_nanos() == 0;
-    if declared.size.is_some_and(|size| declared.interval || size == 0) {
-        return Err(Inexpressible("sizes are of sets with exact keys, and not 0".to_owned()));
-    }
-    match declared.dynamic {
-        Some(dynamic) if declared.size.is_none() || !whole(dynamic.timeout) => {
-            Err(Inexpressible("dynamic sets have a size and whole seconds".to_owned()))
-        }
-        Some(_) | None => Ok(()),
-    }
+    let lasts = declared.dynamic.is_none_or(|it| declared.size.is_some() && whole(it.timeout));
+    let why = "sets with a size have exact keys, and dynamic ones have one and whole seconds";
+    if is_sized && lasts { Ok(()) } else { Err(Inexpressible(why.to_owned())) }
 }
 
 /// Writes what follows the set's name.
@@ -171,8 +166,8 @@ pub(super) fn read_declaration(attrs: Attrs<'_>) -> Option<Set> {
 
 fn read_dynamic(attrs: Attrs<'_>) -> Option<Dynamic> {
     let milliseconds = u64::from_be_bytes(attrs.get(set::TIMEOUT)?.try_into().ok()?);
-    let timeout = (milliseconds % 1000 == 0).then(|| Duration::from_millis(milliseconds))?;
-    Some(Dynamic { timeout })
+    let timeout = Duration::from_millis(milliseconds);
+    (milliseconds % 1000 == 0).then_some(Dynamic { timeout })
 }
 
 /// Writes the element, or the two ends of its interval.

@@ -319,9 +319,8 @@ fn services(maps: &mut Declared, addr: impl Fn(u8) -> Value, kind: Type, family:
     maps.map(&named("chosen"), &key(Type::Mark), class(), false, chosen);
     let member = vec![(with(Value::ClassId(0x0a00_0001)), backend())];
     maps.map(&named("members"), &key(Type::ClassId), to(), false, member);
-    let group = Data::Values([Value::Mark(0xcafe)].into());
-    let groups = DataType::Values(vec![Type::Mark]);
-    maps.map(&named("groups"), &key(kind)[..3], groups, false, vec![(frontend(), group)]);
+    let group = vec![(frontend(), Data::Values([Value::Mark(0xcafe)].into()))];
+    maps.map(&named("groups"), &key(kind)[..3], DataType::Values(vec![Type::Mark]), false, group);
     let nets = if kind == Type::Ipv6Addr {
         ["fd00::/8", "2001:db8::1/128", "::/0"]
     } else {
