@@ -65,7 +65,7 @@ fn main() -> ExitCode {
         Command::Man(args) => cmd::shell::man(&args, Cli::command()),
     };
     result.unwrap_or_else(|error| {
-        cmd::talk(&format!("seaway: {error:#}"));
+        cmd::talk(&format!("seaway: {}", kube::chain(error.as_ref())));
         ExitCode::FAILURE
     })
 }

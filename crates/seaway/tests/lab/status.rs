@@ -61,7 +61,7 @@ fn waited() {
     assert_eq!(json["nodes"][2]["realised"], true, "{json}");
     assert_eq!(questions(&lab), "", "the question is taken back");
     for (change, why) in [
-        ("service/none", "not found"),
+        ("service/none", "/services/none: services \"none\" not found: NotFound\n"),
         ("deployment/web", "nodes don't follow objects of kind \"deployment\""),
         ("web", "KIND/NAME"),
     ] {

@@ -78,7 +78,7 @@ async fn of_node(client: &Client, pod: Option<Pod>, timeout: u64) -> Gathered {
         // Most agents have not been started again by their kubelet.
         match pods.logs(&name, &wanted).await {
             Err(_) if previous => {}
-            log => all.put(file, log),
+            log => all.put(file, log.map_err(|error| kube::chain(&error))),
         }
     }
     let patience = PATIENCE + Duration::from_secs(timeout);
@@ -89,7 +89,10 @@ async fn of_node(client: &Client, pod: Option<Pod>, timeout: u64) -> Gathered {
             all.files.extend(inner.files);
             all.missing.extend(inner.missing);
         }
-        Err(error) => all.missing.push(format!("everything inside of pod {name}: {error:#}")),
+        Err(error) => {
+            let why = kube::chain(error.as_ref());
+            all.missing.push(format!("everything inside of pod {name}: {why}"));
+        }
     }
     all
 }

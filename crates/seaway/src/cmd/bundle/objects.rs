@@ -31,7 +31,8 @@ pub(super) async fn gather(client: &Client, all: &mut Gathered) -> Vec<String> {
         if let ("nodes", Ok(list)) = (what, &list) {
             nodes = names(list);
         }
-        all.put(format!("objects/{what}.json"), list.map(|list| format!("{list:#}\n")));
+        let list = list.map(|list| format!("{list:#}\n"));
+        all.put(format!("objects/{what}.json"), list.map_err(|error| kube::chain(error.as_ref())));
     }
     nodes
 }
