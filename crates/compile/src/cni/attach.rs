@@ -244,10 +244,14 @@ impl fmt::Display for Holder<'_> {
     }
 }
 
-/// Every address that somebody has, but for what the requester itself had from another network.
+/// Every address that somebody has, but for what the requester itself has from another network: a pod whose sandbox
+/// is made anew, and not the next one of its name.
 fn holders<'a>(request: &Request, world: &'a World) -> BTreeMap<IpAddr, Holder<'a>> {
-    let own = request.pod.as_ref().map(|pod| ObjectName::new(&pod.namespace, &pod.name));
-    let others = world.others.keys().filter(|(_, pod)| Some(pod) != own.as_ref());
+    let own = request.pod.as_ref().and_then(|named| world.pod_of(named));
+    let is_own = |addr: &IpAddr, pod: &ObjectName| {
+        own.is_some_and(|own| own.name == *pod && own.addrs.contains(addr))
+    };
+    let others = world.others.keys().filter(|(addr, pod)| !is_own(addr, pod));
     let others = others.map(|(addr, pod)| (*addr, Holder::Other(pod)));
     let there = world.attachments.values();
     let leased = there
@@ -309,7 +313,12 @@ mod tests {
     fn p28_what_a_pod_has_from_another_network_is_not_leased_but_to_that_pod() {
         let mut world = world();
         for (addr, pod) in [("10.244.1.3", "x"), ("10.244.1.4", "y"), ("10.244.1.2", "z")] {
-            world.others.insert((addr.parse().unwrap(), ObjectName::new("ns", pod)), ());
+            let name = ObjectName::new("ns", pod);
+            world.others.insert((addr.parse().unwrap(), name.clone()), ());
+            let json = format!(
+                r#"{{"metadata":{{"namespace":"ns","name":"{pod}","uid":"u"}},"status":{{"podIP":"{addr}"}}}}"#
+            );
+            world.pods.insert(name, Arc::new(model::decode::pod(json.as_bytes()).unwrap()));
         }
         let asked = |request: &Request| {
             let asked = attach(request, &world, &compiled(&world), &Released::new(), 0);
@@ -319,6 +328,8 @@ mod tests {
         assert_eq!(asked(&request("new")), "10.244.1.5");
         assert_eq!(asked(&Request { pod: Some(of("x")), ..request("new") }), "10.244.1.3");
         assert_eq!(asked(&Request { pod: Some(of("z")), ..request("new") }), "10.244.1.5");
+        let next = PodRef { uid: "next".into(), ..of("x") };
+        assert_eq!(asked(&Request { pod: Some(next), ..request("new") }), "10.244.1.5");
         let by_number = Request { addrs: vec!["10.244.1.4".parse().unwrap()], ..request("new") };
         let why = "10.244.1.4 was requested, and is leased to pod ns/y by another network";
         assert_eq!(asked(&by_number), why);
