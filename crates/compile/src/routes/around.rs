@@ -9,7 +9,9 @@
 //! Connection tracking knows all it takes: that the flow was rewritten here, and which way a packet
 //! goes. A container's connection to a peer that is rewritten is the other way around, and is left
 //! to the tunnel, unless the peer is to see this node's own address: then it is a packet between nodes,
-//! too. Services do that to containers' packets with `--masquerade-all`.
+//! too. Services do that to containers' packets with `--masquerade-all`, and another network may have done it
+//! to connections that it began before Seaway took its place. The kernel forgets such a connection when it would
+//! leave by another link.
 
 use ipnet::IpNet;
 use model::Family;
@@ -45,13 +47,14 @@ pub(super) fn lower(pools: &[Pool], all_masquerade: bool, plan: &mut Plan) {
 }
 
 fn marking(family: Family, all_masquerade: bool) -> Vec<NftRule> {
+    use CtStatus::{Dnat, Snat};
     let (saddr, daddr, nodes, pods) = match family {
         Family::V4 => (Field::Ip4Saddr, Field::Ip4Daddr, "nodes4", "local_pods4"),
         Family::V6 => (Field::Ip6Saddr, Field::Ip6Daddr, "nodes6", "local_pods6"),
     };
-    let mark = |direction, from, to, and: Option<Statement>, why| {
+    let mark = |status, direction, from, to, and: Option<Statement>, why| {
         let mut statements = vec![
-            Statement::CtStatus([CtStatus::Dnat].into()),
+            Statement::CtStatus([status].into()),
             Statement::Match(Field::CtDirection, Op::Eq, Value::Number(direction)),
             lookup(&[saddr], Op::Eq, from),
             lookup(&[daddr], Op::Eq, to),
@@ -61,14 +64,21 @@ fn marking(family: Family, all_masquerade: bool) -> Vec<NftRule> {
         ruleset::rule(statements, why)
     };
     let mut rules = vec![
-        mark(ORIGINAL, nodes, pods, None, "a node's own connection to a hostPort here"),
-        mark(REPLY, pods, nodes, None, "its answer goes back as it came"),
+        mark(Dnat, ORIGINAL, nodes, pods, None, "a node's own connection to a hostPort here"),
+        mark(Dnat, REPLY, pods, nodes, None, "its answer goes back as it came"),
+        mark(Snat, ORIGINAL, pods, nodes, None, "to a node from this node's address"),
+        mark(Snat, REPLY, nodes, pods, None, "the node's answer to that"),
     ];
     if all_masquerade {
         let masked = Some(Statement::MarkBits(MASQUERADE));
-        let was_masked = Some(Statement::CtStatus([CtStatus::Snat].into()));
-        rules.push(mark(ORIGINAL, pods, nodes, masked, "to a node from this node's address"));
-        rules.push(mark(REPLY, nodes, pods, was_masked, "the node's answer to that"));
+        rules.push(mark(
+            Dnat,
+            ORIGINAL,
+            pods,
+            nodes,
+            masked,
+            "it will be from this node's address",
+        ));
     }
     rules
 }

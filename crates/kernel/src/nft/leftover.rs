@@ -23,6 +23,8 @@ pub enum Former {
     KubeProxy,
     /// Networks of other CNI plugins: the reference ones, flannel, kindnet.
     Plugins,
+    /// Of those, who masquerades by a daemon: flannel, kindnet.
+    Masquerading,
 }
 
 impl Former {
@@ -37,6 +39,7 @@ impl Former {
                 let prefixes = ["CNI-", "FLANNEL-"];
                 chain == "KIND-MASQ-AGENT" || prefixes.iter().any(|start| chain.starts_with(start))
             }
+            Former::Masquerading => ["KIND-MASQ-AGENT", "FLANNEL-POSTRTG"].contains(&chain),
         }
     }
 
@@ -51,6 +54,7 @@ impl Former {
                 ["cni_hostport", "cni_plugins_masquerade", "flannel-ipv4", "flannel-ipv6"]
                     .contains(&table)
             }
+            Former::Masquerading => ["flannel-ipv4", "flannel-ipv6"].contains(&table),
         }
     }
 }
@@ -254,20 +258,21 @@ mod tests {
     #[test]
     fn the_kubelets_chains_are_nobodys_leftovers() {
         let cases = [
-            ("KUBE-SERVICES", true, false),
-            ("KUBE-SEP-2CVPB6XFGT2CVPB6", true, false),
-            ("KUBE-PROXY-CANARY", true, false),
-            ("KUBE-KUBELET-CANARY", false, false),
-            ("KUBE-FIREWALL", false, false),
-            ("KUBE-ROUTER-INPUT", false, false),
-            ("FLANNEL-POSTRTG", false, true),
-            ("CNI-HOSTPORT-DNAT", false, true),
-            ("KIND-MASQ-AGENT", false, true),
-            ("DOCKER", false, false),
+            ("KUBE-SERVICES", [true, false, false]),
+            ("KUBE-SEP-2CVPB6XFGT2CVPB6", [true, false, false]),
+            ("KUBE-PROXY-CANARY", [true, false, false]),
+            ("KUBE-KUBELET-CANARY", [false, false, false]),
+            ("KUBE-FIREWALL", [false, false, false]),
+            ("KUBE-ROUTER-INPUT", [false, false, false]),
+            ("FLANNEL-POSTRTG", [false, true, true]),
+            ("FLANNEL-FWD", [false, true, false]),
+            ("CNI-HOSTPORT-DNAT", [false, true, false]),
+            ("KIND-MASQ-AGENT", [false, true, true]),
+            ("DOCKER", [false, false, false]),
         ];
-        for (chain, proxy, plugins) in cases {
-            let whose = [Former::KubeProxy, Former::Plugins].map(|whose| whose.has_chain(chain));
-            assert_eq!(whose, [proxy, plugins], "{chain}");
+        let all = [Former::KubeProxy, Former::Plugins, Former::Masquerading];
+        for (chain, want) in cases {
+            assert_eq!(all.map(|whose| whose.has_chain(chain)), want, "{chain}");
         }
     }
 }

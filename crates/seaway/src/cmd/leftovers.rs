@@ -21,6 +21,8 @@ fn links_of(whose: Former) -> &'static [&'static str] {
     match whose {
         Former::KubeProxy => &["kube-ipvs0"],
         Former::Plugins => &[POD_BRIDGE, "flannel.1", "flannel-v6.1"],
+        // Pods need no such rule where Seaway is.
+        Former::Masquerading => &[],
     }
 }
 
@@ -84,6 +86,7 @@ impl Leftovers {
         let pattern = match self.whose {
             Former::KubeProxy => "KUBE-",
             Former::Plugins => "-e CNI- -e FLANNEL- -e KIND-MASQ-AGENT",
+            Former::Masquerading => "-e FLANNEL-POSTRTG -e KIND-MASQ-AGENT",
         };
         let line = |command: &&str| {
             format!(

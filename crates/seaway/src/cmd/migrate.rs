@@ -35,7 +35,14 @@ enum Command {
     KubeProxy(Away),
     /// Take away what other CNI plugins left on this node, and print it: rules of the reference plugins, flannel and
     /// kindnet, and links of flannel that no pod is on. Their pods have to be gone from all nodes.
-    Cni(Away),
+    Cni {
+        #[command(flatten)]
+        away: Away,
+        /// Only the rules by which flannel and kindnet masquerade: once their daemons are gone, while their pods
+        /// are still here. Seaway masquerades for these.
+        #[arg(long)]
+        masquerading: bool,
+    },
 }
 
 #[derive(clap::Args)]
@@ -52,7 +59,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Corefile { file, output } => convert(file, output),
         Command::KubeProxy(away) => take_away(Former::KubeProxy, &away),
-        Command::Cni(away) => take_away(Former::Plugins, &away),
+        Command::Cni { away, masquerading: true } => take_away(Former::Masquerading, &away),
+        Command::Cni { away, masquerading: false } => take_away(Former::Plugins, &away),
     }
 }
 

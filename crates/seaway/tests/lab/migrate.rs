@@ -13,7 +13,10 @@ use crate::lab::{Lab, difference, eventually, success, test, text, within};
 use crate::manifests;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![test("p28_flannels_pods_go_on_while_seaway_takes_its_place_node_by_node", adopted)]
+    vec![
+        test("p28_flannels_pods_go_on_while_seaway_takes_its_place_node_by_node", adopted),
+        test("p28_what_flannel_masqueraded_reaches_nodes_behind_the_tunnel", masqueraded),
+    ]
 }
 
 /// What flannel and its plugin make of a node: the arguments are its own and the other's addresses, pod CIDRs
@@ -206,6 +209,55 @@ fn adopted() {
     lab.check();
 }
 
+/// As flanneld does it with `--ip-masq`.
+const MASQUERADES: &str = "iptables-nft -t nat -N FLANNEL-POSTRTG; \
+    iptables-nft -t nat -A POSTROUTING -m comment --comment 'flanneld masq' -j FLANNEL-POSTRTG; \
+    iptables-nft -t nat -A FLANNEL-POSTRTG -s 10.244.0.0/16 -d 10.244.0.0/16 -j RETURN; \
+    iptables-nft -t nat -A FLANNEL-POSTRTG -s 10.244.0.0/16 ! -d 224.0.0.0/4 -j MASQUERADE --random-fully";
+
+/// A pod's connections to another node's own address: one that flannel has masqueraded goes on, and new ones take the
+/// tunnel, to where a strict filter of reverse paths waits for them.
+fn masqueraded() {
+    let lab = bare("2");
+    let (one, two) = (node(&lab, "node-1", 1), node(&lab, "node-2", 2));
+    for (node, peer) in [(&one, &two), (&two, &one)] {
+        flannel(&lab, node, peer);
+        success(&lab.node(node.name, &["sh", "-ec", MASQUERADES])).expect("masquerade");
+    }
+    let host = pod("host", "node-2").replace("spec:\n", "spec:\n  hostNetwork: true\n");
+    lab.apply(&[pod("old", "node-1"), host].concat());
+    ready(&lab);
+    let stream = stream(&lab, "old", &two.addr);
+    let flags = ["--node-selector", "seaway.io/network=seaway"];
+    let path = manifest(&lab, &flags, &["apiServer=/run/kubeconfig", "routing=vxlan"]);
+    kubectl(&lab, &format!("apply -f {path}"));
+    ["node-1", "node-2"].into_iter().for_each(|node| migrated(&lab, node));
+
+    for (node, peer) in [(&one, &two), (&two, &one)] {
+        let taken = success(&lab.node(node.name, &["seaway", "migrate", "cni", "--masquerading"]));
+        let named = "chain ip nat FLANNEL-POSTRTG\nrule of chain ip nat POSTROUTING that leads to FLANNEL-POSTRTG";
+        assert_eq!(taken.as_deref(), Ok(named), "{}", node.name);
+        without_routes(&lab, node, peer);
+    }
+    lab.apply(&pod("new", "node-1"));
+    ready(&lab);
+    all_reach_all(&lab, &["old", "new"], true);
+    let url = format!("http://{}:8080/", two.addr);
+    for pod in ["old", "new"] {
+        let ask = ["curl", "-sf", "-o", "/dev/null", "--max-time", "3", &url];
+        eventually(&format!("{pod} reaches node-2"), || success(&lab.exec(pod, &ask)));
+    }
+    success(&lab.exec("old", &["touch", "/tmp/enough"])).expect("end the connection");
+    let said = stream.wait_with_output().expect("wait for the connection");
+    assert!(text(&said).contains("all lines came back"), "{}", lab.told(&said));
+}
+
+/// The ways of flannel to `peer` go.
+fn without_routes(lab: &Lab, node: &Node, peer: &Node) {
+    let script = format!("ip route del {}; ip -6 route del {}", peer.cidrs[0], peer.cidrs[1]);
+    success(&lab.node(node.name, &["sh", "-ec", &script])).expect("remove flannel's routes");
+}
+
 /// What the agent of node-1 says of a pod of flannel's, another one, and one of its own.
 fn node_tells(lab: &Lab, old: &IpAddr, beside: &IpAddr, new: &IpAddr) {
     let known = text(&lab.node("node-1", &["seaway", "dump", "ipam"]));
@@ -225,8 +277,7 @@ fn node_tells(lab: &Lab, old: &IpAddr, beside: &IpAddr, new: &IpAddr) {
 /// Flannel's routes go, everywhere, then its pods and its links.
 fn removed(lab: &Lab, one: &Node, two: &Node) {
     for (node, peer) in [(one, two), (two, one)] {
-        let script = format!("ip route del {}; ip -6 route del {}", peer.cidrs[0], peer.cidrs[1]);
-        success(&lab.node(node.name, &["sh", "-ec", &script])).expect("remove flannel's routes");
+        without_routes(lab, node, peer);
     }
     all_reach_all(lab, &["old", "new", "next", "far", "distant"], true);
     let migrate = ["seaway", "migrate", "cni"];

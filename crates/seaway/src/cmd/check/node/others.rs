@@ -39,7 +39,9 @@ fn running(pids: &[u32]) -> Finding {
 fn left(whose: Former, found: Result<leftovers::Leftovers, String>) -> Finding {
     let (who, once, command) = match whose {
         Former::KubeProxy => ("kube-proxy", "once it is gone", "kube-proxy"),
-        Former::Plugins => ("another network", "once its pods are gone from all nodes", "cni"),
+        Former::Plugins | Former::Masquerading => {
+            ("another network", "once its pods are gone from all nodes", "cni")
+        }
     };
     let (names, kept) = match found {
         Err(why) => return Finding::new("leftovers", Verdict::Doubtful, why),
