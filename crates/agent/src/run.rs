@@ -131,6 +131,7 @@ pub enum RunError {
 /// [`RunError`].
 pub fn run(settings: Settings) -> Result<(), RunError> {
     capability::check()?;
+    kernel::process::share_one_heap();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

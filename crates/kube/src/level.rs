@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use model::decode::DecodeError;
-use model::{Interner, OrdMap};
+use model::{Interner, OrdMap, packed};
 
 use crate::kind::Kind;
 use crate::object::Unread;
@@ -112,6 +112,11 @@ impl<K: Ord + Clone + fmt::Debug, V: PartialEq + Clone> Level<K, V> {
         let rejected = self.rejected.len();
         self.rejected.retain(|name, _| listed.rejected.contains(name));
         !gone.is_empty() || self.rejected.len() < rejected
+    }
+
+    /// Has it take no more room than its objects do, of which none is shared with anybody yet.
+    pub(crate) fn pack(&mut self) {
+        self.objects = packed(std::mem::take(&mut self.objects));
     }
 
     /// Notes in `listed` where the object of this namespace and name is.
@@ -236,6 +241,24 @@ mod tests {
             assert!(Arc::ptr_eq(&pair[0].name.namespace, &pair[1].name.namespace));
             let key = |at: usize| pair[at].labels.iter().next().unwrap().0;
             assert!(std::ptr::eq(key(0), key(1)));
+        }
+    }
+
+    #[test]
+    fn pods_of_two_workloads_have_the_keys_of_labels_and_the_names_of_ports_in_memory_once() {
+        let (mut level, pods) = (Level::default(), kind::pods());
+        for (name, port) in [("a", 80), ("b", 81), ("c", 82)] {
+            let json = format!(
+                r#"{{"metadata":{{"namespace":"ns","name":"{name}","labels":{{"app":"{name}"}}}},
+                    "spec":{{"containers":[{{"ports":[{{"name":"http","containerPort":{port}}}]}}]}}}}"#
+            );
+            level.put(&pods, &object(&json));
+        }
+        let all: Vec<_> = level.objects.values().collect();
+        for pair in all.windows(2) {
+            let key = |at: usize| pair[at].labels.iter().next().unwrap().0;
+            assert!(std::ptr::eq(key(0), key(1)));
+            assert!(Arc::ptr_eq(&pair[0].ports[0].name, &pair[1].ports[0].name));
         }
     }
 

@@ -159,6 +159,7 @@ async fn follow<K, V>(
 struct Relist<K: Ord, V> {
     level: Level<K, V>,
     found: Found<K>,
+    knew_nothing: bool,
     is_new: bool,
     /// The newest of its objects'. Numbers may start over when the API server is restored from a copy.
     revision: u64,
@@ -171,7 +172,8 @@ where
 {
     fn of(level: Option<&Level<K, V>>) -> Self {
         let level = level.cloned().unwrap_or_default();
-        Relist { level, found: Found::default(), is_new: false, revision: 0 }
+        let knew_nothing = level.objects.is_empty();
+        Relist { level, found: Found::default(), knew_nothing, is_new: false, revision: 0 }
     }
 
     fn put(&mut self, kind: &Kind<K, V>, object: &Unread) {
@@ -183,6 +185,9 @@ where
     /// The level, and whether anything of it is new.
     fn done(mut self) -> (Level<K, V>, bool) {
         let is_less = self.level.retain(&self.found);
+        if self.knew_nothing {
+            self.level.pack();
+        }
         (self.level, self.is_new || is_less)
     }
 }

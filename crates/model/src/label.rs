@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::Interner;
+
 /// The labels of an object. A copy shares them.
 #[derive(Debug, Default, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Labels(Arc<[(Arc<str>, Arc<str>)]>);
@@ -17,6 +19,13 @@ impl Labels {
     /// Keys and values, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.entries().map(|(key, value)| (&**key, &**value))
+    }
+
+    /// Has its keys, which many objects have, in memory once. Those of a copy stay what they are.
+    pub(crate) fn share(&mut self, interner: &mut Interner) {
+        for (key, _) in Arc::get_mut(&mut self.0).into_iter().flatten() {
+            interner.share(key);
+        }
     }
 
     /// Keys and values, by key, to share them.

@@ -23,11 +23,13 @@ mod name;
 mod namespace;
 mod net;
 mod node;
+mod packed;
 mod pod;
 mod policy;
 mod rfc3339;
 mod search;
 mod service;
+mod uid;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -52,6 +54,7 @@ pub use name::{IfName, InvalidIfName, NodeName};
 pub use namespace::Namespace;
 pub use net::{Family, InvalidMac, Mac, Protocol, fnv1a};
 pub use node::{GIVEN_BY, Node, NodeState, SEAWAY};
+pub use packed::{extend_packed, packed, packed_set};
 pub use pod::{NamedPort, ObjectName, Pod};
 pub use policy::{
     ClusterPolicy, ClusterPolicyKind, ClusterPolicyName, ClusterRule, ClusterTier, Direction,
@@ -64,6 +67,7 @@ pub use service::{
     Conditions, Endpoint, EndpointPort, EndpointSlice, Hints, MadeService, Service, ServiceCidr,
     ServiceKind, ServiceName, ServicePort, SliceKey, TrafficPolicy,
 };
+pub use uid::Uid;
 
 /// Version of a [`World`]: grows by one with every snapshot. A report names the generation it is
 /// about, so a waiter knows when the network reflects what it asked for.
@@ -138,7 +142,7 @@ impl World {
     /// The pod that a runtime calls so, and not an earlier or later one of its name.
     pub fn pod_of(&self, named: &PodRef) -> Option<&Arc<Pod>> {
         let pod = self.pods.get(&ObjectName::new(&named.namespace, &named.name))?;
-        Some(pod).filter(|pod| named.uid.is_empty() || *pod.uid == *named.uid)
+        Some(pod).filter(|pod| named.uid.is_empty() || pod.uid == *named.uid)
     }
 
     /// The addresses at which every node answers DNS for itself: those of the settings, and the cluster

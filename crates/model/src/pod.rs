@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::{Interner, Labels, NodeName, Protocol};
+use crate::{Interner, Labels, NodeName, Protocol, Uid};
 
 /// Namespace and name of an object. It orders by namespace, then by name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,7 +38,7 @@ pub struct Pod {
     pub name: ObjectName,
     /// Of two pods of one name, which: `metadata.uid`, and of a static pod that of its file, as runtimes
     /// call it.
-    pub uid: Arc<str>,
+    pub uid: Uid,
     /// `metadata.labels`.
     pub labels: Labels,
     /// `spec.nodeName`, once it is known.
@@ -65,6 +65,11 @@ impl Pod {
             one(&mut self.labels, &neighbor.labels);
             one(&mut self.ports, &neighbor.ports);
         }
+        self.labels.share(interner);
+        Arc::get_mut(&mut self.ports)
+            .into_iter()
+            .flatten()
+            .for_each(|port| interner.share(&mut port.name));
         interner.share(&mut self.name.namespace);
         interner.share_node(&mut self.node);
     }

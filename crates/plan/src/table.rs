@@ -6,6 +6,7 @@ use std::fmt;
 use imbl::OrdMap;
 use imbl::ordmap::{self, DiffItem};
 use imbl::shared_ptr::DefaultSharedPtr;
+use model::{extend_packed, packed};
 
 /// A sorted map from key to row: the unit of diff.
 ///
@@ -68,13 +69,13 @@ impl<K: Ord, R> Table<K, R> {
 
 impl<K: Ord + Clone, R: Clone> FromIterator<(K, R)> for Table<K, R> {
     fn from_iter<I: IntoIterator<Item = (K, R)>>(rows: I) -> Self {
-        Table { rows: rows.into_iter().collect() }
+        Table { rows: packed(rows) }
     }
 }
 
 impl<K: Ord + Clone, R: Clone> Extend<(K, R)> for Table<K, R> {
     fn extend<I: IntoIterator<Item = (K, R)>>(&mut self, rows: I) {
-        self.rows.extend(rows);
+        extend_packed(&mut self.rows, rows.into_iter().collect());
     }
 }
 

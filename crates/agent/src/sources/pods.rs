@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::Listed;
-use model::{Attachment, DiffItem, ObjectName, OrdMap, Pod, World};
+use model::{Attachment, DiffItem, ObjectName, OrdMap, Pod, Uid, World};
 
 /// Takes the newest level of pods into `world`. Returns whether they are other ones now.
 ///
@@ -32,7 +32,7 @@ pub(super) fn take(seen: &Listed<ObjectName, Pod>, world: &mut World) -> bool {
 fn addressed(attachment: &Attachment, pods: &OrdMap<ObjectName, Arc<Pod>>) -> Option<Pod> {
     let named = attachment.pod.as_ref().filter(|named| !named.uid.is_empty())?;
     let pod = pods.get(&ObjectName::new(&named.namespace, &named.name))?;
-    let is_without = *pod.uid == *named.uid && pod.addrs.is_empty() && !pod.is_host_network;
+    let is_without = pod.uid == *named.uid && pod.addrs.is_empty() && !pod.is_host_network;
     is_without.then(|| Pod { addrs: attachment.addrs.clone(), ..Pod::clone(pod) })
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Others {
     /// The pods as they were last looked at.
     seen: OrdMap<ObjectName, Arc<Pod>>,
     /// Uids of those of them that are or were Seaway's.
-    ours: BTreeSet<Arc<str>>,
+    ours: BTreeSet<Uid>,
 }
 
 /// Pods on one link take each other's hardware address for known up to 45 s after they have heard of each other
@@ -95,7 +95,7 @@ impl Others {
         let named = world.attachments.values().filter_map(|there| there.pod.as_ref());
         let known = named.filter(|named| !named.uid.is_empty()).filter_map(|it| world.pod_of(it));
         let joined: Vec<_> =
-            known.filter(|pod| self.ours.insert(Arc::clone(&pod.uid))).cloned().collect();
+            known.filter(|pod| self.ours.insert(pod.uid.clone())).cloned().collect();
         joined.iter().flat_map(|pod| keys(pod)).for_each(|key| {
             self.leaving.remove(&key);
             world.others.remove(&key);

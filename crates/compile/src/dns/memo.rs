@@ -8,7 +8,7 @@ use imbl::OrdMap;
 use model::{
     Attachment, AttachmentKey, EndpointSlice, Namespace, Service, ServiceName, SliceKey, World,
 };
-use plan::zone::Zones;
+use plan::zone::{Entry, Zones};
 
 use super::entry::entry;
 use crate::Rejected;
@@ -48,9 +48,8 @@ impl Memo {
             }
             self.zones = std::mem::take(&mut self.zones).called(dns.clone());
         }
-        for name in changed {
-            self.update(world, &name);
-        }
+        let entries = changed.into_iter().map(|name| self.entry(world, name)).collect();
+        self.zones.put_all(entries);
         for name in differing(&self.seen.namespaces, &world.namespaces) {
             self.zones.put_namespace(&name, world.namespaces.contains_key(&name));
         }
@@ -69,17 +68,19 @@ impl Memo {
         self.zones.clone()
     }
 
-    fn update(&mut self, world: &World, name: &ServiceName) {
+    /// What the Service `name` is called by now, if anything.
+    fn entry(&mut self, world: &World, name: ServiceName) -> (ServiceName, Option<Entry>) {
         let mut rejected = Vec::new();
-        let entry = world.services.get(name).and_then(|service| {
-            let slices: Vec<&EndpointSlice> = world.slices_of(name).map(|slice| &**slice).collect();
+        let entry = world.services.get(&name).and_then(|service| {
+            let slices: Vec<&EndpointSlice> =
+                world.slices_of(&name).map(|slice| &**slice).collect();
             entry(service, &slices, &world.config.dns, &mut rejected)
         });
-        self.zones.put(name, entry);
         match rejected.is_empty() {
-            true => self.rejected.remove(name),
+            true => self.rejected.remove(&name),
             false => self.rejected.insert(name.clone(), rejected),
         };
+        (name, entry)
     }
 }
 

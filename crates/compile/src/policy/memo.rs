@@ -117,7 +117,7 @@ fn pods(world: &World, table: &PolicyTable) -> BTreeMap<IpAddr, Option<ObjectNam
     let named = world.attachments.values().filter_map(|attachment| {
         let pod = attachment.pod.as_ref()?;
         let name = ObjectName::new(&pod.namespace, &pod.name);
-        let is_other = |known: &Arc<Pod>| !pod.uid.is_empty() && *known.uid != *pod.uid;
+        let is_other = |known: &Arc<Pod>| !pod.uid.is_empty() && known.uid != *pod.uid;
         let name = (!world.pods.get(&name).is_some_and(is_other)).then_some(name);
         Some(attachment.addrs.iter().map(move |addr| (*addr, name.clone())))
     });

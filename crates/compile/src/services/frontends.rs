@@ -141,6 +141,8 @@ pub(super) fn frontends(
     }));
     let at = |addr: &IpAddr| external(FrontendKind::ExternalIp, At::Ip(*addr), port.port);
     found.extend(addresses.external.iter().map(at));
+    // Most are open at one address, and there are thousands.
+    found.shrink_to_fit();
     found
 }
 

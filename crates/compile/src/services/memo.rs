@@ -11,7 +11,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use model::{
     EndpointSlice, Family, Node, NodeName, Protocol, Rfc3339, Service, ServiceCidr, ServiceName,
-    SliceKey, World,
+    SliceKey, World, packed,
 };
 
 use super::context::{Own, Reserved, is_same, node_port_addrs};
@@ -66,12 +66,17 @@ impl Memo {
         rejected: &mut Vec<Rejected>,
     ) -> ServiceTable {
         let mut changed = self.changed(world, me);
+        let is_first = self.each.is_empty();
         for name in std::mem::take(&mut changed) {
             self.update(world, &name, &mut changed);
             changed.insert(name);
         }
         for name in changed {
             self.settle(name);
+        }
+        if is_first {
+            self.each = packed(std::mem::take(&mut self.each));
+            self.table.services = packed(std::mem::take(&mut self.table.services));
         }
         self.table.node_port_addrs = node_port_addrs(world, me);
         self.table.cidrs =

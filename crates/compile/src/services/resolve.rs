@@ -71,7 +71,7 @@ pub(super) fn resolve(
                 cluster: choice.backends(&candidates, TrafficPolicy::Cluster),
                 local: match local {
                     true => choice.backends(&candidates, TrafficPolicy::Local),
-                    false => [].into(),
+                    false => Arc::default(),
                 },
             };
             let mut open = frontends::frontends(service, port, addresses, &sets, own);

@@ -184,6 +184,14 @@ fn read<T: DeserializeOwned>(kind: &str, json: &[u8]) -> Result<T, DecodeError> 
     })
 }
 
+/// What is read one by one, in no more room than it takes: nobody adds anything to a list that was read, and
+/// there are tens of thousands of them.
+fn list<T>(each: impl Iterator<Item = Result<T, DecodeError>>) -> Result<Vec<T>, DecodeError> {
+    let mut all = each.collect::<Result<Vec<T>, _>>()?;
+    all.shrink_to_fit();
+    Ok(all)
+}
+
 fn ip(object: &Object, field: &str, text: &str) -> Result<IpAddr, DecodeError> {
     text.parse().map_err(|_| object.fail(field, format!("{text:?} is not an IP address")))
 }
@@ -192,4 +200,26 @@ fn ip(object: &Object, field: &str, text: &str) -> Result<IpAddr, DecodeError> {
 fn net(object: &Object, field: &str, text: &str) -> Result<IpNet, DecodeError> {
     let net = text.parse::<IpNet>().map(|net| net.trunc());
     net.map_err(|_| object.fail(field, format!("{text:?} is not a CIDR")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_take_no_more_room_than_what_is_in_them() {
+        fn is_full<T>(list: &Vec<T>) -> bool {
+            list.len() == 1 && list.capacity() == 1
+        }
+        let pod = r#"{"metadata":{"name":"a"},"status":{"podIPs":[{"ip":"10.0.0.1"}]}}"#;
+        assert!(is_full(&pod::pod(pod.as_bytes()).unwrap().addrs));
+        let service =
+            r#"{"metadata":{"name":"a"},"spec":{"clusterIPs":["10.0.0.1"],"ports":[{"port":80}]}}"#;
+        let service = service::service(service.as_bytes()).unwrap();
+        assert!(is_full(&service.cluster_ips) && is_full(&service.ports));
+        let slice = r#"{"metadata":{"name":"a","labels":{"kubernetes.io/service-name":"a"}},"addressType":"IPv4",
+            "ports":[{"name":"","port":80}],"endpoints":[{"addresses":["10.0.0.1"]}]}"#;
+        let slice = slice::endpoint_slice(slice.as_bytes()).unwrap().unwrap();
+        assert!(is_full(&slice.ports) && is_full(&slice.endpoints));
+    }
 }

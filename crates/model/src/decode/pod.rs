@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{DecodeError, Meta, Object, ip, read};
+use super::{DecodeError, Meta, Object, ip, list, read};
 use crate::{NamedPort, NodeName, Pod};
 
 /// What a kubelet writes on the mirror of a static pod: the uid that runtimes know the pod by. The mirror
@@ -88,10 +88,9 @@ fn addrs(object: &Object, status: &Status) -> Result<Vec<std::net::IpAddr>, Deco
     if let Some("Succeeded" | "Failed") = status.phase.as_deref() {
         return Ok(Vec::new());
     }
-    let mut addrs = Vec::new();
-    for (i, wire) in status.pod_ips.iter().flatten().enumerate() {
-        addrs.push(ip(object, &format!("status.podIPs[{i}].ip"), &wire.ip)?);
-    }
+    let each = status.pod_ips.iter().flatten().enumerate();
+    let addrs =
+        list(each.map(|(i, wire)| ip(object, &format!("status.podIPs[{i}].ip"), &wire.ip)))?;
     match status.pod_ip.as_deref() {
         Some(text) if addrs.is_empty() && !text.is_empty() => {
             ip(object, "status.podIP", text).map(|addr| vec![addr])
@@ -147,7 +146,7 @@ mod tests {
             "status":{"phase":"Running","podIP":"10.0.0.1","podIPs":[{"ip":"10.0.0.1"},{"ip":"fd00::1"}]}"#,
         )
         .unwrap();
-        assert_eq!((pod.name, &*pod.uid), (ObjectName::new("ns", "p"), "u"));
+        assert_eq!((pod.name, pod.uid), (ObjectName::new("ns", "p"), "u".into()));
         assert_eq!((pod.labels.get("app"), pod.node), (Some("web"), Some("a".into())));
         assert_eq!((pod.addrs.len(), pod.is_host_network), (2, false));
         let port = |name: &str, protocol, port| NamedPort { name: name.into(), protocol, port };
@@ -163,7 +162,7 @@ mod tests {
     fn p25_the_mirror_of_a_static_pod_has_the_uid_that_runtimes_know() {
         let json = r#"{"metadata":{"namespace":"ns","name":"p","uid":"u",
             "annotations":{"kubernetes.io/config.mirror":"hash"}}}"#;
-        assert_eq!(&*pod(json.as_bytes()).unwrap().uid, "hash");
+        assert_eq!(pod(json.as_bytes()).unwrap().uid, *"hash");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{DecodeError, Meta, Object, ip, net, read};
+use super::{DecodeError, Meta, Object, ip, list, net, read};
 use crate::{Rfc3339, Service, ServiceKind, ServiceName, ServicePort, TrafficPolicy};
 
 /// Source: KEP-2447.
@@ -113,7 +113,7 @@ pub fn service(json: &[u8]) -> Result<Service, DecodeError> {
     let ips = if headless { &[] } else { ips };
     let in_spec = |field: &str, texts: &[String]| -> Result<Vec<_>, DecodeError> {
         let each = texts.iter().enumerate();
-        each.map(|(i, text)| ip(&object, &format!("spec.{field}[{i}]"), text)).collect()
+        list(each.map(|(i, text)| ip(&object, &format!("spec.{field}[{i}]"), text)))
     };
     let ranges = spec.load_balancer_source_ranges.iter().flatten().enumerate();
     let ranges = ranges
@@ -139,8 +139,8 @@ pub fn service(json: &[u8]) -> Result<Service, DecodeError> {
         external_policy: policy(&object, "external", spec.external_traffic_policy.as_deref())?,
         affinity: affinity(&object, spec)?,
         external_ips: in_spec("externalIPs", spec.external_ips.as_deref().unwrap_or_default())?,
-        load_balancer_ips: vips.collect::<Result<_, _>>()?,
-        source_ranges: ranges.collect::<Result<_, _>>()?,
+        load_balancer_ips: list(vips)?,
+        source_ranges: list(ranges)?,
         health_check_node_port: object
             .optional_port("spec.healthCheckNodePort", spec.health_check_node_port)?,
     })
@@ -205,7 +205,7 @@ fn ports(
         ServiceKind::ClusterIp | ServiceKind::ExternalName => false,
     };
     let each = ports.iter().enumerate();
-    each.map(|(i, port)| {
+    list(each.map(|(i, port)| {
         let at = |field: &str| format!("spec.ports[{i}].{field}");
         let node_port = object.optional_port(&at("nodePort"), port.node_port)?;
         Ok(ServicePort {
@@ -214,8 +214,7 @@ fn ports(
             port: object.port(&at("port"), port.port)?,
             node_port: node_port.filter(|_| on_nodes),
         })
-    })
-    .collect()
+    }))
 }
 
 #[cfg(test)]

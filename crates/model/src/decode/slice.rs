@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{DecodeError, Meta, Object, ip, read};
+use super::{DecodeError, Meta, Object, ip, list, read};
 use crate::{
     Conditions, Endpoint, EndpointPort, EndpointSlice, Family, Hints, NodeName, Rfc3339,
     ServiceName, SliceKey,
@@ -103,9 +103,6 @@ pub fn endpoint_slice(json: &[u8]) -> Result<Option<EndpointSlice>, DecodeError>
     let endpoints = endpoints.filter_map(|(i, e)| {
         endpoint(&object, &wire.metadata.namespace, family, (i, e)).transpose()
     });
-    let mut endpoints: Vec<Endpoint> = endpoints.collect::<Result<_, _>>()?;
-    // Nobody adds any, and there are tens of thousands.
-    endpoints.shrink_to_fit();
     Ok(Some(EndpointSlice {
         key: SliceKey {
             service: ServiceName::new(&wire.metadata.namespace, service),
@@ -113,26 +110,24 @@ pub fn endpoint_slice(json: &[u8]) -> Result<Option<EndpointSlice>, DecodeError>
         },
         family,
         ports: ports(&object, wire.ports.as_deref().unwrap_or_default())?,
-        endpoints,
+        endpoints: list(endpoints)?,
         triggered: wire.metadata.annotations.get(TRIGGERED).and_then(|at| Rfc3339::parse(at)),
         is_headless: labels.contains_key(HEADLESS),
     }))
 }
 
 fn ports(object: &Object, ports: &[WirePort]) -> Result<Vec<EndpointPort>, DecodeError> {
-    let mut read = Vec::new();
-    for (i, wire) in ports.iter().enumerate() {
-        let (Some(name), Some(port)) = (&wire.name, wire.port.filter(|port| *port != 0)) else {
-            continue;
-        };
+    let usable = ports.iter().enumerate().filter_map(|(i, wire)| {
+        Some((i, wire, wire.name.as_deref()?, wire.port.filter(|port| *port != 0)?))
+    });
+    list(usable.map(|(i, wire, name, port)| {
         let at = |field: &str| format!("ports[{i}].{field}");
-        read.push(EndpointPort {
-            name: name.as_str().into(),
+        Ok(EndpointPort {
+            name: name.into(),
             protocol: object.protocol(&at("protocol"), wire.protocol.as_deref())?,
             port: object.port(&at("port"), port)?,
-        });
-    }
-    Ok(read)
+        })
+    }))
 }
 
 fn endpoint(

@@ -9,7 +9,7 @@ use crate::{NamedPort, Pod};
 pub fn pod(pod: &Pod) -> Value {
     let name = &pod.name;
     let mut metadata =
-        json!({ "namespace": &*name.namespace, "name": &*name.name, "uid": &*pod.uid });
+        json!({ "namespace": &*name.namespace, "name": &*name.name, "uid": pod.uid.to_string() });
     put_labels(&mut metadata, &pod.labels);
     let mut object = json!({ "metadata": metadata });
     if let Some(node) = &pod.node {

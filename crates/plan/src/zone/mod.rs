@@ -18,14 +18,14 @@ mod print;
 mod record;
 mod write;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use imbl::shared_ptr::DefaultSharedPtr;
 use imbl::{GenericHashMap, OrdSet};
-use model::{Dns, DomainName, ServiceName};
+use model::{Dns, DomainName, ServiceName, packed_set};
 
 pub use answer::{Answer, Question, answer};
 pub use entry::{Endpoint, Endpoints, Entry, Port};
@@ -132,6 +132,34 @@ impl Zones {
 
     /// Puts what the Service `name` is called, or takes it out.
     pub fn put(&mut self, name: &ServiceName, entry: Option<Entry>) {
+        self.put_all([(name.clone(), entry)].into());
+    }
+
+    /// The same of many Services.
+    pub fn put_all(&mut self, entries: BTreeMap<ServiceName, Option<Entry>>) {
+        let mut come = Vec::new();
+        for (name, entry) in entries {
+            let (old, mut new) = self.replace(&name, entry);
+            for pointer in &old {
+                if !new.remove(pointer) {
+                    self.pointers.remove(pointer);
+                }
+            }
+            come.extend(new);
+        }
+        if come.len() > self.pointers.len() {
+            self.pointers = packed_set(std::mem::take(&mut self.pointers).into_iter().chain(come));
+        } else {
+            self.pointers.extend(come);
+        }
+    }
+
+    /// Puts what the Service `name` is called. Returns where addresses led back to it, and where they do now.
+    fn replace(
+        &mut self,
+        name: &ServiceName,
+        entry: Option<Entry>,
+    ) -> (BTreeSet<Pointer>, BTreeSet<Pointer>) {
         let row = entry.map(|entry| Arc::new(Row { name: Arc::new(name.clone()), entry }));
         let mut space = self.spaces.get(&name.namespace).cloned().unwrap_or_default();
         let old = match &row {
@@ -139,13 +167,7 @@ impl Zones {
             None => space.services.remove(&name.name),
         };
         self.put_space(&name.namespace, space);
-        let (old, new) = (pointers(old.as_deref()), pointers(row.as_deref()));
-        for gone in old.difference(&new) {
-            self.pointers.remove(gone);
-        }
-        for pointer in new.difference(&old) {
-            self.pointers.insert(pointer.clone());
-        }
+        (pointers(old.as_deref()), pointers(row.as_deref()))
     }
 
     /// Puts a namespace, or takes it out; what is in it stays.

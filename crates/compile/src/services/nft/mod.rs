@@ -60,11 +60,13 @@ impl Lowered {
                 self.remove(name, old);
             }
         }
+        let mut rows = Vec::new();
         for change in old.services.diff(&services.services) {
             if let DiffItem::Add(name, new) | DiffItem::Update { new: (name, new), .. } = change {
-                self.put(name, new);
+                self.put(name, new, &mut rows);
             }
         }
+        self.rows.extend(rows);
         let elements = [&old, services].map(|table| around(table, &mut self.names));
         if elements[0] != elements[1] {
             self.replace(elements);
@@ -86,15 +88,16 @@ impl Lowered {
         self.rows.extend(want);
     }
 
-    fn put(&mut self, name: &ServiceName, resolved: &Arc<Resolved>) {
+    /// Takes a Service in, whose elements are put into `rows`.
+    fn put(&mut self, name: &ServiceName, resolved: &Arc<Resolved>, rows: &mut Vec<(Key, Row)>) {
         let elements = Elements::of(name, resolved, &mut self.names);
-        self.rows.extend(elements.rows);
+        rows.extend(elements.rows);
         for shape in elements.shapes {
             self.shapes.add(shape);
         }
         for key in elements.ips {
             if self.ips.add(key.clone()) {
-                self.rows.insert(key, Row::Element(None));
+                rows.push((key, Row::Element(None)));
             }
         }
     }
