@@ -118,7 +118,8 @@ mod tests {
             assert_eq!(uid.is_empty(), text.is_empty());
             for (other, _) in cases {
                 assert_eq!(uid == *other, text == other, "{text} {other}");
-                assert_eq!(uid == Uid::from(other), text == other, "{text} {other}");
+                let read = Uid::from(other);
+                assert_eq!(uid == read, text == other, "{text} {other}");
             }
         }
         assert_eq!(size_of::<Uid>(), 24);
