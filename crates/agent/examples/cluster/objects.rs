@@ -119,11 +119,17 @@ fn image(number: u32) -> Value {
     json!({"names": [format!("registry.example/team/image-{number}@sha256:{digest}")], "sizeBytes": 30_000_000})
 }
 
-/// The pod behind endpoint `number` of all, as it is in the API while it runs.
+/// The name of what owns the pods of a Service; theirs are this and a number.
+fn owner(service: u32) -> String {
+    format!("service-{service}-{:x}", 0xb00f_0000 + service)
+}
+
+/// The pod behind endpoint `number` of all, as it is in the API while it runs. Its owner is of a kind that the API
+/// server does not know: of one that it knows, it would delete pods whose owner is not there.
 fn pod(size: Size, number: u32) -> Value {
     let (service, at) = (number / size.endpoints, number % size.endpoints);
     let ip = endpoint(size, service, at, 0);
-    let owner = format!("service-{service}-{:x}", 0xb00f_0000 + service);
+    let owner = owner(service);
     let node = node_name(size, number);
     let since = "2026-01-01T00:00:00Z";
     let condition =
@@ -136,7 +142,7 @@ fn pod(size: Size, number: u32) -> Value {
             "name": format!("{owner}-{at}"), "generateName": format!("{owner}-"),
             "labels": {"app": format!("service-{service}"), "pod-template-hash": format!("{service:x}")},
             "annotations": {"kubectl.kubernetes.io/restartedAt": since},
-            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner,
+            "ownerReferences": [{"apiVersion": "workloads.example/v1", "kind": "ReplicaSet", "name": owner,
                 "uid": format!("00000000-0000-4000-8000-{service:012}"), "controller": true, "blockOwnerDeletion": true}],
         },
         "spec": {
@@ -188,11 +194,16 @@ fn node_name(size: Size, number: u32) -> String {
 
 fn slice(size: Size, number: u32, salt: u32) -> Value {
     let endpoint = |at: u32| {
-        json!({
+        let mut endpoint = json!({
             "addresses": [endpoint(size, number, at, salt)],
             "nodeName": node_name(size, number * size.endpoints + at),
             "conditions": {"ready": true, "serving": true, "terminating": false},
-        })
+        });
+        if size.has_pods {
+            let pod = format!("{}-{at}", owner(number));
+            endpoint["targetRef"] = json!({"kind": "Pod", "namespace": "default", "name": pod});
+        }
+        endpoint
     };
     let name = format!("service-{number}");
     json!({
