@@ -67,6 +67,8 @@ pub struct Flow {
     pub to: FlowKey,
     /// Who answers: the backend, or `to` itself where nothing is translated.
     pub backend: SocketAddr,
+    /// Whether anything has come back.
+    pub is_answered: bool,
 }
 
 impl Flow {
@@ -289,7 +291,7 @@ mod tests {
             for suspect in &suspects {
                 let from = at("10.1.0.9:4000");
                 let backend = suspect.backend.unwrap_or(suspect.key.at);
-                let flow = Flow { from, to: suspect.key, backend };
+                let flow = Flow { from, to: suspect.key, backend, is_answered: true };
                 assert_eq!(filters.iter().filter(|f| f.lets_through(&flow)).count(), 1);
             }
         }

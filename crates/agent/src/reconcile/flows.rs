@@ -8,6 +8,8 @@
 //!   down to what the change can have put in the wrong.
 //! - A packet that the old rules had seen when they went may leave its entry after that walk. So what
 //!   was looked for is looked for again a second later.
+//! - Until then an entry stays whose first packet waits for its answer: an endpoint that leaves its Service
+//!   answers what it was asked, and without the entry nobody would know the answer for one.
 //! - Like every place, all of it is looked at from time to time, and at the start: once, by protocol.
 //!
 //! Which entries are ours: those that begin at a frontend of the table, or at one that was of the
@@ -83,6 +85,7 @@ impl<T: Tracking> Flows<T> {
     /// Looks at what may be wrong under `want`.
     fn look(&mut self, want: &Table<FlowKey, Serving>) -> Result<(), Error> {
         let new = suspects(self.agreed.as_ref().unwrap_or(&Table::default()), want);
+        let new: BTreeSet<Suspect> = new.into_iter().collect();
         let is_due = |(since, _): &(Instant, Vec<Suspect>)| since.elapsed() >= SETTLE;
         let again = self.settling.iter().filter(|batch| is_due(batch)).flat_map(|(_, all)| all);
         let all: Vec<Suspect> = new.iter().chain(again).copied().collect();
@@ -92,18 +95,24 @@ impl<T: Tracking> Flows<T> {
         };
         let gone: BTreeSet<FlowKey> =
             all.iter().map(|suspect| suspect.key).filter(|key| want.get(key).is_none()).collect();
+        let waits = |flow: &Flow| {
+            let of = |backend| Suspect { key: flow.to, backend };
+            let led = flow.is_translated() && !flow.is_answered;
+            led && [None, Some(flow.backend)].map(of).iter().any(|one| new.contains(one))
+        };
         for filter in filters {
             let (left, start) = (&self.left, Instant::now());
-            let walked = self.tracking.remove(&filter, &|flow| match want.get(&flow.to) {
+            let is_wrong = |flow: &Flow| match want.get(&flow.to) {
                 Some(serving) => !serving.has(&flow.backend),
                 None => flow.is_translated() && gone.contains(&flow.to) || left.has(flow),
-            })?;
+            };
+            let walked = self.tracking.remove(&filter, &|flow| is_wrong(flow) && !waits(flow))?;
             self.metrics.proxy.walked(filter.family, start.elapsed(), walked.removed);
             self.report.deletes += walked.removed;
         }
         self.settling.retain(|batch| !is_due(batch));
         if !new.is_empty() {
-            self.settling.push((Instant::now(), new));
+            self.settling.push((Instant::now(), new.into_iter().collect()));
         }
         self.stale = false;
         self.left = LeftBehind::default();

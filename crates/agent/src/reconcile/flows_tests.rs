@@ -29,6 +29,11 @@ impl Memory {
         self.inside().entries.push(flow(text));
     }
 
+    /// The same, of a packet that nobody has answered.
+    fn ask(&self, text: &str) {
+        self.inside().entries.push(Flow { is_answered: false, ..flow(text) });
+    }
+
     fn left(&self) -> Vec<String> {
         let show = |flow: &Flow| format!("{} to {}", flow.to, flow.backend);
         self.inside().entries.iter().map(show).collect()
@@ -64,7 +69,7 @@ fn at(text: &str) -> SocketAddr {
 
 fn flow(text: &str) -> Flow {
     let (key, backend) = text.split_once(" to ").unwrap();
-    Flow { from: at("192.0.2.7:4000"), to: key_of(key), backend: at(backend) }
+    Flow { from: at("192.0.2.7:4000"), to: key_of(key), backend: at(backend), is_answered: true }
 }
 
 fn key_of(text: &str) -> FlowKey {
@@ -174,6 +179,26 @@ fn an_entry_that_came_just_after_the_walk_is_found_when_it_has_settled() {
     assert_eq!(pass(&mut step, &plan(&["udp 10.96.0.1:53 ->"])).deletes, 1);
     assert!(!step.is_unsettled());
     assert_eq!(memory.walks(), 1);
+}
+
+#[test]
+fn what_waits_for_its_answer_goes_when_that_had_its_time() {
+    let memory = Memory::default();
+    let mut step = step(&memory);
+    pass(&mut step, &plan(&[DNS]));
+    memory.add("udp 10.96.0.1:53 to 10.1.0.2:53");
+    memory.ask("udp 10.96.0.1:53 to 10.1.0.2:53");
+    let less = plan(&["udp 10.96.0.1:53 -> 10.1.0.3:53"]);
+    assert_eq!(pass(&mut step, &less).deletes, 1);
+    assert!(!memory.inside().entries[0].is_answered);
+    for (since, _) in &mut step.settling {
+        *since -= SETTLE;
+    }
+    assert_eq!(pass(&mut step, &less).deletes, 1, "whoever only sends is heard by others now");
+    // What began before there was a Service was asked of nobody.
+    memory.ask("udp 10.96.0.2:53 to 10.96.0.2:53");
+    let new = plan(&["udp 10.96.0.1:53 -> 10.1.0.3:53", "udp 10.96.0.2:53 -> 10.1.0.3:53"]);
+    assert_eq!(pass(&mut step, &new).deletes, 1);
 }
 
 #[test]

@@ -152,7 +152,8 @@ mod tests {
             let columns: Vec<&str> = line.split('|').map(str::trim).collect();
             let words: Vec<&str> = columns[1].split_whitespace().collect();
             let to = FlowKey { protocol: words[0].parse().unwrap(), at: at(words[1]) };
-            let flow = Flow { from: at("192.0.2.7:4000"), to, backend: at(words[3]) };
+            let flow =
+                Flow { from: at("192.0.2.7:4000"), to, backend: at(words[3]), is_answered: true };
             assert_eq!(left.has(&flow), columns[2] == "ours", "{}", columns[0]);
         }
     }

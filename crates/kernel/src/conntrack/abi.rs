@@ -13,11 +13,15 @@ pub(super) const DELETE: u16 = SUBSYSTEM | 2;
 
 pub(super) const CTA_TUPLE_ORIG: u16 = 1;
 pub(super) const CTA_TUPLE_REPLY: u16 = 2;
+pub(super) const CTA_STATUS: u16 = 3;
 pub(super) const CTA_MARK: u16 = 8;
 pub(super) const CTA_ID: u16 = 12;
 pub(super) const CTA_ZONE: u16 = 18;
 pub(super) const CTA_MARK_MASK: u16 = 21;
 pub(super) const CTA_FILTER: u16 = 25;
+
+/// Bit of `CTA_STATUS`: `IPS_SEEN_REPLY` of `linux/netfilter/nf_conntrack_common.h`.
+pub(super) const SEEN_REPLY: u32 = 1 << 1;
 
 /// Inside of a tuple.
 pub(super) const CTA_TUPLE_IP: u16 = 1;

@@ -42,7 +42,8 @@ impl Entry {
         let there = Tuple::read(attrs.nested(CTA_TUPLE_ORIG)?)?;
         let back = Tuple::read(attrs.nested(CTA_TUPLE_REPLY)?)?;
         let to = FlowKey { protocol: there.protocol, at: there.destination };
-        let flow = Flow { from: there.source, to, backend: back.source };
+        let is_answered = attrs.be32(CTA_STATUS).unwrap_or_default() & SEEN_REPLY != 0;
+        let flow = Flow { from: there.source, to, backend: back.source, is_answered };
         Some(Entry { flow, id: attrs.be32(CTA_ID)? })
     }
 
@@ -160,7 +161,7 @@ mod tests {
     fn entry(from: &str, to: &str, id: u32) -> Entry {
         let at = to.parse().unwrap();
         let to = FlowKey { protocol: Protocol::Udp, at };
-        Entry { flow: Flow { from: from.parse().unwrap(), to, backend: at }, id }
+        Entry { flow: Flow { from: from.parse().unwrap(), to, backend: at, is_answered: true }, id }
     }
 
     /// As the kernel would show it: what names the entry, and the way back.
@@ -169,9 +170,14 @@ mod tests {
         let head = Head { kind: GET, flags: 0, seq: 1, family: entry.family(), res_id: 0 };
         writer.message(head, |body| {
             entry.write(body);
-            let Flow { from, to, backend } = entry.flow;
+            let Flow { from, to, backend, .. } = entry.flow;
             let back = Entry {
-                flow: Flow { from: backend, to: FlowKey { at: from, ..to }, backend },
+                flow: Flow {
+                    from: backend,
+                    to: FlowKey { at: from, ..to },
+                    backend,
+                    is_answered: true,
+                },
                 id: 0,
             };
             let mut way = Writer::default();

@@ -90,13 +90,24 @@ fn tracked() -> BTreeSet<String> {
 fn flows_are_shown_as_they_are_wanted_and_stay() {
     unshare_thread().unwrap();
     let (from, to, backend) = ("[fd01::7]:4000", "[fd00::1]:80", "[fd02::2]:8080");
-    let tcp = Made { protocol: "tcp", from, to, backend, more: "--state ESTABLISHED" };
+    let tcp = Made {
+        protocol: "tcp",
+        from,
+        to,
+        backend,
+        more: "--state ESTABLISHED --status SEEN_REPLY",
+    };
     let udp = Made { to: "10.96.0.1:53", backend: "10.1.0.9:53", ..UDP };
     [tcp, udp].iter().for_each(Made::make);
     let before = tracked();
     let mut entries = Entries::open().unwrap();
     let of_tcp = |flow: &Flow| flow.to.protocol == Protocol::Tcp;
-    let flow = Flow { from: at(from), to: key(Protocol::Tcp, to), backend: at(backend) };
+    let flow = Flow {
+        from: at(from),
+        to: key(Protocol::Tcp, to),
+        backend: at(backend),
+        is_answered: true,
+    };
     assert_eq!(entries.flows(&of_tcp).unwrap(), [flow]);
     assert_eq!(entries.flows(&|_| true).unwrap().len(), 2);
     assert_eq!(tracked(), before);
@@ -169,7 +180,7 @@ fn s60_a_flow_of_real_packets_follows_the_rules_once_its_entry_is_gone() {
         };
         let walked = entries.remove(&filter, &look).unwrap();
         assert_eq!(walked, Walked { shown: 1, removed: 1 });
-        let flow = Flow { from: at(client), to: key, backend: at(servers[0]) };
+        let flow = Flow { from: at(client), to: key, backend: at(servers[0]), is_answered: false };
         assert_eq!(seen.take(), [flow], "read as the kernel has it");
         assert_eq!(path.reaches(&sockets), [false, true]);
     }
