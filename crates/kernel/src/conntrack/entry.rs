@@ -182,6 +182,9 @@ mod tests {
             };
             let mut way = Writer::default();
             back.write(&mut way);
+            // `IPS_CONFIRMED` is there as well.
+            let seen = if entry.flow.is_answered { SEEN_REPLY } else { 0 };
+            body.be32(CTA_STATUS, 1 << 3 | seen);
             // Its first attribute is the tuple.
             let tuple = Attrs(&way.bytes).get(CTA_TUPLE_ORIG).unwrap();
             body.attr(CTA_TUPLE_REPLY, tuple);
@@ -195,8 +198,11 @@ mod tests {
     #[test]
     fn an_entry_is_read_as_it_is_named_and_one_in_a_zone_is_not_read() {
         for (from, to) in [("10.1.0.2:4000", "10.96.0.1:53"), ("[fd01::2]:4000", "[fd00::1]:53")] {
-            let entry = entry(from, to, 7);
-            assert_eq!(Entry::read(&shown(&entry, false)), Some(entry));
+            let mut entry = entry(from, to, 7);
+            for is_answered in [true, false] {
+                entry.flow.is_answered = is_answered;
+                assert_eq!(Entry::read(&shown(&entry, false)), Some(entry));
+            }
             assert_eq!(Entry::read(&shown(&entry, true)), None);
         }
     }
