@@ -79,34 +79,35 @@ impl Drop for Serving {
     }
 }
 
+/// Writes each request down before it is answered: who has the answer finds it in the books.
 fn keep_books(
     messages: &Receiver<Message>,
     book: &std::sync::mpsc::Sender<String>,
     status: &Status,
 ) {
+    let write = |line: String| drop(book.send(line));
     for message in messages {
-        let line = match message {
+        match message {
             Message::Detach(key, reply) => {
+                write(format!("detach {key}"));
                 drop(reply.send(Ok(())));
-                format!("detach {key}")
             }
             Message::Gc(network, keep, reply) => {
-                drop(reply.send(Ok(Vec::new())));
                 let keep: BTreeSet<_> = keep.iter().map(ToString::to_string).collect();
-                format!("gc {network} {keep:?}")
+                write(format!("gc {network} {keep:?}"));
+                drop(reply.send(Ok(Vec::new())));
             }
             Message::Status(reply) => {
+                write("status".to_owned());
                 drop(reply.send(status.clone()));
-                "status".to_owned()
             }
             Message::Attach(..)
             | Message::Check(..)
             | Message::Dump(..)
             | Message::Settle(..)
             | Message::Wake
-            | Message::Stop => "unexpected".to_owned(),
-        };
-        drop(book.send(line));
+            | Message::Stop => write("unexpected".to_owned()),
+        }
     }
 }
 
