@@ -103,8 +103,7 @@ impl Bench {
 
     /// An agent that has just started.
     pub(crate) fn spawn(&self) -> Agent<'_> {
-        self.logs.fetch_add(1, Ordering::Relaxed);
-        let log = self.log();
+        let log = self.log(self.logs.fetch_add(1, Ordering::Relaxed) + 1);
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "agent_process", "--nocapture"])
             .env(DIR, &self.dir)
@@ -170,15 +169,6 @@ impl Bench {
         if reply.success { Ok(reply.stdout) } else { Err(reply.stdout) }
     }
 
-    /// How many are connected to the socket of this name in the run directory.
-    pub(crate) fn connected_to(&self, socket: &str) -> usize {
-        let path = self.paths().run_dir.join(socket).display().to_string();
-        let sockets = fs::read_to_string("/proc/thread-self/net/unix").unwrap();
-        // The listener itself is in another state (unix(7)), and was made beside its path.
-        let path = Path::new(&path).with_extension("new").display().to_string();
-        sockets.lines().filter(|line| line.ends_with(&path) && line.contains(" 03 ")).count()
-    }
-
     /// Runs a tool in the node's namespace.
     pub(crate) fn run(&self, tool: &str, arguments: &[&str]) -> String {
         output(Command::new(tool).args(arguments))
@@ -216,11 +206,16 @@ impl Bench {
     }
 
     pub(crate) fn logs(&self) -> String {
-        format!("{}\n{}", self.state(), fs::read_to_string(self.log()).unwrap_or_default())
+        format!("{}\n{}", self.state(), self.said_by(self.logs.load(Ordering::Relaxed)))
     }
 
-    fn log(&self) -> PathBuf {
-        self.dir.join(format!("agent-{}.log", self.logs.load(Ordering::Relaxed)))
+    /// What the agent that was started as this one, from 1 on, has said so far.
+    pub(crate) fn said_by(&self, number: u32) -> String {
+        fs::read_to_string(self.log(number)).unwrap_or_default()
+    }
+
+    fn log(&self, number: u32) -> PathBuf {
+        self.dir.join(format!("agent-{number}.log"))
     }
 }
 
@@ -378,5 +373,6 @@ pub(crate) fn run_agent_if_asked() {
         makes_dns_service: false,
         pod_cidrs: seaway_agent::PodCidrs::Never,
     };
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     run(settings).unwrap();
 }

@@ -87,11 +87,14 @@ fn an_agent_that_is_told_to_end_waits_for_one_that_has_announced_itself() {
     let agent = bench.start();
     bench.api.go_away();
     let next = bench.spawn();
-    bench.eventually("it has announced itself", || bench.connected_to("handover.sock") == 1);
+    bench.eventually("it has announced itself", || {
+        bench.said_by(1).contains("has started and will take over")
+    });
     std::thread::scope(|scope| {
         let ends = scope.spawn(|| agent.end());
         for _ in 0..20 {
-            assert!(next.get("/healthz").is_ok() && !next.is_in_charge() && !ends.is_finished());
+            assert!(next.get("/healthz").is_ok(), "{}", bench.logs());
+            assert!(!next.is_in_charge() && !ends.is_finished(), "{}", bench.logs());
         }
         bench.api.come_back();
         ends.join().unwrap();
