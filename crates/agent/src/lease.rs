@@ -13,6 +13,8 @@ pub(crate) enum Word<'a> {
     Drained(u64),
     /// Which policies of the cluster the kernel goes by.
     Realised(&'a Realised),
+    /// The `metadata.uid` of the Node, with which the Lease goes.
+    Owner(&'a str),
 }
 
 /// Who tells one kind of word.
@@ -48,6 +50,14 @@ impl Lease {
         false
     }
 
+    /// Writes `word` if the API server takes it, which nobody waits for.
+    pub(crate) async fn mention(&mut self, word: Word<'_>) {
+        if let Err(why) = self.write(word).await {
+            self.client = None;
+            tracing::debug!("{why}");
+        }
+    }
+
     async fn write(&mut self, word: Word<'_>) -> Result<(), String> {
         let client = match self.client.take() {
             Some(client) => client,
@@ -59,6 +69,7 @@ impl Lease {
             Word::Realised(realised) => {
                 node_lease::tell_realised(client, &self.node, realised).await
             }
+            Word::Owner(uid) => node_lease::tell_owner(client, &self.node, uid).await,
         };
         told.map_err(|error| kube::chain(&error))
     }

@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube_rs::api::{Patch, PatchParams};
 use kube_rs::{Api, Client, Error};
 use model::{NodeName, REALISED, Realised, fnv1a};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Namespace of the Leases.
 pub const NAMESPACE: &str = "kube-system";
@@ -65,6 +65,17 @@ pub async fn tell_realised(
     tell(client, node, "seaway-policies", told).await
 }
 
+/// Has the Lease of `node` go with the Node of this `uid`: garbage collection deletes what has no owner left.
+///
+/// # Errors
+/// [`TellError`]. Where the plugin `OwnerReferencesPermissionEnforcement` is on, always: that asks for the right
+/// to delete every Lease there.
+pub async fn tell_owner(client: &Client, node: &NodeName, uid: &str) -> Result<(), TellError> {
+    let owner = json!({ "apiVersion": "v1", "kind": "Node", "name": node.as_str(), "uid": uid });
+    let lease = lease(node, json!({ "ownerReferences": [owner] }));
+    apply(client, node, "seaway-owner", "whose it is", lease).await
+}
+
 /// Writes `value` to an annotation of the Lease of `node`, as `manager`.
 ///
 /// # Errors
@@ -75,18 +86,30 @@ pub(crate) async fn tell(
     manager: &str,
     (what, annotation, value): (&'static str, &str, String),
 ) -> Result<(), TellError> {
-    let name = name(node);
-    let lease = json!({
-        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-        "metadata": {
-            "name": name, "labels": { LABEL: label(node.as_str()) },
-            "annotations": { annotation: value },
-        },
-        "spec": {
-            "holderIdentity": node.as_str(),
-            "renewTime": Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string(),
-        },
+    let annotated =
+        json!({ "labels": { LABEL: label(node.as_str()) }, "annotations": { annotation: value } });
+    let mut lease = lease(node, annotated);
+    lease["spec"] = json!({
+        "holderIdentity": node.as_str(),
+        "renewTime": Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string(),
     });
+    apply(client, node, manager, what, lease).await
+}
+
+/// The Lease of `node` with this `metadata`, and its name.
+fn lease(node: &NodeName, mut metadata: Value) -> Value {
+    metadata["name"] = name(node).into();
+    json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata })
+}
+
+async fn apply(
+    client: &Client,
+    node: &NodeName,
+    manager: &str,
+    what: &'static str,
+    lease: Value,
+) -> Result<(), TellError> {
+    let name = name(node);
     let api = Api::<Lease>::namespaced(client.clone(), NAMESPACE);
     let params = PatchParams::apply(manager).force();
     let told = api.patch(&name, &params, &Patch::Apply(lease)).await;

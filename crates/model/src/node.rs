@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::{Family, Labels, NodeName};
+use crate::{Family, Labels, NodeName, Uid};
 
 /// The part of a Node object the pod network follows from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     /// `metadata.name`.
     pub name: NodeName,
+    /// `metadata.uid`: another Node of the same name has another one.
+    pub uid: Uid,
     /// `metadata.labels`.
     pub labels: Labels,
     /// Label `topology.kubernetes.io/zone`.
@@ -69,6 +71,7 @@ impl Node {
     pub fn new(name: NodeName) -> Self {
         Node {
             name,
+            uid: "".into(),
             labels: Labels::default(),
             zone: None,
             is_leaving: false,

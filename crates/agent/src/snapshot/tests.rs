@@ -224,11 +224,12 @@ fn compat_the_snapshot_of_a_later_release_is_refused_and_takes_no_lease_along() 
     assert_eq!(journal.leases().attachments.len(), 2);
 }
 
-/// A node whose zone is a label, too, as it is of every Node of an API server.
+/// A node with a uid, whose zone is a label, too, as it is of every Node of an API server.
 fn labelled((name, node): (NodeName, Arc<Node>)) -> (NodeName, Arc<Node>) {
     let zone = node.zone.iter().map(|zone| ("topology.kubernetes.io/zone", &**zone));
     let labels = zone.collect();
-    (name, Arc::new(Node { labels, ..Node::clone(&node) }))
+    let uid = "6f0c2a4e-57a5-4f0e-9a51-6d3d8d8f2b11".into();
+    (name, Arc::new(Node { labels, uid, ..Node::clone(&node) }))
 }
 
 /// Policies without what their faults say, which is something else when they are read again.

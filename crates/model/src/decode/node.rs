@@ -54,6 +54,7 @@ pub fn node(json: &[u8]) -> Result<Node, DecodeError> {
     let zone = wire.metadata.labels.get(ZONE).filter(|zone| !zone.is_empty()).cloned();
     let is_leaving = wire.has_taint(TO_BE_DELETED) || wire.metadata.deletion_timestamp.is_some();
     Ok(Node {
+        uid: wire.metadata.uid.as_str().into(),
         labels: wire.metadata.take_labels(),
         name: wire.metadata.name.into(),
         zone,

@@ -32,6 +32,9 @@ pub use slice::endpoint_slice;
 pub fn node(node: &Node) -> Value {
     let mut object = json!({ "metadata": { "name": node.name.as_str() } });
     let metadata = &mut object["metadata"];
+    if !node.uid.is_empty() {
+        metadata["uid"] = node.uid.to_string().into();
+    }
     put_labels(metadata, &node.labels);
     if let Some(zone) = &node.zone {
         metadata["labels"][ZONE] = zone.as_str().into();

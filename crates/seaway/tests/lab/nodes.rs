@@ -32,7 +32,15 @@ fn conditions() {
     for word in ["SeawayIsUp", "KubeletReady", "RegisteredNode"] {
         assert!(described.contains(word), "no {word} in\n{described}");
     }
-    // Another Node of that name has none of them.
+    let owned = || {
+        let uid = text(&lab.kubectl(&["get", "node", "node-1", "-o=jsonpath={.metadata.uid}"]));
+        let owners = "-o=jsonpath={.metadata.ownerReferences[*].uid}";
+        let lease = ["-n", "kube-system", "get", "lease", "seaway-node-1", owners];
+        let owner = text(&lab.kubectl(&lease));
+        if owner == uid { Ok(()) } else { Err(format!("{owner}, not {uid}")) }
+    };
+    eventually("its Lease is the Node's", owned);
+    // Another Node of that name has none of them, and a Lease of its own.
     success(&lab.kubectl(&["delete", "node", "node-1"])).expect("delete the Node");
     eventually("the agent knows", || {
         let said = text(&lab.node("node-1", &["curl", "-s", "http://127.0.0.1:10249/readyz"]));
@@ -40,6 +48,7 @@ fn conditions() {
     });
     lab.apply("{apiVersion: v1, kind: Node, metadata: {name: node-1}}");
     eventually("all conditions are there again", are_there);
+    eventually("there is a Lease again", owned);
 }
 
 fn join_and_leave() {
@@ -58,6 +67,10 @@ fn join_and_leave() {
     }
     lab.check();
     run(&lab, &["leave", "node-3"]);
+    eventually("its Lease goes with the Node", || {
+        let leases = text(&lab.kubectl(&["-n", "kube-system", "get", "leases", "-o=name"]));
+        if leases.contains("seaway-node-3") { Err(leases) } else { Ok(()) }
+    });
     for (node, before) in ["node-1", "node-2"].iter().zip(&before) {
         eventually("its routes are withdrawn", || {
             let now = routes(&lab, node);
