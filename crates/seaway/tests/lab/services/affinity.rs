@@ -91,7 +91,7 @@ fn outside() {
     let at = stage.frontends("web");
     let to = at.at("node-1", Family::V4, Protocol::Tcp);
     let ask_from = |from: IpAddr| {
-        let ask = || ask(Protocol::Tcp, Some(from), to, Duration::from_secs(2));
+        let ask = || ask(Protocol::Tcp, Some(SocketAddr::new(from, 0)), to, Duration::from_secs(2));
         let noticed = stage.at("client").netns.run(ask).expect("enter the client's network");
         let (host, saw) = noticed.answer().expect("somebody answers");
         assert!(stage.at("node-1").addrs().contains(&saw), "{saw} was seen");

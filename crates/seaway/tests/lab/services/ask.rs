@@ -33,10 +33,10 @@ impl Notice {
 }
 
 /// Asks who is at `to`, and waits for `patience`. The client is the network the calling thread is in,
-/// and speaks from its address `from` if that matters.
+/// and speaks from there if `from` is said; any port is 0.
 pub(crate) fn ask(
     protocol: Protocol,
-    from: Option<IpAddr>,
+    from: Option<SocketAddr>,
     to: SocketAddr,
     patience: Duration,
 ) -> Notice {
@@ -69,13 +69,13 @@ fn answer(line: &str) -> Option<Notice> {
 
 /// A connection to `to`.
 pub(crate) fn connect(
-    from: Option<IpAddr>,
+    from: Option<SocketAddr>,
     to: SocketAddr,
     patience: Duration,
 ) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
     if let Some(from) = from {
-        socket.bind(&SocketAddr::new(from, 0).into())?;
+        socket.bind(&from.into())?;
     }
     socket.connect_timeout(&to.into(), patience)?;
     socket.set_read_timeout(Some(patience))?;
@@ -90,12 +90,12 @@ pub(crate) fn read_line(stream: &TcpStream) -> io::Result<String> {
     Ok(line)
 }
 
-fn udp(from: Option<IpAddr>, to: SocketAddr, patience: Duration) -> io::Result<String> {
+fn udp(from: Option<SocketAddr>, to: SocketAddr, patience: Duration) -> io::Result<String> {
     let any: IpAddr = match to {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let socket = UdpSocket::bind((from.unwrap_or(any), 0))?;
+    let socket = UdpSocket::bind(from.unwrap_or(SocketAddr::new(any, 0)))?;
     socket.connect(to)?;
     socket.set_read_timeout(Some(patience))?;
     sent(socket.send(b"?"))?;
