@@ -27,29 +27,25 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Keeps the node's Lease what `views` show, and owned by the Node that there is, until the future is dropped.
 pub(crate) async fn tell(access: Access, node: NodeName, mut views: Receiver<Arc<View>>) {
     let mut lease = Lease::new(access, node.clone(), SHORTEST..=LONGEST);
-    let (mut known, mut told, mut owner) = (Known::default(), None, None);
+    let (mut known, mut told) = (Known::default(), None);
     loop {
         let view = Arc::clone(&views.borrow_and_update());
-        let now = known.realised(&view);
+        // What is told of a Node that is gone would stay for good, and goes with it of one that has come again.
         let uid = view.world.nodes.get(&node).map(|node| node.uid.clone());
-        // What is told of a Node that is gone would stay for good.
-        if let Some(now) = now.filter(|now| uid.is_some() && told.as_ref() != Some(now)) {
-            if lease.tell(Word::Realised(&now)).await {
+        if let Some(now) = known.realised(&view).zip(uid).filter(|now| told.as_ref() != Some(now)) {
+            if lease.tell(Word::Realised(&now.0)).await {
+                if told.is_none_or(|(_, owner)| owner != now.1) {
+                    lease.mention(Word::Owner(&now.1.to_string())).await;
+                }
                 told = Some(now);
                 tokio::time::sleep(BETWEEN).await;
             }
             continue;
         }
-        if told.is_some() && owner != uid {
-            if let Some(uid) = &uid {
-                lease.mention(Word::Owner(&uid.to_string())).await;
-            }
-            owner = uid;
-        }
         match tokio::time::timeout(AGAIN, views.changed()).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return,
-            Err(_) => (told, owner) = (None, None),
+            Err(_) => told = None,
         }
     }
 }

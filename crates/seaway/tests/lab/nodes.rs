@@ -34,10 +34,10 @@ fn conditions() {
     }
     let owned = || {
         let uid = text(&lab.kubectl(&["get", "node", "node-1", "-o=jsonpath={.metadata.uid}"]));
-        let owners = "-o=jsonpath={.metadata.ownerReferences[*].uid}";
-        let lease = ["-n", "kube-system", "get", "lease", "seaway-node-1", owners];
-        let owner = text(&lab.kubectl(&lease));
-        if owner == uid { Ok(()) } else { Err(format!("{owner}, not {uid}")) }
+        let told = "-o=jsonpath={.spec.holderIdentity} {.metadata.ownerReferences[*].uid}";
+        let lease = ["-n", "kube-system", "get", "lease", "seaway-node-1", told];
+        let said = text(&lab.kubectl(&lease));
+        if said == format!("node-1 {uid}") { Ok(()) } else { Err(format!("{said}, not {uid}")) }
     };
     eventually("its Lease is the Node's", owned);
     // Another Node of that name has none of them, and a Lease of its own.
