@@ -62,7 +62,7 @@ pub(crate) struct Flows<T> {
     stale: bool,
     left: LeftBehind,
     /// What was looked for less than a while ago, and when.
-    settling: Vec<(Instant, Vec<Suspect>)>,
+    settling: Vec<(Instant, BTreeSet<Suspect>)>,
     report: StepReport,
 }
 
@@ -86,7 +86,7 @@ impl<T: Tracking> Flows<T> {
     fn look(&mut self, want: &Table<FlowKey, Serving>) -> Result<(), Error> {
         let new = suspects(self.agreed.as_ref().unwrap_or(&Table::default()), want);
         let new: BTreeSet<Suspect> = new.into_iter().collect();
-        let is_due = |(since, _): &(Instant, Vec<Suspect>)| since.elapsed() >= SETTLE;
+        let is_due = |(since, _): &(Instant, BTreeSet<Suspect>)| since.elapsed() >= SETTLE;
         let again = self.settling.iter().filter(|batch| is_due(batch)).flat_map(|(_, all)| all);
         let all: Vec<Suspect> = new.iter().chain(again).copied().collect();
         let filters = match self.stale {
@@ -112,7 +112,7 @@ impl<T: Tracking> Flows<T> {
         }
         self.settling.retain(|batch| !is_due(batch));
         if !new.is_empty() {
-            self.settling.push((Instant::now(), new.into_iter().collect()));
+            self.settling.push((Instant::now(), new));
         }
         self.stale = false;
         self.left = LeftBehind::default();
