@@ -204,9 +204,10 @@ fn adopted() {
     // What flannel's pods had is Seaway's to give.
     lab.apply(&pod("later", "node-1"));
     ready(&lab);
-    // Started at once, one may have had the lower address of one family, and the other that of the other.
+    // `host-local` locks each family for itself: of two that start at once, each may have had the lower address of one.
     let had = [old, beside].concat();
     let later = addrs(&lab, "later");
+    assert_eq!(later.len(), 2, "{later:?}");
     assert!(later.iter().all(|addr| had.contains(addr)), "{later:?} of {had:?}");
     all_reach_all(&lab, &["new", "next", "later", "distant"], true);
     lab.check();
